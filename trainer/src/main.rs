@@ -1,0 +1,3 @@
+//! The `sog` command.
+
+fn main() {}

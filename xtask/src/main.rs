@@ -1,0 +1,3 @@
+//! `cargo xtask`: set-up and one-command entry points.
+
+fn main() {}
