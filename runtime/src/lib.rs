@@ -1,1 +1,20 @@
-//! runtime
+//! What runs on the control computer: a policy file is read and verified, evaluated without
+//! allocation, and closed into a fixed-rate loop around a robot.
+//!
+//! The layers, in the order in which data passes through them:
+//!
+//! * [`tensors`]: safetensors with deterministic bytes and a checksum;
+//! * [`policy`]: the contract of a policy file, its verification, and inference;
+//! * [`io`]: what a robot looks like to the loop ([`io::RobotIo`]);
+//! * [`math`]: vectorised functions that training and inference share.
+//!
+//! With `default-features = false` the library needs only `core` and `alloc`; allocation happens
+//! while a file is loaded, never in a control tick.
+#![cfg_attr(not(feature = "std"), no_std)]
+
+extern crate alloc;
+
+pub mod io;
+pub mod math;
+pub mod policy;
+pub mod tensors;
