@@ -1,1 +1,87 @@
+//! What a robot looks like to the control loop.
+//!
+//! Middleware (fault injection, recording, replay) is a [`RobotIo`] around a [`RobotIo`].
 
+use alloc::{string::String, vec::Vec};
+
+use crate::policy::Terms;
+
+/// What a robot is: what a policy must fit.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RobotSpec {
+    /// Task name.
+    pub task: String,
+    /// Observation terms, in order.
+    pub obs_terms: Terms,
+    /// Action terms, in order.
+    pub action_terms: Terms,
+    /// Control period in seconds.
+    pub dt_s: f64,
+    /// Action that takes energy out of the robot: what the actuators get in damping.
+    pub damping_action: Vec<f32>,
+}
+
+/// What came with an observation.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Reading {
+    /// Number of the control step that this observation belongs to, from 0.
+    pub step: u64,
+    /// Reward of the step that led here, where the robot reports one.
+    pub reward: Option<f64>,
+    /// Whether the robot has ended its episode (fallen, say).
+    pub terminated: bool,
+}
+
+/// What the robot is told to do in one control step.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Command<'a> {
+    /// Apply this action, `[A]`.
+    Act(&'a [f32]),
+    /// Apply the damping action.
+    Damp,
+    /// Emergency stop: actuators off, latched at the robot until it is reset.
+    Stop,
+}
+
+/// Why an exchange with the robot failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum IoError {
+    /// No new observation arrived in time.
+    #[error("no new observation within the control period")]
+    Stale,
+    /// The link is gone.
+    #[error("the link to the robot is closed")]
+    Closed,
+    /// Buffers do not have the robot's widths.
+    #[error("buffer of {found} numbers, the robot has {needed}")]
+    Width {
+        /// Length given.
+        found: usize,
+        /// Length needed.
+        needed: usize,
+    },
+    /// The robot refused the command or failed to step.
+    #[error("the robot failed: {0}")]
+    Robot(&'static str),
+}
+
+/// A robot, simulated or real, seen one control step at a time.
+///
+/// No method may allocate or block for longer than the implementation states.
+pub trait RobotIo {
+    /// What the robot is.
+    fn spec(&self) -> &RobotSpec;
+
+    /// Reads the newest observation into `obs`, `[S]`.
+    ///
+    /// # Errors
+    /// [`IoError::Stale`] if there is none since the last call; others as they say.
+    fn read(&mut self, obs: &mut [f32]) -> Result<Reading, IoError>;
+
+    /// Sends the command of this control step.
+    ///
+    /// # Errors
+    /// As [`IoError`] says; the control loop takes every error as a fault.
+    fn write(&mut self, command: Command<'_>) -> Result<(), IoError>;
+}
