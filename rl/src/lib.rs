@@ -1,0 +1,1 @@
+//! Reinforcement learning: runs with checkpoints, PPO over parallel rollouts, and experts.
