@@ -1,3 +1,43 @@
 //! `cargo xtask`: set-up and one-command entry points.
 
-fn main() {}
+mod check;
+mod demo;
+mod setup;
+mod shell;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Set-up and one-command entry points of sog.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", version, about)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Install libmujoco for this checkout; afterwards plain `cargo build` and `cargo test` work.
+    Setup,
+    /// Set up, then run every check that CI runs.
+    Test,
+    /// Set up, then the main job end to end: demonstrations, SOG-BC, the control loop, a picture.
+    Demo(demo::Options),
+}
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Setup => setup::run(),
+        Command::Test => setup::run().and_then(|()| check::run()),
+        Command::Demo(options) => setup::run().and_then(|()| demo::run(&options)),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,48 @@
+//! Running other programs from the workspace root.
+
+use std::{
+    path::PathBuf,
+    process::{Command, Stdio},
+    time::Instant,
+};
+
+use anyhow::{Context, bail};
+
+/// Root of the workspace.
+pub(crate) fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .map(PathBuf::from)
+        .expect("xtask lies in the workspace")
+}
+
+/// `cargo` with these arguments, in the workspace root.
+pub(crate) fn cargo(args: &[&str]) -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.args(args).current_dir(root());
+    command
+}
+
+/// Says what is done, does it with the output passed through, and says how long it took.
+pub(crate) fn step(what: &str, command: &mut Command) -> anyhow::Result<()> {
+    println!("\n== {what}");
+    let start = Instant::now();
+    let status = command.status().with_context(|| format!("could not start {command:?}"))?;
+    if !status.success() {
+        bail!("{what}: {command:?} ended with {status}");
+    }
+    println!("== {what}: done in {:.1} s", start.elapsed().as_secs_f64());
+    Ok(())
+}
+
+/// Standard output of a command that must succeed; its standard error is passed through.
+pub(crate) fn output(command: &mut Command) -> anyhow::Result<String> {
+    let out = command
+        .stderr(Stdio::inherit())
+        .output()
+        .with_context(|| format!("could not start {command:?}"))?;
+    if !out.status.success() {
+        bail!("{command:?} ended with {}", out.status);
+    }
+    String::from_utf8(out.stdout).context("output is not UTF-8")
+}
