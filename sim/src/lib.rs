@@ -1,1 +1,11 @@
-//! sim
+//! The nine tasks of sog on MuJoCo, rollouts on all cores, and the simulated robot.
+//!
+//! * [`task`]: the [`task::Task`] trait, one environment instance, and what is known beforehand;
+//! * [`tasks`]: the tasks, one file a robot family, and [`tasks::make`];
+//! * [`seed`]: independent random streams from one seed;
+//! * [`error`]: what can go wrong.
+
+pub mod error;
+pub mod seed;
+pub mod task;
+pub mod tasks;

@@ -1,0 +1,79 @@
+//! What can go wrong in the simulator.
+
+use std::path::PathBuf;
+
+use crate::task::TaskId;
+
+/// Why the simulator refuses or fails.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SimError {
+    /// No task has this name.
+    #[error("no task is called `{found}`; the tasks are {}", known_tasks())]
+    UnknownTask {
+        /// The name given.
+        found: String,
+    },
+    /// A buffer does not have the task's width.
+    #[error("{task}: {what} of {found} numbers, need {needed}")]
+    Width {
+        /// The task.
+        task: &'static str,
+        /// Which buffer.
+        what: &'static str,
+        /// Length given.
+        found: usize,
+        /// Length needed.
+        needed: usize,
+    },
+    /// A number is NaN or infinite.
+    #[error("{task}: {what} holds {value} at index {index}; every number must be finite")]
+    NotFinite {
+        /// The task.
+        task: &'static str,
+        /// Which buffer.
+        what: &'static str,
+        /// Index of the first such number.
+        index: usize,
+        /// The number.
+        value: f64,
+    },
+    /// Goals were set on a task that has modes.
+    #[error("{task} has discrete modes; goals can be set on halfcheetah-vel and fetchreach only")]
+    NoGoals {
+        /// The task.
+        task: &'static str,
+    },
+    /// A robot's model file cannot be read.
+    #[error("{task} needs the robot file {}: {reason}", path.display())]
+    RobotFile {
+        /// The task.
+        task: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        reason: String,
+    },
+    /// A robot's model does not compile or is not the robot the task is written for.
+    #[error("{task}: robot `{robot}` cannot be used: {reason}")]
+    Robot {
+        /// The task.
+        task: &'static str,
+        /// The robot.
+        robot: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The physics gave up.
+    #[error("{task}: the simulation diverged ({reason})")]
+    Diverged {
+        /// The task.
+        task: &'static str,
+        /// What MuJoCo reported.
+        reason: String,
+    },
+}
+
+fn known_tasks() -> String {
+    TaskId::ALL.map(TaskId::name).join(", ")
+}

@@ -1,0 +1,273 @@
+//! The [`Task`] trait: one environment instance, and what is known about it beforehand.
+
+use std::{fmt, str::FromStr};
+
+use rand::Rng as _;
+use sog_runtime::policy::Terms;
+
+use crate::{error::SimError, seed::Rng};
+
+/// The tasks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum TaskId {
+    /// A point that runs circles in the plane; no MuJoCo.
+    Circles,
+}
+
+impl TaskId {
+    /// All tasks, in the order of the paper's tables.
+    pub const ALL: [Self; 1] = [Self::Circles];
+
+    /// Name on the command line and in files.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Circles => "circles",
+        }
+    }
+}
+
+impl fmt::Display for TaskId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl FromStr for TaskId {
+    type Err = SimError;
+
+    fn from_str(text: &str) -> Result<Self, SimError> {
+        Self::ALL
+            .into_iter()
+            .find(|task| task.name() == text)
+            .ok_or_else(|| SimError::UnknownTask { found: text.to_string() })
+    }
+}
+
+/// What is known about a task before it is built.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TaskInfo {
+    /// Which task.
+    pub id: TaskId,
+    /// Observation terms, in order.
+    pub obs_terms: Terms,
+    /// Action terms, in order.
+    pub action_terms: Terms,
+    /// Lower action bounds, `[A]`.
+    pub action_low: Vec<f64>,
+    /// Upper action bounds, `[A]`.
+    pub action_high: Vec<f64>,
+    /// Control period in seconds.
+    pub dt_s: f64,
+    /// Control steps of an episode.
+    pub horizon: usize,
+    /// The ways of doing the task.
+    pub modes: Modes,
+}
+
+impl TaskInfo {
+    /// Name on the command line and in files.
+    pub fn name(&self) -> &'static str {
+        self.id.name()
+    }
+
+    /// Observation width S.
+    pub fn obs_dim(&self) -> usize {
+        self.obs_terms.width()
+    }
+
+    /// Action width A.
+    pub fn action_dim(&self) -> usize {
+        self.action_terms.width()
+    }
+}
+
+/// The ways of doing a task.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Modes {
+    /// One reward for each of a few modes.
+    Discrete(Vec<Mode>),
+    /// One reward for each goal of a box.
+    Continuous(GoalSpace),
+}
+
+impl Modes {
+    /// Discrete modes labelled by `label` of their value.
+    pub(crate) fn discrete(values: &[f64], label: impl Fn(f64) -> String) -> Self {
+        Self::Discrete(values.iter().map(|&value| Mode { label: label(value), value }).collect())
+    }
+
+    /// Number of discrete modes; `None` for goals.
+    pub fn count(&self) -> Option<usize> {
+        match self {
+            Self::Discrete(modes) => Some(modes.len()),
+            Self::Continuous(_) => None,
+        }
+    }
+}
+
+/// One discrete mode.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Mode {
+    /// For people: `120°`, `1.5 m/s`, `R = 20`.
+    pub label: String,
+    /// Direction in radians, speed in m/s, or signed radius.
+    pub value: f64,
+}
+
+/// A box of goals.
+#[derive(Clone, Debug, PartialEq)]
+pub struct GoalSpace {
+    /// What a goal is, with its unit.
+    pub what: &'static str,
+    /// Lower bounds, one a dimension.
+    pub low: Vec<f64>,
+    /// Upper bounds, one a dimension.
+    pub high: Vec<f64>,
+    /// Goals `[M, dims]` that a new environment rewards.
+    pub default: Vec<f64>,
+}
+
+impl GoalSpace {
+    /// Number of dimensions of a goal.
+    pub fn dims(&self) -> usize {
+        self.low.len()
+    }
+
+    /// Draws one goal uniformly into `goal`, `[dims]`.
+    pub fn sample(&self, rng: &mut Rng, goal: &mut [f64]) {
+        for ((g, &low), &high) in goal.iter_mut().zip(&self.low).zip(&self.high) {
+            *g = low + (high - low) * unit(rng);
+        }
+    }
+}
+
+/// A uniform number in [0, 1) with 53 random bits.
+pub(crate) fn unit(rng: &mut Rng) -> f64 {
+    (rng.next_u64() >> 11) as f64 * (1.0 / (1u64 << 53) as f64)
+}
+
+/// What came of a control step.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Step {
+    /// Whether the episode has failed here (fallen, out of bounds). Reaching the horizon is the
+    /// caller's to count.
+    pub terminated: bool,
+}
+
+/// Where the robot is, for figures and evaluation.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Probe {
+    /// Position in metres of what the reward looks at: the point, the torso, the whole-body
+    /// centre of mass (humanoid) or the gripper.
+    pub position_m: [f64; 3],
+    /// Its velocity in the plane over the last control step, m/s.
+    pub velocity_m_s: [f64; 2],
+}
+
+/// One instance of a task: an environment with its own state.
+///
+/// Numbers are double precision; rollouts and robots convert. None of [`observe`](Self::observe),
+/// [`step`](Self::step) and [`reset`](Self::reset) allocates.
+pub trait Task: Send {
+    /// What is known about it.
+    fn info(&self) -> &TaskInfo;
+
+    /// Starts an episode; all its randomness comes from `seed`.
+    ///
+    /// # Errors
+    /// [`SimError::Diverged`] if the start state cannot be simulated.
+    fn reset(&mut self, seed: u64) -> Result<(), SimError>;
+
+    /// Starts an episode from a given state: positions and velocities as the robot's model orders
+    /// them (`circles`: position `[2]`, no velocity).
+    ///
+    /// # Errors
+    /// [`SimError::Width`] if the lengths are not the robot's, [`SimError::NotFinite`].
+    fn start_from(&mut self, qpos: &[f64], qvel: &[f64]) -> Result<(), SimError>;
+
+    /// Writes the present observation, `[S]`.
+    ///
+    /// # Panics
+    /// If `obs` is not S long.
+    fn observe(&self, obs: &mut [f64]);
+
+    /// Applies `action` `[A]` for one control period and writes the reward of every mode or goal
+    /// `[M]`. Costs use the action as given; the robot clips it to its bounds.
+    ///
+    /// # Errors
+    /// [`SimError::Width`] for an action or reward buffer of the wrong length,
+    /// [`SimError::NotFinite`] for an action with NaN or infinity.
+    fn step(&mut self, action: &[f64], rewards: &mut [f64]) -> Result<Step, SimError>;
+
+    /// Number M of rewards a step gives: one a discrete mode, or one a goal set.
+    fn reward_count(&self) -> usize;
+
+    /// Sets the goals to reward, `[M, dims]` (continuous tasks only).
+    ///
+    /// # Errors
+    /// [`SimError::NoGoals`] for a discrete task, [`SimError::Width`] if the length is not a
+    /// positive multiple of the goal's dimensions, [`SimError::NotFinite`].
+    fn set_goals(&mut self, goals: &[f64]) -> Result<(), SimError> {
+        let _ = goals;
+        Err(SimError::NoGoals { task: self.info().name() })
+    }
+
+    /// Where the robot is.
+    fn probe(&self) -> Probe;
+}
+
+/// Refuses an action of the wrong length or with a number that is not finite.
+pub(crate) fn check_action(
+    task: TaskId,
+    action: &[f64],
+    action_dim: usize,
+) -> Result<(), SimError> {
+    check_numbers(task, "action", action, action_dim)
+}
+
+/// Refuses `values` that are not `needed` finite numbers.
+pub(crate) fn check_numbers(
+    task: TaskId,
+    what: &'static str,
+    values: &[f64],
+    needed: usize,
+) -> Result<(), SimError> {
+    check_width(task, what, values.len(), needed)?;
+    match values.iter().position(|v| !v.is_finite()) {
+        None => Ok(()),
+        Some(index) => {
+            Err(SimError::NotFinite { task: task.name(), what, index, value: values[index] })
+        }
+    }
+}
+
+/// Refuses a buffer of the wrong length.
+pub(crate) fn check_width(
+    task: TaskId,
+    what: &'static str,
+    found: usize,
+    needed: usize,
+) -> Result<(), SimError> {
+    if found == needed {
+        Ok(())
+    } else {
+        Err(SimError::Width { task: task.name(), what, found, needed })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_survive_a_round_trip_and_an_unknown_one_lists_them() {
+        for task in TaskId::ALL {
+            assert_eq!(task.to_string().parse::<TaskId>().unwrap(), task);
+        }
+        let message = "ant-dir-7".parse::<TaskId>().unwrap_err().to_string();
+        assert!(message.contains("ant-dir-7"), "{message}");
+        for task in TaskId::ALL {
+            assert!(message.contains(task.name()), "{message}");
+        }
+    }
+}
