@@ -25,11 +25,13 @@
 //! assert!(action.iter().all(|a| a.abs() <= 1.5));
 //! ```
 
+#[cfg(feature = "std")]
 mod example;
 mod file;
 mod infer;
 mod kinds;
 
+#[cfg(feature = "std")]
 pub use example::example;
 pub use file::{
     Golden, Normaliser, PolicyError, PolicyFile, Provenance, SCHEMA, VARIANCE_FLOOR, Weights,

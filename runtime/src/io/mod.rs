@@ -2,7 +2,11 @@
 //!
 //! Middleware (fault injection, recording, replay) is a [`RobotIo`] around a [`RobotIo`].
 
-use alloc::{string::String, vec::Vec};
+use alloc::{
+    string::{String, ToString},
+    vec,
+    vec::Vec,
+};
 
 use crate::policy::Terms;
 
@@ -17,8 +21,40 @@ pub struct RobotSpec {
     pub action_terms: Terms,
     /// Control period in seconds.
     pub dt_s: f64,
-    /// Action that takes energy out of the robot: what the actuators get in damping.
+    /// What the actuators get in damping, `[A]`: the action that takes energy out of the robot.
     pub damping_action: Vec<f32>,
+    /// What the actuators get in an emergency stop, `[A]`.
+    pub stop_action: Vec<f32>,
+    /// Largest change of each action component from one control step to the next that the
+    /// actuators bear, `[A]`; infinite where any change is fine.
+    pub max_action_step: Vec<f32>,
+}
+
+impl RobotSpec {
+    /// A robot that rests at zero action, in damping as in an emergency stop, and bears any
+    /// change of action.
+    pub fn new(task: &str, obs_terms: Terms, action_terms: Terms, dt_s: f64) -> Self {
+        let width = action_terms.width();
+        Self {
+            task: task.to_string(),
+            obs_terms,
+            action_terms,
+            dt_s,
+            damping_action: vec![0.0; width],
+            stop_action: vec![0.0; width],
+            max_action_step: vec![f32::INFINITY; width],
+        }
+    }
+
+    /// Observation width S.
+    pub fn obs_dim(&self) -> usize {
+        self.obs_terms.width()
+    }
+
+    /// Action width A.
+    pub fn action_dim(&self) -> usize {
+        self.action_terms.width()
+    }
 }
 
 /// What came with an observation.
@@ -37,10 +73,14 @@ pub struct Reading {
 pub enum Command<'a> {
     /// Apply this action, `[A]`.
     Act(&'a [f32]),
-    /// Apply the damping action.
+    /// Apply [`RobotSpec::damping_action`].
     Damp,
-    /// Emergency stop: actuators off, latched at the robot until it is reset.
+    /// Emergency stop: apply [`RobotSpec::stop_action`] until a [`Reset`](Command::Reset) comes,
+    /// whatever else comes before it.
     Stop,
+    /// The operator clears a stop or a failure. A simulated robot starts a new episode, and its
+    /// next reading is the first of it.
+    Reset,
 }
 
 /// Why an exchange with the robot failed.
@@ -66,7 +106,12 @@ pub enum IoError {
     Robot(&'static str),
 }
 
-/// A robot, simulated or real, seen one control step at a time.
+/// A robot, simulated or real, seen one control step at a time: [`read`](RobotIo::read), then
+/// [`write`](RobotIo::write).
+///
+/// A robot that runs in step with its controller (a simulator) advances by one control step in
+/// `write` and has one new observation for the next `read`; before the first `write` it has the
+/// observation it starts from.
 ///
 /// No method may allocate or block for longer than the implementation states.
 pub trait RobotIo {
