@@ -1,0 +1,76 @@
+//! Files that are replaced atomically, checkpoint names, and the lock of a run directory.
+
+use std::{
+    fs::{self, File, OpenOptions, TryLockError},
+    io::Write,
+    path::{Path, PathBuf},
+};
+
+use super::RunError;
+
+/// Suffix of files that were being written; they are worthless after a kill.
+const TEMPORARY: &str = ".tmp";
+
+/// Replaces a file so that every reader, also after a crash, finds either the old or the new
+/// content: temporary file in the same directory, fsync, rename, fsync of the directory.
+///
+/// # Errors
+/// [`RunError::Io`] naming the file; what was there before is untouched.
+pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<(), RunError> {
+    let mut name = path.as_os_str().to_owned();
+    name.push(TEMPORARY);
+    let temporary = PathBuf::from(name);
+    let write = || {
+        let mut file = File::create(&temporary)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        fs::rename(&temporary, path)
+    };
+    write().map_err(|source| {
+        // The disk may be full: give back what was taken. That it may fail too changes nothing.
+        let _ = fs::remove_file(&temporary);
+        RunError::Io { action: "write", path: path.to_path_buf(), source }
+    })?;
+    let dir = match path.parent() {
+        Some(dir) if !dir.as_os_str().is_empty() => dir,
+        _ => Path::new("."),
+    };
+    let sync = || File::open(dir)?.sync_all();
+    sync().map_err(RunError::io("flush", dir))
+}
+
+/// Removes what an interrupted [`write_atomic`] left behind.
+pub(super) fn remove_temporary(dir: &Path) -> Result<(), RunError> {
+    for path in list(dir)? {
+        if path.as_os_str().to_string_lossy().ends_with(TEMPORARY) {
+            fs::remove_file(&path).map_err(RunError::io("remove", &path))?;
+        }
+    }
+    Ok(())
+}
+
+/// Checkpoint files, oldest first; their names are numbers of fixed width.
+pub(super) fn checkpoints(dir: &Path) -> Result<Vec<PathBuf>, RunError> {
+    let mut paths = list(dir)?;
+    paths.retain(|p| p.extension().is_some_and(|e| e == "safetensors"));
+    paths.sort();
+    Ok(paths)
+}
+
+fn list(dir: &Path) -> Result<Vec<PathBuf>, RunError> {
+    let entries =
+        || fs::read_dir(dir)?.map(|entry| Ok(entry?.path())).collect::<Result<_, std::io::Error>>();
+    entries().map_err(RunError::io("list", dir))
+}
+
+/// Takes the exclusive lock of a run directory; it ends with the file or the process.
+pub(super) fn lock(dir: &Path) -> Result<File, RunError> {
+    let path = dir.join("lock");
+    let open = OpenOptions::new().create(true).write(true).truncate(false).open(&path);
+    let file = open.map_err(RunError::io("create", &path))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(RunError::Locked { dir: dir.to_path_buf() }),
+        Err(TryLockError::Error(source)) => Err(RunError::Io { action: "lock", path, source }),
+    }
+}
