@@ -10,6 +10,7 @@ use sog_runtime::policy::Terms;
 
 use crate::{
     error::SimError,
+    rollout::{Actor, ActorWorker},
     seed::{self, Rng},
     task::{Modes, Probe, Step, Task, TaskId, TaskInfo, check_action, check_numbers, check_width},
 };
@@ -57,6 +58,41 @@ pub fn expert_action(radius: f64, position: [f64; 2]) -> [f64; 2] {
     let angle = (position[1] - radius).atan2(position[0]) + TAU / 100.0;
     let target = [radius.abs() * angle.cos(), radius + radius.abs() * angle.sin()];
     [0, 1].map(|i| (target[i] - position[i]).clamp(-ACTION_BOUND, ACTION_BOUND))
+}
+
+/// The scripted expert as an [`Actor`]; the code `[3]` says with its largest component which of
+/// [`RADII`] to run.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct CirclesExpert;
+
+impl Actor for CirclesExpert {
+    fn obs_dim(&self) -> usize {
+        2 * HISTORY
+    }
+
+    fn latent_dim(&self) -> usize {
+        RADII.len()
+    }
+
+    fn action_dim(&self) -> usize {
+        2
+    }
+
+    fn worker(&self, _max_batch: usize) -> Box<dyn ActorWorker + '_> {
+        Box::new(*self)
+    }
+}
+
+impl ActorWorker for CirclesExpert {
+    fn mean_actions(&mut self, obs: &[f32], latent: &[f32], actions: &mut [f32]) {
+        let rows = obs.chunks_exact(2 * HISTORY).zip(latent.chunks_exact(RADII.len()));
+        for ((obs, code), out) in rows.zip(actions.chunks_exact_mut(2)) {
+            let best = (1..RADII.len()).fold(0, |b, i| if code[i] > code[b] { i } else { b });
+            let position = [8, 9].map(|i| f64::from(obs[i]));
+            let action = expert_action(RADII[best], position);
+            out.copy_from_slice(&action.map(|a| a as f32));
+        }
+    }
 }
 
 /// The environment.

@@ -19,8 +19,9 @@ pub fn info(task: TaskId) -> TaskInfo {
 }
 
 /// Builds environments of one task; what they share (the compiled robot) is made once.
+#[derive(Clone)]
 pub struct TaskMaker {
-    id: TaskId,
+    info: TaskInfo,
 }
 
 impl TaskMaker {
@@ -29,7 +30,12 @@ impl TaskMaker {
     /// # Errors
     /// [`SimError::RobotFile`], [`SimError::Robot`].
     pub fn new(id: TaskId, _options: &TaskOptions) -> Result<Self, SimError> {
-        Ok(Self { id })
+        Ok(Self { info: info(id) })
+    }
+
+    /// What is known about the task.
+    pub fn info(&self) -> &TaskInfo {
+        &self.info
     }
 
     /// A new environment, reset with seed 0.
@@ -37,7 +43,7 @@ impl TaskMaker {
     /// # Errors
     /// [`SimError::Robot`] if the simulator cannot allocate it.
     pub fn make(&self) -> Result<Box<dyn Task>, SimError> {
-        match self.id {
+        match self.info.id {
             TaskId::Circles => Ok(Box::new(circles::Circles::new())),
         }
     }

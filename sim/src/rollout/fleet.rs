@@ -1,0 +1,191 @@
+//! Environments that run on from segment to segment, for learning.
+
+use rayon::prelude::*;
+
+use super::{
+    Actor, Batch, Ended, Noise,
+    batch::Record,
+    group_size,
+    member::{Lanes, Member, check_actor},
+};
+use crate::{
+    error::SimError,
+    seed::{self, Rng},
+    tasks::TaskMaker,
+};
+
+/// How a fleet is built.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FleetConfig {
+    /// Number of environments n.
+    pub envs: usize,
+    /// Width Z of the code; 0 without one.
+    pub latent_dim: usize,
+    /// Goals M that each environment rewards at once (continuous tasks only).
+    pub goals: usize,
+    /// Steps of an episode, instead of the task's horizon.
+    pub horizon: Option<usize>,
+    /// Seed of everything drawn here.
+    pub seed: u64,
+}
+
+impl Default for FleetConfig {
+    fn default() -> Self {
+        Self { envs: 8, latent_dim: 0, goals: 1, horizon: None, seed: 0 }
+    }
+}
+
+/// An episode about to start: what a rule may look at and what it decides.
+pub struct EpisodeStart<'a> {
+    /// Environment.
+    pub env: usize,
+    /// Number of the episode in this environment, from 0.
+    pub episode: u64,
+    /// Draws from the episode's own stream.
+    pub rng: &'a mut Rng,
+    /// `[Z]`: code of the episode; holds the last episode's.
+    pub code: &'a mut [f32],
+    /// `[M, dims]`: goals of the episode; holds the last episode's. Empty for discrete modes.
+    pub goals: &'a mut [f64],
+}
+
+/// Decides code and goals of each episode.
+type Rule<'a> = &'a (dyn Fn(&mut EpisodeStart<'_>) + Sync);
+
+/// Environments that run on from segment to segment.
+pub struct Fleet {
+    maker: TaskMaker,
+    horizon: usize,
+    latent_dim: usize,
+    crew: Vec<Runner>,
+}
+
+/// An environment of the fleet and where it is in its row of episodes.
+struct Runner {
+    env: usize,
+    seed: u64,
+    /// Episodes begun; 0 before the first segment.
+    begun: u64,
+    member: Member,
+}
+
+impl Runner {
+    fn begin_episode(&mut self, rule: Rule<'_>) -> Result<(), SimError> {
+        let seed = seed::derive(self.seed, self.begun);
+        let member = &mut self.member;
+        member.seed(seed);
+        rule(&mut EpisodeStart {
+            env: self.env,
+            episode: self.begun,
+            rng: &mut member.rng,
+            code: &mut member.code,
+            goals: &mut member.goals,
+        });
+        self.begun += 1;
+        member.start(seed)
+    }
+}
+
+impl Fleet {
+    /// Builds the environments.
+    ///
+    /// # Errors
+    /// As [`TaskMaker::make`].
+    pub fn new(maker: &TaskMaker, config: &FleetConfig) -> Result<Self, SimError> {
+        let runner = |env: usize| {
+            let seed = seed::derive(config.seed, env as u64);
+            let member = Member::new(maker, config.latent_dim, config.goals)?;
+            Ok(Runner { env, seed, begun: 0, member })
+        };
+        Ok(Self {
+            maker: maker.clone(),
+            horizon: config.horizon.unwrap_or(maker.info().horizon),
+            latent_dim: config.latent_dim,
+            crew: (0..config.envs).map(runner).collect::<Result<_, SimError>>()?,
+        })
+    }
+
+    /// Buffers for segments of `steps` steps.
+    pub fn batch(&self, steps: usize) -> Batch {
+        let info = self.maker.info();
+        let m = self.crew.first().map_or(0, |r| r.member.rewards.len());
+        Batch::new(self.crew.len(), steps, [info.obs_dim(), self.latent_dim, info.action_dim(), m])
+    }
+
+    /// Abandons all episodes; the next segment starts new ones from `seed`.
+    pub fn restart(&mut self, seed: u64) {
+        for (env, runner) in self.crew.iter_mut().enumerate() {
+            (runner.seed, runner.begun) = (seed::derive(seed, env as u64), 0);
+        }
+    }
+
+    /// Runs every environment for one segment and records it. Episodes start as `rule` says when
+    /// the last one has ended, in failure or at the horizon.
+    ///
+    /// # Errors
+    /// [`SimError::Width`] if the actor or the batch does not fit, [`SimError::NotFinite`] if the
+    /// actor's action is not finite (the environments are then to be [restarted](Self::restart)).
+    pub fn run<A: Actor + ?Sized>(
+        &mut self,
+        actor: &A,
+        noise: Noise<'_>,
+        rule: Rule<'_>,
+        batch: &mut Batch,
+    ) -> Result<(), SimError> {
+        check_actor(actor, &self.maker, self.latent_dim)?;
+        let info = self.maker.info();
+        let rows = batch.rows() * info.obs_dim();
+        crate::task::check_width(info.id, "batch environments", batch.envs, self.crew.len())?;
+        crate::task::check_width(info.id, "batch observations", batch.obs.len(), rows)?;
+        let (horizon, steps, group) = (self.horizon, batch.steps, group_size(self.crew.len()));
+        let mut records = batch.records();
+        let results: Vec<Result<(), SimError>> = self
+            .crew
+            .par_chunks_mut(group)
+            .zip(records.par_chunks_mut(group))
+            .map(|(crew, records)| {
+                let mut lanes = Lanes::new(actor, noise, crew.len());
+                run_group(crew, records, &mut lanes, rule, horizon, steps)
+            })
+            .collect();
+        results.into_iter().collect()
+    }
+}
+
+/// Steps one thread's environments through the whole segment.
+fn run_group(
+    crew: &mut [Runner],
+    records: &mut [Record<'_>],
+    lanes: &mut Lanes<'_>,
+    rule: Rule<'_>,
+    horizon: usize,
+    steps: usize,
+) -> Result<(), SimError> {
+    for runner in crew.iter_mut().filter(|r| r.begun == 0) {
+        runner.begin_episode(rule)?;
+    }
+    for t in 0..steps {
+        for (lane, runner) in crew.iter().enumerate() {
+            lanes.load(lane, &runner.member);
+        }
+        lanes.infer(crew.len());
+        for (lane, (runner, record)) in crew.iter_mut().zip(records.iter_mut()).enumerate() {
+            let step = lanes.step(lane, &mut runner.member)?;
+            let ended = match step.terminated {
+                true => Ended::Failed,
+                false if runner.member.step >= horizon => Ended::TimeLimit,
+                false => Ended::No,
+            };
+            record.step(t, lanes, lane, &runner.member, ended);
+            if ended != Ended::No {
+                record.end(t, lanes, &runner.member);
+                runner.begin_episode(rule)?;
+            }
+        }
+    }
+    for (runner, record) in crew.iter().zip(records) {
+        lanes.observe(&runner.member, record.last_obs);
+        record.last_code.copy_from_slice(&runner.member.code);
+    }
+    Ok(())
+}
