@@ -4,12 +4,24 @@
 //! The layers, from the bottom up:
 //!
 //! * [`layout`]: named tensors in one flat vector, the single definition of a network's parameters;
-//! * [`net`]: the two-branch policy and plain chains of dense layers, described and initialised.
+//! * [`net`]: the two-branch policy and plain chains of dense layers, described and initialised;
+//! * `kernel`: matrix products and element-wise passes over panels of 32 rows;
+//! * [`adam`]: the optimiser;
+//! * [`policy`]: the policy's passes, split where the latent code enters;
+//! * [`search`]: exhaustive and coordinate-wise search for codes (Algorithm 4);
+//! * [`sog_bc`]: SOG-BC (Algorithm 2).
+//!
+//! Nothing here normalises: observations are network inputs as the caller gives them.
 #![deny(unsafe_code)]
 
+pub mod adam;
 pub mod error;
 pub mod init;
+mod kernel;
 pub mod layout;
 pub mod net;
+pub mod policy;
+pub mod search;
+pub mod sog_bc;
 
 pub use error::EngineError;

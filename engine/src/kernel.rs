@@ -1,0 +1,394 @@
+//! Matrix products and element-wise passes over panels of 32 rows.
+//!
+//! A batch is cut into panels of [`PANEL`] rows. Inside a panel, values lie feature-major: one
+//! [`Row`] per feature, holding that feature of the 32 batch rows. The batch runs along the vector
+//! lanes, so
+//!
+//! * weights are read as they are stored (`[outputs, inputs]`, one broadcast per element), without
+//!   packing or transposing, and layers with few outputs (an action, a logit) waste nothing;
+//! * a panel of 128 features is 16 KiB and stays in the first-level cache from layer to layer.
+//!
+//! Only the gradient of a weight contracts over the batch; for it the input panel is transposed
+//! into tiles of 32 features ([`transpose`]), and the same micro-kernel runs again.
+//!
+//! Everything is safe code over [`pulp::Simd`]; each function dispatches once to the best
+//! instruction set of the machine. Results depend on the instruction set only through the fusing
+//! of multiply and add.
+
+use pulp::{Arch, Simd, WithSimd};
+use sog_runtime::math::tanh;
+
+/// Batch rows per panel; a multiple of every vector width.
+pub(crate) const PANEL: usize = 32;
+
+/// One feature of the rows of a panel (or, in a tile, 32 features of one row).
+#[derive(Debug, Clone, Copy, PartialEq)]
+#[repr(C, align(64))]
+pub(crate) struct Row(pub(crate) [f32; PANEL]);
+
+impl Row {
+    /// All zero.
+    pub(crate) const ZERO: Self = Self([0.0; PANEL]);
+}
+
+/// Number of panels that hold `rows` rows (also: tiles that hold so many features).
+pub(crate) const fn panels(rows: usize) -> usize {
+    rows.div_ceil(PANEL)
+}
+
+/// Defines a function `name(arch, args…)` whose body is compiled for every instruction set.
+/// Reference arguments carry the lifetime `'a`.
+macro_rules! dispatched {
+    ($(#[$doc:meta])* $vis:vis fn $name:ident($simd:ident: $S:ident, $($arg:ident: $ty:ty),* $(,)?) $(-> $out:ty)? $body:block) => {
+        $(#[$doc])*
+        $vis fn $name<'a>(arch: Arch, $($arg: $ty),*) $(-> $out)? {
+            struct Op<'a> { $($arg: $ty,)* _life: std::marker::PhantomData<&'a ()> }
+            impl<'a> WithSimd for Op<'a> {
+                type Output = dispatched!(@out $($out)?);
+                #[inline(always)]
+                fn with_simd<$S: Simd>(self, $simd: $S) -> Self::Output {
+                    let Op { $($arg,)* _life } = self;
+                    $body
+                }
+            }
+            arch.dispatch(Op { $($arg,)* _life: std::marker::PhantomData })
+        }
+    };
+    (@out) => { () };
+    (@out $out:ty) => { $out };
+}
+pub(crate) use dispatched;
+
+/// Runs `$body` with `$mr` × `$nv` accumulators fitting the registers of `$S`: `$nv` vectors span
+/// a panel.
+macro_rules! for_width {
+    ($S:ident, |$mr:ident, $nv:ident| $body:expr) => {
+        match $S::F32_LANES {
+            16 => {
+                const $mr: usize = 8;
+                const $nv: usize = 2;
+                $body
+            }
+            8 => {
+                const $mr: usize = 3;
+                const $nv: usize = 4;
+                $body
+            }
+            4 => {
+                const $mr: usize = 2;
+                const $nv: usize = 8;
+                $body
+            }
+            _ => {
+                const $mr: usize = 1;
+                const $nv: usize = PANEL;
+                $body
+            }
+        }
+    };
+}
+
+pub(crate) use for_width;
+
+/// Runs `$body` for blocks of `$n` = `$mr` outputs from output `$o` on, then for what is left over.
+macro_rules! in_blocks {
+    ($mr:ident, $count:expr, |$o:ident, $n:ident| $body:expr) => {{
+        let count = $count;
+        let mut $o = 0;
+        while $o + $mr <= count {
+            const $n: usize = $mr;
+            $body;
+            $o += $n;
+        }
+        while $o < count {
+            match count - $o {
+                left if left >= 4 => {
+                    const $n: usize = 4;
+                    $body;
+                    $o += $n;
+                }
+                left if left >= 2 => {
+                    const $n: usize = 2;
+                    $body;
+                    $o += $n;
+                }
+                _ => {
+                    const $n: usize = 1;
+                    $body;
+                    $o += $n;
+                }
+            }
+        }
+    }};
+}
+
+pub(crate) use in_blocks;
+
+pub(crate) type Acc<S, const M: usize, const NV: usize> = [[<S as Simd>::f32s; NV]; M];
+
+#[inline(always)]
+pub(crate) fn load<S: Simd, const NV: usize>(row: &Row) -> [S::f32s; NV] {
+    let (v, _) = S::as_simd_f32s(&row.0);
+    std::array::from_fn(|i| v[i])
+}
+
+#[inline(always)]
+pub(crate) fn store<S: Simd, const NV: usize>(row: &mut Row, values: [S::f32s; NV]) {
+    let (v, _) = S::as_mut_simd_f32s(&mut row.0);
+    v.copy_from_slice(&values);
+}
+
+#[inline(always)]
+fn splat<S: Simd, const M: usize, const NV: usize>(
+    simd: S,
+    bias: Option<&[f32]>,
+    from: usize,
+) -> Acc<S, M, NV> {
+    std::array::from_fn(|r| [simd.splat_f32s(bias.map_or(0.0, |b| b[from + r])); NV])
+}
+
+/// acc[r] += Σ_k rows[r][k] · x[k]: the micro-kernel with coefficients along k.
+#[inline(always)]
+fn multiply<S: Simd, const M: usize, const NV: usize>(
+    simd: S,
+    rows: [&[f32]; M],
+    x: &[Row],
+    mut acc: Acc<S, M, NV>,
+) -> Acc<S, M, NV> {
+    let depth = x.len();
+    let rows: [&[f32]; M] = std::array::from_fn(|r| &rows[r][..depth]);
+    for k in 0..depth {
+        let b = load::<S, NV>(&x[k]);
+        for r in 0..M {
+            let c = simd.splat_f32s(rows[r][k]);
+            for v in 0..NV {
+                acc[r][v] = simd.mul_add_e_f32s(c, b[v], acc[r][v]);
+            }
+        }
+    }
+    acc
+}
+
+/// N outputs of w · x + bias from output `o` on.
+#[inline(always)]
+pub(crate) fn affine_block<S: Simd, const N: usize, const NV: usize>(
+    simd: S,
+    w: &[f32],
+    bias: Option<&[f32]>,
+    x: &[Row],
+    o: usize,
+) -> Acc<S, N, NV> {
+    let inputs = x.len();
+    let rows: [&[f32]; N] = std::array::from_fn(|r| &w[(o + r) * inputs..(o + r + 1) * inputs]);
+    multiply::<S, N, NV>(simd, rows, x, splat(simd, bias, o))
+}
+
+dispatched! {
+    /// y `[outputs]` = w `[outputs, inputs]` · x `[inputs]` + bias.
+    pub(crate) fn affine(simd: S, w: &'a [f32], bias: Option<&'a [f32]>, x: &'a [Row], y: &'a mut [Row]) {
+        debug_assert_eq!(w.len(), y.len() * x.len());
+        for_width!(S, |MR, NV| in_blocks!(MR, y.len(), |o, N| {
+            let acc = affine_block::<S, N, NV>(simd, w, bias, x, o);
+            for (row, acc) in y[o..o + N].iter_mut().zip(acc) {
+                store::<S, NV>(row, acc);
+            }
+        }))
+    }
+}
+
+dispatched! {
+    /// x `[inputs]` = wᵀ · y with w `[outputs, inputs]`, y `[outputs]`.
+    pub(crate) fn affine_transposed(simd: S, w: &'a [f32], y: &'a [Row], x: &'a mut [Row]) {
+        let inputs = x.len();
+        for_width!(S, |MR, NV| in_blocks!(MR, inputs, |i, N| {
+            let mut acc: Acc<S, N, NV> = splat(simd, None, 0);
+            for (w, y) in w.chunks_exact(inputs).zip(y) {
+                let w = &w[i..i + N];
+                let b = load::<S, NV>(y);
+                for r in 0..N {
+                    let c = simd.splat_f32s(w[r]);
+                    for v in 0..NV {
+                        acc[r][v] = simd.mul_add_e_f32s(c, b[v], acc[r][v]);
+                    }
+                }
+            }
+            for (row, acc) in x[i..i + N].iter_mut().zip(acc) {
+                store::<S, NV>(row, acc);
+            }
+        }))
+    }
+}
+
+dispatched! {
+    /// dw `[outputs, inputs]` += dy · xᵀ: dy `[outputs]` feature-major, x as tiles
+    /// `[⌈inputs/32⌉][32 rows]` (see [`transpose`]).
+    pub(crate) fn outer(simd: S, dy: &'a [Row], tiles: &'a [Row], inputs: usize, dw: &'a mut [f32]) {
+        for (j, tile) in tiles.chunks_exact(PANEL).enumerate() {
+            let from = j * PANEL;
+            let width = PANEL.min(inputs - from);
+            // A narrow last tile leaves whole vectors empty: skip those.
+            if width <= S::F32_LANES {
+                for_width!(S, |MR, _NV| in_blocks!(MR, dy.len(), |o, N| {
+                    outer_block::<S, N, 1>(simd, dy, tile, o, &mut dw[o * inputs + from..], inputs, width)
+                }))
+            } else {
+                for_width!(S, |MR, NV| in_blocks!(MR, dy.len(), |o, N| {
+                    outer_block::<S, N, NV>(simd, dy, tile, o, &mut dw[o * inputs + from..], inputs, width)
+                }))
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn outer_block<S: Simd, const M: usize, const NV: usize>(
+    simd: S,
+    dy: &[Row],
+    tile: &[Row],
+    o: usize,
+    dw: &mut [f32],
+    stride: usize,
+    width: usize,
+) {
+    let rows: [&[f32]; M] = std::array::from_fn(|r| &dy[o + r].0[..]);
+    let acc = multiply::<S, M, NV>(simd, rows, tile, splat(simd, None, 0));
+    for (r, acc) in acc.into_iter().enumerate() {
+        for (acc, out) in
+            acc.into_iter().zip(dw[r * stride..r * stride + width].chunks_mut(S::F32_LANES))
+        {
+            let sum = simd.add_f32s(simd.partial_load_f32s(out), acc);
+            simd.partial_store_f32s(out, sum);
+        }
+    }
+}
+
+dispatched! {
+    /// sums[i] += Σ over the panel's rows of d[i].
+    pub(crate) fn add_row_sums(simd: S, d: &'a [Row], sums: &'a mut [f32]) {
+        for (row, sum) in d.iter().zip(sums) {
+            let (v, _) = S::as_simd_f32s(&row.0);
+            let mut total = v[0];
+            for &v in &v[1..] {
+                total = simd.add_f32s(total, v);
+            }
+            *sum += simd.reduce_sum_f32s(total);
+        }
+    }
+}
+
+/// Replaces each vector of `y` by `f` of it and the vectors of `a` at the same place.
+#[inline(always)]
+pub(crate) fn map2<S: Simd>(
+    y: &mut [Row],
+    a: &[Row],
+    mut f: impl FnMut(S::f32s, S::f32s) -> S::f32s,
+) {
+    for (y, a) in y.iter_mut().zip(a) {
+        let (y, _) = S::as_mut_simd_f32s(&mut y.0);
+        let (a, _) = S::as_simd_f32s(&a.0);
+        for (y, &a) in y.iter_mut().zip(a) {
+            *y = f(*y, a);
+        }
+    }
+}
+
+dispatched! {
+    /// x = tanh x.
+    pub(crate) fn tanh_panel(simd: S, x: &'a mut [Row]) {
+        for row in x {
+            let (v, _) = S::as_mut_simd_f32s(&mut row.0);
+            for v in v {
+                *v = tanh(simd, *v);
+            }
+        }
+    }
+}
+
+dispatched! {
+    /// y = tanh(y + x).
+    pub(crate) fn add_tanh(simd: S, y: &'a mut [Row], x: &'a [Row]) {
+        map2::<S>(y, x, |y, x| tanh(simd, simd.add_f32s(y, x)));
+    }
+}
+
+dispatched! {
+    /// y += x.
+    pub(crate) fn add(simd: S, y: &'a mut [Row], x: &'a [Row]) {
+        map2::<S>(y, x, |y, x| simd.add_f32s(y, x));
+    }
+}
+
+dispatched! {
+    /// d ∘= (1 − h²): back through h = tanh(·).
+    pub(crate) fn tanh_backward(simd: S, d: &'a mut [Row], h: &'a [Row]) {
+        map2::<S>(d, h, |d, h| simd.negate_mul_add_e_f32s(simd.mul_f32s(h, h), d, d));
+    }
+}
+
+dispatched! {
+    /// x = scale·tanh x.
+    pub(crate) fn scaled_tanh(simd: S, x: &'a mut [Row], scale: f32) {
+        let c = simd.splat_f32s(scale);
+        for row in x {
+            let (v, _) = S::as_mut_simd_f32s(&mut row.0);
+            for v in v {
+                *v = simd.mul_f32s(c, tanh(simd, *v));
+            }
+        }
+    }
+}
+
+dispatched! {
+    /// d ∘= scale·(1 − (y/scale)²): back through y = scale·tanh(·).
+    pub(crate) fn scaled_tanh_backward(simd: S, d: &'a mut [Row], y: &'a [Row], scale: f32) {
+        let c = simd.splat_f32s(scale);
+        let inverse = simd.splat_f32s(1.0 / scale);
+        map2::<S>(d, y, |d, y| {
+            simd.mul_f32s(d, simd.negate_mul_add_e_f32s(simd.mul_f32s(y, inverse), y, c))
+        });
+    }
+}
+
+/// Turns a feature-major panel into row-major tiles: `tiles[j][row].0[i] = x[32 j + i].0[row]`,
+/// zero beyond the last feature.
+pub(crate) fn transpose(x: &[Row], tiles: &mut [Row]) {
+    for (x, tile) in x.chunks(PANEL).zip(tiles.chunks_exact_mut(PANEL)) {
+        for (row, out) in tile.iter_mut().enumerate() {
+            for (i, out) in out.0.iter_mut().enumerate() {
+                *out = x.get(i).map_or(0.0, |x| x.0[row]);
+            }
+        }
+    }
+}
+
+/// Cuts row-major data `[rows, width]` (at most 32 rows) into zero-padded tiles
+/// `[⌈width/32⌉][32 rows]`.
+pub(crate) fn tiles_from_rows(data: &[f32], width: usize, tiles: &mut [Row]) {
+    tiles.fill(Row::ZERO);
+    for (j, tile) in tiles.chunks_exact_mut(PANEL).enumerate() {
+        let from = j * PANEL;
+        let to = width.min(from + PANEL);
+        for (row, out) in data.chunks_exact(width).zip(tile) {
+            out.0[..to - from].copy_from_slice(&row[from..to]);
+        }
+    }
+}
+
+/// Feature-major panel `[width]` of row-major data `[rows, width]` (at most 32 rows), zero-padded.
+pub(crate) fn panel_from_rows(data: &[f32], width: usize, panel: &mut [Row]) {
+    panel.fill(Row::ZERO);
+    for (m, row) in data.chunks_exact(width).enumerate() {
+        for (&value, out) in row.iter().zip(panel.iter_mut()) {
+            out.0[m] = value;
+        }
+    }
+}
+
+/// Row-major data `[rows, width]` of a feature-major panel.
+pub(crate) fn rows_from_panel(panel: &[Row], width: usize, data: &mut [f32]) {
+    for (m, row) in data.chunks_exact_mut(width).enumerate() {
+        for (value, from) in row.iter_mut().zip(panel) {
+            *value = from.0[m];
+        }
+    }
+}

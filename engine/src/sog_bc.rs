@@ -1,0 +1,285 @@
+//! SOG-BC (Algorithm 2): search the code that explains a minibatch best, then step on its loss.
+//!
+//! L_SOG = 1/n Σᵢ ‖f_θ(sᵢ, z_g(i)) − aᵢ‖², with z_g the best code of row i's group. The gradient
+//! takes the codes as given (the minimum over codes has the gradient of its winner).
+
+use rand::Rng;
+
+use crate::adam::{Adam, clip_scale, global_norm};
+use crate::error::{EngineError, check_len};
+use crate::kernel::{PANEL, Row, panel_from_rows, panels};
+use crate::net::{PolicyArch, PolicyNet};
+use crate::policy::{PanelOutput, PolicyPass};
+use crate::search::{CodeSearch, Groups, Query, SearchBuffers};
+
+/// A minibatch of demonstrations.
+#[derive(Debug, Clone, Copy)]
+pub struct SogBatch<'a> {
+    /// Normalised observations `[rows, S]`.
+    pub obs: &'a [f32],
+    /// Expert actions `[rows, A]`.
+    pub actions: &'a [f32],
+    /// Which rows share a code.
+    pub groups: Groups<'a>,
+}
+
+/// The cloning part of training: search, loss, gradient. Owns its buffers; after the largest batch
+/// has been seen, nothing allocates.
+#[derive(Debug, Clone)]
+pub struct SogBc {
+    pass: PolicyPass,
+    search: SearchBuffers,
+    /// Actions, feature-major `[panels][A]`.
+    targets: Vec<Row>,
+    /// Codes `[groups, Z]`.
+    codes: Vec<f32>,
+    /// Mean losses `[groups, K]` (one-hot) or `[groups]` (continuous).
+    losses: Vec<f32>,
+    /// Rows in each group.
+    group_rows: Vec<u32>,
+    /// Code of each row `[rows, Z]`.
+    row_codes: Vec<f32>,
+    grad: Vec<f32>,
+}
+
+/// How one [`SogBc::update`] steps.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct SogPlan {
+    /// Which codes are tried; not used when the policy is unconditioned (Z = 0).
+    pub search: CodeSearch,
+    /// Adam's step size.
+    pub lr: f32,
+    /// Bound on the norm of the gradient, if any.
+    pub max_grad_norm: Option<f32>,
+}
+
+/// What one [`SogBc::update`] did.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct SogStep {
+    /// L_SOG before the step.
+    pub loss: f32,
+    /// Norm of the gradient before clipping.
+    pub grad_norm: f32,
+}
+
+impl SogBc {
+    /// Buffers for policies of shape `arch`.
+    pub fn new(arch: &PolicyArch) -> Self {
+        Self {
+            pass: PolicyPass::new(arch),
+            search: SearchBuffers::default(),
+            targets: Vec::new(),
+            codes: Vec::new(),
+            losses: Vec::new(),
+            group_rows: Vec::new(),
+            row_codes: Vec::new(),
+            grad: vec![0.0; arch.layout().len()],
+        }
+    }
+
+    /// One full update (lines 3–8 of Algorithm 2): search, gradient, Adam.
+    ///
+    /// An unconditioned policy (Z = 0) skips the search: plain behaviour cloning.
+    ///
+    /// # Errors
+    /// If a shape does not match.
+    pub fn update(
+        &mut self,
+        net: &mut PolicyNet,
+        adam: &mut Adam,
+        plan: SogPlan,
+        batch: SogBatch<'_>,
+        rng: &mut (impl Rng + ?Sized),
+    ) -> Result<SogStep, EngineError> {
+        self.search(net, batch, plan.search, rng)?;
+        let mut grad = std::mem::take(&mut self.grad);
+        grad.fill(0.0);
+        let result = self.step(net, adam, plan, batch.groups, &mut grad);
+        self.grad = grad;
+        result
+    }
+
+    fn step(
+        &mut self,
+        net: &mut PolicyNet,
+        adam: &mut Adam,
+        plan: SogPlan,
+        groups: Groups<'_>,
+        grad: &mut [f32],
+    ) -> Result<SogStep, EngineError> {
+        let loss = self.gradient(net, groups, 1.0, grad)?;
+        let norm = global_norm(&[grad]);
+        let scale = plan.max_grad_norm.map_or(1.0, |max| clip_scale(norm, max.into()));
+        adam.step(&mut net.params, grad, plan.lr, scale)?;
+        Ok(SogStep { loss, grad_norm: norm as f32 })
+    }
+
+    /// Takes a batch: evaluates the state branch and keeps the actions. Needed before
+    /// [`SogBc::set_codes`], [`SogBc::losses_of`] and [`SogBc::gradient`]; [`SogBc::search`] does
+    /// it itself.
+    ///
+    /// # Errors
+    /// If a shape does not match.
+    pub fn load(&mut self, net: &PolicyNet, batch: SogBatch<'_>) -> Result<(), EngineError> {
+        self.pass.load(net, batch.obs)?;
+        let (rows, action) = (self.pass.rows(), self.pass.arch.action);
+        check_len("expert actions", batch.actions.len(), rows * action)?;
+        batch.groups.check(rows)?;
+        self.targets.resize(panels(rows) * action, Row::ZERO);
+        for (actions, panel) in
+            batch.actions.chunks(PANEL * action).zip(self.targets.chunks_exact_mut(action))
+        {
+            panel_from_rows(actions, action, panel);
+        }
+        self.group_rows.clear();
+        self.group_rows.resize(batch.groups.count(rows), 0);
+        for row in 0..rows {
+            self.group_rows[batch.groups.of(row)] += 1;
+        }
+        Ok(())
+    }
+
+    /// Loads a batch and finds the best code of each group; see [`SogBc::codes`] and
+    /// [`SogBc::losses`].
+    ///
+    /// # Errors
+    /// If a shape does not match or the search is empty.
+    pub fn search(
+        &mut self,
+        net: &PolicyNet,
+        batch: SogBatch<'_>,
+        search: CodeSearch,
+        rng: &mut (impl Rng + ?Sized),
+    ) -> Result<(), EngineError> {
+        search.check()?;
+        self.load(net, batch)?;
+        let latent = self.pass.arch.latent;
+        self.codes.resize(self.group_rows.len() * latent, 0.0);
+        self.losses.clear();
+        if latent == 0 {
+            return Ok(());
+        }
+        let query = Query {
+            net,
+            targets: &self.targets,
+            groups: batch.groups,
+            group_count: self.group_rows.len(),
+        };
+        match search {
+            CodeSearch::OneHot => self.search.one_hot(&self.pass, query, &mut self.codes),
+            CodeSearch::Coordinate { samples, block, rounds } => {
+                let plan = (samples, block, rounds);
+                self.search.coordinate(&self.pass, query, plan, &mut self.codes, rng);
+            }
+        }
+        self.average_losses(search.losses_per_group(latent));
+        Ok(())
+    }
+
+    /// Mean losses of given codes `[candidates, Z]` on the loaded batch, per group
+    /// `[groups, candidates]`: with [`Groups::Shared`] over a whole trajectory, its embedding is
+    /// the code of the smallest.
+    ///
+    /// # Errors
+    /// If a shape does not match.
+    pub fn losses_of(
+        &mut self,
+        net: &PolicyNet,
+        groups: Groups<'_>,
+        codes: &[f32],
+    ) -> Result<&[f32], EngineError> {
+        self.pass.check_net(net)?;
+        let latent = self.pass.arch.latent;
+        let candidates = codes.len().checked_div(latent).unwrap_or(0);
+        check_len("codes", codes.len(), candidates.max(1) * latent.max(1))?;
+        groups.check(self.pass.rows())?;
+        check_len("groups", groups.count(self.pass.rows()), self.group_rows.len())?;
+        let query =
+            Query { net, targets: &self.targets, groups, group_count: self.group_rows.len() };
+        self.search.evaluate(&self.pass, query, codes);
+        self.average_losses(candidates);
+        Ok(&self.losses)
+    }
+
+    /// Codes `[groups, Z]` of the last search (or as set).
+    pub fn codes(&self) -> &[f32] {
+        &self.codes
+    }
+
+    /// Mean losses of the last search: of every code, `[groups, K]`, when one-hot; of the winner,
+    /// `[groups]`, when continuous. A group without rows has NaN.
+    pub fn losses(&self) -> &[f32] {
+        &self.losses
+    }
+
+    /// Replaces the codes `[groups, Z]` that [`SogBc::gradient`] takes as given, for assignments
+    /// other than the plain minimum.
+    ///
+    /// # Errors
+    /// If there are not as many codes as groups in the loaded batch.
+    pub fn set_codes(&mut self, codes: &[f32]) -> Result<(), EngineError> {
+        check_len("codes", codes.len(), self.group_rows.len() * self.pass.arch.latent)?;
+        self.codes.clear();
+        self.codes.extend_from_slice(codes);
+        Ok(())
+    }
+
+    /// L_SOG of the loaded batch with the present codes; adds `scale`·dL_SOG/dθ to `grad`.
+    ///
+    /// `scale` is λ_S when the loss is added to another's.
+    ///
+    /// # Errors
+    /// If a shape does not match or no codes have been found or set for the loaded batch.
+    pub fn gradient(
+        &mut self,
+        net: &PolicyNet,
+        groups: Groups<'_>,
+        scale: f32,
+        grad: &mut [f32],
+    ) -> Result<f32, EngineError> {
+        self.pass.check_net(net)?;
+        check_len("gradient", grad.len(), net.params.len())?;
+        let (rows, latent, action) =
+            (self.pass.rows(), self.pass.arch.latent, self.pass.arch.action);
+        groups.check(rows)?;
+        check_len("codes", self.codes.len(), groups.count(rows) * latent)?;
+        self.row_codes.clear();
+        for row in 0..rows {
+            let g = groups.of(row);
+            self.row_codes.extend_from_slice(&self.codes[g * latent..(g + 1) * latent]);
+        }
+        let targets = &self.targets;
+        let factor = 2.0 * scale / rows as f32;
+        let mut total = 0.0;
+        self.pass.backward(net, &self.row_codes, grad, |panel| {
+            let from = panel.rows.start / PANEL * action;
+            total += squared_error(panel, &targets[from..from + action], factor);
+        });
+        Ok((total / rows as f64) as f32)
+    }
+
+    /// Turns the search's sums over rows into means.
+    fn average_losses(&mut self, per_group: usize) {
+        self.losses.clear();
+        for (sums, &rows) in self.search.group_losses.chunks_exact(per_group).zip(&self.group_rows)
+        {
+            self.losses.extend(sums.iter().map(|&sum| (sum / f64::from(rows)) as f32));
+        }
+    }
+}
+
+/// Σ (mean − target)² over a panel; writes factor·(mean − target) as the gradient.
+fn squared_error(panel: PanelOutput<'_>, targets: &[Row], factor: f32) -> f64 {
+    let lanes = panel.rows.len();
+    let mut total = 0.0;
+    for ((mean, target), d) in panel.mean.iter().zip(targets).zip(panel.d_mean) {
+        let mut sum = 0.0;
+        for lane in 0..lanes {
+            let error = mean.0[lane] - target.0[lane];
+            sum += error * error;
+            d.0[lane] = factor * error;
+        }
+        total += f64::from(sum);
+    }
+    total
+}
