@@ -5,15 +5,18 @@
 //!
 //! * [`tensors`]: safetensors with deterministic bytes and a checksum;
 //! * [`policy`]: the contract of a policy file, its verification, and inference;
+//! * [`control`]: the fixed-rate loop with its states, watchdogs, limits and statistics;
 //! * [`io`]: what a robot looks like to the loop ([`io::RobotIo`]);
 //! * [`math`]: vectorised functions that training and inference share.
 //!
 //! With `default-features = false` the library needs only `core` and `alloc`; allocation happens
 //! while a file is loaded, never in a control tick.
 #![cfg_attr(not(feature = "std"), no_std)]
+#![cfg_attr(test, allow(clippy::unwrap_used))]
 
 extern crate alloc;
 
+pub mod control;
 pub mod io;
 pub mod math;
 pub mod policy;

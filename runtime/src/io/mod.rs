@@ -60,7 +60,8 @@ impl RobotSpec {
 /// What came with an observation.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Reading {
-    /// Number of the control step that this observation belongs to, from 0.
+    /// Number of the control step that this observation belongs to. It only ever grows, also
+    /// across a [`Command::Reset`]; an observation whose step has not grown counts as stale.
     pub step: u64,
     /// Reward of the step that led here, where the robot reports one.
     pub reward: Option<f64>,

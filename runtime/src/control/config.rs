@@ -1,0 +1,117 @@
+//! What an operator can configure about the controller, and why it may refuse.
+
+use alloc::{string::String, vec::Vec};
+use core::num::NonZeroU32;
+
+use super::RateLimit;
+use crate::policy::PolicyError;
+
+/// Slowest and fastest control rate, Hz.
+pub const RATE_BOUNDS_HZ: (f64, f64) = (1.0, 2000.0);
+
+/// What the tick after a missed deadline does under the policy. The schedule is the same: whole
+/// periods are skipped and the phase is kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnMiss {
+    /// Infers as always.
+    #[default]
+    Skip,
+    /// Repeats the last action, to catch up.
+    Hold,
+}
+
+/// Settings of a [`Controller`](super::Controller); the default is what a robot should get.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// Control rate; `None` takes the policy's. Must lie in [`RATE_BOUNDS_HZ`].
+    pub rate_hz: Option<f64>,
+    /// The codes to choose from, `[n, Z]`; empty takes the K one-hot codes, the zero code of a
+    /// Gaussian latent, or the one code of width 0 of a policy without.
+    pub codes: Vec<f32>,
+    /// Number of the code to begin with.
+    pub code: u16,
+    /// What the tick after a missed deadline does.
+    pub on_miss: OnMiss,
+    /// Damping after this many missed deadlines in a row.
+    pub damp_after_misses: Option<NonZeroU32>,
+    /// Damping in the period that is the n-th in a row without a new observation; until then the
+    /// last action is held.
+    pub stale_limit: NonZeroU32,
+    /// Damping when n observations in a row repeat the one before them to the last bit.
+    pub frozen_limit: Option<NonZeroU32>,
+    /// Whether actions are cut to the policy's range.
+    pub limit_range: bool,
+    /// How fast actions may change.
+    pub limit_rate: RateLimit,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            rate_hz: None,
+            codes: Vec::new(),
+            code: 0,
+            on_miss: OnMiss::Skip,
+            damp_after_misses: NonZeroU32::new(5),
+            stale_limit: NonZeroU32::MIN.saturating_add(1),
+            frozen_limit: NonZeroU32::new(50),
+            limit_range: true,
+            limit_rate: RateLimit::Robot,
+        }
+    }
+}
+
+/// Why a controller cannot be built.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ControlError {
+    /// The policy is for another task, or for other terms.
+    #[error(transparent)]
+    Policy(#[from] PolicyError),
+    /// Policy and robot disagree on the control period.
+    #[error("the policy was trained at dt = {policy} s, the robot runs at {robot} s")]
+    Period {
+        /// The policy's control period.
+        policy: f64,
+        /// The robot's.
+        robot: f64,
+    },
+    /// The control rate is out of bounds.
+    #[error("control rate of {found} Hz, need {} to {} Hz", RATE_BOUNDS_HZ.0, RATE_BOUNDS_HZ.1)]
+    Rate {
+        /// The rate.
+        found: f64,
+    },
+    /// The codes do not fit the policy.
+    #[error("{found} numbers of latent codes, the policy takes finite codes of {width} each")]
+    Codes {
+        /// How many numbers were given.
+        found: usize,
+        /// Width Z of one code.
+        width: usize,
+    },
+    /// There is no code of that number.
+    #[error("code {found} asked for, the policy has {count}, numbered from 0")]
+    NoSuchCode {
+        /// The number.
+        found: u16,
+        /// How many there are.
+        count: usize,
+    },
+    /// The robot's own description does not hold together.
+    #[error("the robot's {what} has {found}, need {needed}")]
+    Robot {
+        /// Which part of it.
+        what: &'static str,
+        /// What was found.
+        found: String,
+        /// What is needed.
+        needed: &'static str,
+    },
+    /// The rate limit is not a positive number.
+    #[error("rate limit of {found} of the action range, need a positive number")]
+    RateLimit {
+        /// The share.
+        found: f32,
+    },
+}

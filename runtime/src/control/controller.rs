@@ -1,0 +1,488 @@
+//! The controller: what happens in one tick.
+
+use alloc::{format, sync::Arc, vec, vec::Vec};
+
+use super::{
+    CommandKind, Config, ControlError, Event, Fault, FaultSet, Mailbox, OnMiss, RATE_BOUNDS_HZ,
+    RateLimit, Request, Requests, State, Stats, TickReport, Wake, limits::Limits,
+};
+use crate::{
+    io::{Command, IoError, Reading, RobotIo, RobotSpec},
+    policy::{LatentKind, Policy, PolicyFile, Workspace},
+};
+
+/// Runs one policy on one robot, tick by tick: read → check → infer → limit → write.
+///
+/// A tick is a function of the controller's past, the operator's requests, what the robot gives
+/// and how the period began; it draws on nothing else, so that a recorded run replays to the same
+/// bits. It neither allocates nor locks.
+pub struct Controller {
+    policy: Policy,
+    workspace: Workspace,
+    spec: RobotSpec,
+    config: Config,
+    codes: Vec<f32>,
+    period_ns: u64,
+    limits: Limits,
+    mailbox: Arc<Mailbox>,
+
+    state: State,
+    code: u16,
+    /// What a start that the operator asked for waits for: good sensors.
+    start_pending: bool,
+    /// A failed write is a fault of the next tick.
+    write_failed: bool,
+    /// The event that last led out of `Policy`.
+    left_policy: Option<Event>,
+    last_step: Option<u64>,
+    last_woke_ns: Option<u64>,
+    last_command: CommandKind,
+    stale_in_a_row: u32,
+    frozen_in_a_row: u32,
+    missed_in_a_row: u32,
+
+    /// As the robot gave it, good or not.
+    incoming: Vec<f32>,
+    /// The last good one.
+    obs: Vec<f32>,
+    /// What the policy asked for.
+    raw_action: Vec<f32>,
+    /// What was commanded last.
+    action: Vec<f32>,
+    stats: Stats,
+}
+
+impl Controller {
+    /// A controller in [`State::Idle`].
+    ///
+    /// # Errors
+    /// If policy and robot do not fit (task, terms, period), or the configuration does not fit
+    /// the policy.
+    pub fn new(file: &PolicyFile, spec: &RobotSpec, config: Config) -> Result<Self, ControlError> {
+        file.check_fits(&spec.task, &spec.obs_terms, &spec.action_terms)?;
+        check_robot(spec)?;
+        let relative = (file.dt_s - spec.dt_s) / spec.dt_s;
+        if !(-1e-9..=1e-9).contains(&relative) {
+            return Err(ControlError::Period { policy: file.dt_s, robot: spec.dt_s });
+        }
+        let rate_hz = config.rate_hz.unwrap_or(1.0 / file.dt_s);
+        // The policy's own rate may miss a bound by rounding alone.
+        if !(RATE_BOUNDS_HZ.0 * 0.999_999..=RATE_BOUNDS_HZ.1 * 1.000_001).contains(&rate_hz) {
+            return Err(ControlError::Rate { found: rate_hz });
+        }
+        if let RateLimit::Share(found) = config.limit_rate
+            && !(found > 0.0)
+        {
+            return Err(ControlError::RateLimit { found });
+        }
+        let codes = all_codes(file.latent, &config.codes)?;
+        let count = code_count(&codes, file.latent.width());
+        if usize::from(config.code) >= count {
+            return Err(ControlError::NoSuchCode { found: config.code, count });
+        }
+        let range = (file.action_low.as_slice(), file.action_high.as_slice());
+        let limits = Limits::new(
+            config.limit_range.then_some(range),
+            config.limit_rate,
+            range,
+            &spec.max_action_step,
+        );
+        let policy = Policy::new(file);
+        Ok(Self {
+            workspace: policy.workspace(1),
+            policy,
+            codes,
+            period_ns: (1e9 / rate_hz + 0.5) as u64,
+            limits,
+            mailbox: Arc::new(Mailbox::new()),
+            state: State::Idle,
+            code: config.code,
+            start_pending: false,
+            write_failed: false,
+            left_policy: None,
+            last_step: None,
+            last_woke_ns: None,
+            last_command: CommandKind::None,
+            stale_in_a_row: 0,
+            frozen_in_a_row: 0,
+            missed_in_a_row: 0,
+            incoming: vec![0.0; spec.obs_dim()],
+            obs: vec![0.0; spec.obs_dim()],
+            raw_action: spec.damping_action.clone(),
+            action: spec.damping_action.clone(),
+            stats: Stats::default(),
+            spec: spec.clone(),
+            config,
+        })
+    }
+
+    /// Where requests are posted, from any thread.
+    pub fn mailbox(&self) -> Arc<Mailbox> {
+        Arc::clone(&self.mailbox)
+    }
+
+    /// Posts a request for the next tick.
+    pub fn request(&self, request: Request) {
+        self.mailbox.post(request);
+    }
+
+    /// The control period.
+    pub fn period_ns(&self) -> u64 {
+        self.period_ns
+    }
+
+    /// The robot as it was described at construction.
+    pub fn spec(&self) -> &RobotSpec {
+        &self.spec
+    }
+
+    /// The settings.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// The present state.
+    pub fn state(&self) -> State {
+        self.state
+    }
+
+    /// Number of the selected code.
+    pub fn code(&self) -> u16 {
+        self.code
+    }
+
+    /// How many codes there are to choose from.
+    pub fn code_count(&self) -> usize {
+        code_count(&self.codes, self.policy.latent_dim())
+    }
+
+    /// The selected code, `[Z]`.
+    pub fn latent(&self) -> &[f32] {
+        let z = self.policy.latent_dim();
+        &self.codes[usize::from(self.code) * z..][..z]
+    }
+
+    /// The event that last ended the policy's command.
+    pub fn left_policy(&self) -> Option<Event> {
+        self.left_policy
+    }
+
+    /// What the robot gave in the last tick that it gave anything, `[S]`; perhaps not finite.
+    pub fn observation(&self) -> &[f32] {
+        &self.incoming
+    }
+
+    /// What the policy last asked for, before limits, `[A]`.
+    pub fn raw_action(&self) -> &[f32] {
+        &self.raw_action
+    }
+
+    /// What the actuators were last told, `[A]`.
+    pub fn action(&self) -> &[f32] {
+        &self.action
+    }
+
+    /// Statistics of all ticks so far.
+    pub fn stats(&self) -> &Stats {
+        &self.stats
+    }
+
+    /// One control step.
+    pub fn tick<R: RobotIo + ?Sized>(&mut self, robot: &mut R, wake: &Wake) -> TickReport {
+        let mut faults = FaultSet::default();
+        let requests = self.mailbox.take();
+        let read = robot.read(&mut self.incoming);
+        self.collect_reward(&read);
+
+        let reset = self.obey(requests);
+        let sensors = self.check_sensors(&read, &mut faults);
+        let deadlines = self.check_deadlines(wake, &mut faults);
+        let robot_state = self.check_robot_state(&read, &mut faults);
+        for event in [sensors.err(), deadlines, robot_state].into_iter().flatten() {
+            self.raise(event);
+        }
+        let fresh = sensors == Ok(true) && !reset;
+        self.start_if_asked(fresh);
+
+        let command =
+            if reset { CommandKind::Reset } else { self.decide(fresh, wake, &mut faults) };
+        let written = self.write(robot, command, &mut faults);
+        self.last_command = command;
+        let report = TickReport {
+            tick: self.stats.ticks,
+            state: self.state,
+            code: self.code,
+            requests,
+            read,
+            command,
+            written,
+            faults,
+        };
+        self.count(&report, wake);
+        report
+    }
+
+    /// Adds the timing of the tick that just ended to the statistics.
+    pub fn record_timing(&mut self, wake: &Wake, end_ns: u64) {
+        self.stats.wake_latency.record(wake.latency_ns());
+        self.stats.exec.record(end_ns.saturating_sub(wake.woke_ns));
+        if let Some(last) = self.last_woke_ns.replace(wake.woke_ns) {
+            self.stats.period.record(wake.woke_ns.saturating_sub(last));
+        }
+    }
+
+    /// The reward that came with this reading belongs to the action commanded before it.
+    fn collect_reward(&mut self, read: &Result<Reading, IoError>) {
+        if let Ok(Reading { reward: Some(reward), .. }) = read
+            && self.last_command == CommandKind::Act
+        {
+            *self.stats.episode_return.get_or_insert(0.0) += reward;
+        }
+    }
+
+    /// Follows the operator; the safest request wins. Says whether a reset is to be commanded.
+    fn obey(&mut self, requests: Requests) -> bool {
+        if requests.is_empty() {
+            return false;
+        }
+        if let Some(code) = requests.mode()
+            && usize::from(code) < self.code_count()
+        {
+            self.code = code;
+        }
+        for (request, event) in [
+            (Request::Stop, Event::Stop),
+            (Request::Damp, Event::Damp),
+            (Request::Quit, Event::Damp),
+        ] {
+            if requests.contains(request) {
+                self.start_pending = false;
+                self.raise(event);
+                return false;
+            }
+        }
+        let reset = requests.contains(Request::Reset)
+            && matches!(self.state, State::Damping | State::EStop);
+        if requests.contains(Request::Reset) {
+            self.raise(Event::Reset);
+        }
+        if requests.contains(Request::Arm) && self.raise(Event::Arm) {
+            self.stale_in_a_row = 0;
+            self.frozen_in_a_row = 0;
+            self.missed_in_a_row = 0;
+        }
+        if requests.contains(Request::Start) && self.state == State::Ready {
+            self.start_pending = true;
+        }
+        reset
+    }
+
+    /// Whether a new good observation has come (it is then in `obs`), or what its absence means.
+    fn check_sensors(
+        &mut self,
+        read: &Result<Reading, IoError>,
+        faults: &mut FaultSet,
+    ) -> Result<bool, Event> {
+        let watched = matches!(self.state, State::Ready | State::Policy);
+        let new = match read {
+            Ok(reading) => self.last_step.is_none_or(|last| reading.step > last),
+            Err(_) => false,
+        };
+        match read {
+            _ if self.state == State::Idle => {}
+            Err(IoError::Stale) => faults.insert(Fault::Stale),
+            Err(IoError::Closed) => faults.insert(Fault::LinkClosed),
+            Err(_) => faults.insert(Fault::RobotFailed),
+            Ok(_) if !new => faults.insert(Fault::Stale),
+            Ok(_) => {}
+        }
+        if let Err(error) = read
+            && *error != IoError::Stale
+        {
+            return Err(Event::RobotFault);
+        }
+        if !new {
+            self.stale_in_a_row = self.stale_in_a_row.saturating_add(1);
+            if self.stale_in_a_row >= self.config.stale_limit.get() {
+                if watched {
+                    faults.insert(Fault::SensorsLost);
+                }
+                return Err(Event::SensorFault);
+            }
+            return Ok(false);
+        }
+        self.stale_in_a_row = 0;
+        if self.incoming.iter().any(|v| !v.is_finite()) {
+            faults.insert(Fault::NonFiniteSensors);
+            return Err(Event::SensorFault);
+        }
+        let first = self.last_step.is_none();
+        self.last_step = read.ok().map(|reading| reading.step);
+        let same = |(a, b): (&f32, &f32)| a.to_bits() == b.to_bits();
+        let frozen = !first && self.incoming.iter().zip(&self.obs).all(same);
+        self.frozen_in_a_row = if frozen { self.frozen_in_a_row.saturating_add(1) } else { 0 };
+        if self.config.frozen_limit.is_some_and(|n| self.frozen_in_a_row >= n.get()) {
+            if watched {
+                faults.insert(Fault::SensorsFrozen);
+            }
+            return Err(Event::SensorFault);
+        }
+        self.obs.copy_from_slice(&self.incoming);
+        Ok(true)
+    }
+
+    fn check_deadlines(&mut self, wake: &Wake, faults: &mut FaultSet) -> Option<Event> {
+        if wake.missed == 0 {
+            self.missed_in_a_row = 0;
+            return None;
+        }
+        self.missed_in_a_row = self.missed_in_a_row.saturating_add(wake.missed);
+        let limit = self.config.damp_after_misses?;
+        let acts = self.missed_in_a_row >= limit.get();
+        if acts && matches!(self.state, State::Ready | State::Policy) {
+            faults.insert(Fault::DeadlinesMissed);
+        }
+        acts.then_some(Event::DeadlineFault)
+    }
+
+    /// What the robot says about itself, and whether it took the last command.
+    fn check_robot_state(
+        &mut self,
+        read: &Result<Reading, IoError>,
+        faults: &mut FaultSet,
+    ) -> Option<Event> {
+        if core::mem::take(&mut self.write_failed) {
+            return Some(Event::RobotFault);
+        }
+        if read.is_ok_and(|reading| reading.terminated)
+            && matches!(self.state, State::Ready | State::Policy)
+        {
+            faults.insert(Fault::Terminated);
+            return Some(Event::Terminated);
+        }
+        None
+    }
+
+    fn start_if_asked(&mut self, fresh: bool) {
+        if self.state != State::Ready {
+            self.start_pending = false;
+        } else if self.start_pending && fresh {
+            self.start_pending = false;
+            self.raise(Event::Start);
+        }
+    }
+
+    /// What to command in the present state; under the policy `action` is set.
+    fn decide(&mut self, fresh: bool, wake: &Wake, faults: &mut FaultSet) -> CommandKind {
+        if self.state == State::Policy && !self.act(fresh, wake, faults) {
+            faults.insert(Fault::NonFiniteAction);
+            self.raise(Event::PolicyFault);
+        }
+        match self.state {
+            State::Policy => return CommandKind::Act,
+            State::EStop => self.action.copy_from_slice(&self.spec.stop_action),
+            _ => self.action.copy_from_slice(&self.spec.damping_action),
+        }
+        match self.state {
+            State::Idle => CommandKind::None,
+            State::EStop => CommandKind::Stop,
+            _ => CommandKind::Damp,
+        }
+    }
+
+    /// Sets the next action; false if the policy gave one that is not finite.
+    fn act(&mut self, fresh: bool, wake: &Wake, faults: &mut FaultSet) -> bool {
+        let hold = !fresh || (wake.missed > 0 && self.config.on_miss == OnMiss::Hold);
+        if hold {
+            return true;
+        }
+        let z = self.policy.latent_dim();
+        let latent = &self.codes[usize::from(self.code) * z..][..z];
+        self.policy.mean_actions(&mut self.workspace, &self.obs, latent, &mut self.raw_action);
+        if self.raw_action.iter().any(|v| !v.is_finite()) {
+            return false;
+        }
+        self.limits.apply(&self.raw_action, &mut self.action, faults);
+        true
+    }
+
+    fn write<R: RobotIo + ?Sized>(
+        &mut self,
+        robot: &mut R,
+        command: CommandKind,
+        faults: &mut FaultSet,
+    ) -> Result<(), IoError> {
+        let written = match command {
+            CommandKind::None => Ok(()),
+            CommandKind::Act => robot.write(Command::Act(&self.action)),
+            CommandKind::Damp => robot.write(Command::Damp),
+            CommandKind::Stop => robot.write(Command::Stop),
+            CommandKind::Reset => robot.write(Command::Reset),
+        };
+        if written.is_err() {
+            faults.insert(Fault::WriteFailed);
+            self.write_failed = true;
+        }
+        written
+    }
+
+    /// Goes where the event leads; says whether it led anywhere.
+    fn raise(&mut self, event: Event) -> bool {
+        let Some(next) = self.state.next(event) else { return false };
+        if self.state == State::Policy {
+            self.left_policy = Some(event);
+        }
+        self.state = next;
+        true
+    }
+
+    fn count(&mut self, report: &TickReport, wake: &Wake) {
+        self.stats.ticks += 1;
+        self.stats.misses += u64::from(wake.missed);
+        self.stats.policy_ticks += u64::from(report.command == CommandKind::Act);
+        self.stats.faults.add(report.faults);
+    }
+}
+
+/// All codes to choose from, `[n, Z]`.
+fn all_codes(latent: LatentKind, given: &[f32]) -> Result<Vec<f32>, ControlError> {
+    let width = latent.width();
+    if !given.is_empty() {
+        let fits =
+            width > 0 && given.len().is_multiple_of(width) && given.iter().all(|v| v.is_finite());
+        return if fits {
+            Ok(given.to_vec())
+        } else {
+            Err(ControlError::Codes { found: given.len(), width })
+        };
+    }
+    Ok(match latent {
+        LatentKind::None => vec![],
+        LatentKind::Gaussian(d) => vec![0.0; d],
+        LatentKind::OneHot(k) => {
+            let mut codes = vec![0.0; k * k];
+            codes.iter_mut().step_by(k + 1).for_each(|v| *v = 1.0);
+            codes
+        }
+    })
+}
+
+/// How many codes there are; a policy without a latent has one, of width 0.
+fn code_count(codes: &[f32], width: usize) -> usize {
+    codes.len().checked_div(width).unwrap_or(1)
+}
+
+fn check_robot(spec: &RobotSpec) -> Result<(), ControlError> {
+    let width = spec.action_dim();
+    let good = |v: f32| v.is_finite();
+    for (what, values, holds, needed) in [
+        ("damping action", &spec.damping_action, good as fn(f32) -> bool, "finite numbers, [A]"),
+        ("stop action", &spec.stop_action, good, "finite numbers, [A]"),
+        ("largest action step", &spec.max_action_step, |v| v > 0.0, "positive numbers, [A]"),
+    ] {
+        if values.len() != width || !values.iter().all(|&v| holds(v)) {
+            return Err(ControlError::Robot { what, found: format!("{values:?}"), needed });
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,172 @@
+//! What a tick and a run report.
+
+use super::{Event, FaultCounts, FaultSet, Histogram, Requests, State, Summary};
+use crate::io::{IoError, Reading};
+
+/// What was commanded in a tick.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(u8)]
+pub enum CommandKind {
+    /// Nothing.
+    #[default]
+    None,
+    /// The action of [`Controller::action`](super::Controller::action).
+    Act,
+    /// Damping.
+    Damp,
+    /// Emergency stop.
+    Stop,
+    /// The operator's reset.
+    Reset,
+}
+
+impl CommandKind {
+    /// Every kind.
+    pub const ALL: [Self; 5] = [Self::None, Self::Act, Self::Damp, Self::Stop, Self::Reset];
+
+    /// The kind of a number that `as u8` gave.
+    pub fn from_u8(number: u8) -> Option<Self> {
+        Self::ALL.get(usize::from(number)).copied()
+    }
+
+    /// Name as in logs.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Act => "act",
+            Self::Damp => "damp",
+            Self::Stop => "stop",
+            Self::Reset => "reset",
+        }
+    }
+}
+
+/// What one tick did.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct TickReport {
+    /// Number of the tick, from 0.
+    pub tick: u64,
+    /// State in which the tick commanded.
+    pub state: State,
+    /// Number of the selected code.
+    pub code: u16,
+    /// What the operator asked for since the tick before.
+    pub requests: Requests,
+    /// What the robot gave.
+    pub read: Result<Reading, IoError>,
+    /// What was commanded.
+    pub command: CommandKind,
+    /// How the robot took it.
+    pub written: Result<(), IoError>,
+    /// What went wrong, and which limits acted.
+    pub faults: FaultSet,
+}
+
+/// Statistics of a run so far, in constant memory.
+#[derive(Clone, Debug, Default)]
+pub struct Stats {
+    /// Ticks.
+    pub ticks: u64,
+    /// Ticks in which the policy commanded.
+    pub policy_ticks: u64,
+    /// Periods without a tick.
+    pub misses: u64,
+    /// Faults by kind.
+    pub faults: FaultCounts,
+    /// From deadline to beginning of a tick, ns.
+    pub wake_latency: Histogram,
+    /// From beginning to end of a tick, ns.
+    pub exec: Histogram,
+    /// From one tick's beginning to the next one's, ns.
+    pub period: Histogram,
+    /// Sum of the rewards of steps that the policy commanded, if the robot reports any.
+    pub episode_return: Option<f64>,
+}
+
+/// Why a run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// All its policy ticks were done.
+    Completed,
+    /// The operator or a signal asked for it.
+    Quit,
+    /// A fault or an operator's stop ended the policy's command, and nobody attends.
+    Stopped(Event),
+    /// Nobody attends, and nothing was asked for.
+    Idle,
+}
+
+impl End {
+    /// Name as in reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Completed => "completed",
+            Self::Quit => "quit",
+            Self::Idle => "idle",
+            Self::Stopped(event) => match event {
+                Event::SensorFault => "sensor_fault",
+                Event::RobotFault => "robot_fault",
+                Event::Terminated => "terminated",
+                Event::DeadlineFault => "deadline_fault",
+                Event::PolicyFault => "policy_fault",
+                Event::Stop => "operator_stop",
+                _ => "operator_damp",
+            },
+        }
+    }
+
+    /// Whether the run went as it was asked to.
+    pub fn is_good(self) -> bool {
+        matches!(self, Self::Completed | Self::Quit)
+    }
+}
+
+/// What a run ends with.
+#[derive(Clone, Debug)]
+pub struct RunReport {
+    /// Why it ended.
+    pub end: End,
+    /// State in which it ended.
+    pub state: State,
+    /// Number of the code selected at the end.
+    pub code: u16,
+    /// Ticks.
+    pub ticks: u64,
+    /// Ticks in which the policy commanded.
+    pub policy_ticks: u64,
+    /// Periods without a tick.
+    pub misses: u64,
+    /// Faults by kind.
+    pub faults: FaultCounts,
+    /// From deadline to beginning of a tick.
+    pub wake_latency_ns: Summary,
+    /// From beginning to end of a tick.
+    pub exec_ns: Summary,
+    /// From one tick's beginning to the next one's.
+    pub period_ns: Summary,
+    /// Sum of the rewards of steps that the policy commanded, if the robot reports any.
+    pub episode_return: Option<f64>,
+}
+
+impl RunReport {
+    /// As a JSON object: `end, ticks, policy_ticks, misses, state, code, faults: {kind: count}`
+    /// (every kind), `wake_latency_ns, exec_ns, period_ns` (count, mean, p50, p99, p999, max) and
+    /// `return` (null where the robot reports no reward).
+    pub fn to_json(&self) -> serde_json::Value {
+        let faults: serde_json::Map<_, _> =
+            self.faults.iter().map(|(fault, n)| (fault.name().into(), n.into())).collect();
+        serde_json::json!({
+            "end": self.end.name(),
+            "ticks": self.ticks,
+            "policy_ticks": self.policy_ticks,
+            "misses": self.misses,
+            "state": self.state.name(),
+            "code": self.code,
+            "faults": faults,
+            "wake_latency_ns": self.wake_latency_ns.to_json(),
+            "exec_ns": self.exec_ns.to_json(),
+            "period_ns": self.period_ns.to_json(),
+            "return": self.episode_return,
+        })
+    }
+}
