@@ -19,5 +19,7 @@ extern crate alloc;
 pub mod control;
 pub mod io;
 pub mod math;
+#[cfg(feature = "host")]
+pub mod os;
 pub mod policy;
 pub mod tensors;

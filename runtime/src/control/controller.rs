@@ -71,7 +71,7 @@ impl Controller {
             return Err(ControlError::Rate { found: rate_hz });
         }
         if let RateLimit::Share(found) = config.limit_rate
-            && !(found > 0.0)
+            && (found.is_nan() || found <= 0.0)
         {
             return Err(ControlError::RateLimit { found });
         }

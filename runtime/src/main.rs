@@ -1,0 +1,2 @@
+//! The deployed controller.
+fn main() {}

@@ -1,0 +1,27 @@
+//! The operating system: the only place in this crate with `unsafe`.
+//!
+//! * [`RealTime`]: periods with absolute deadlines on the monotonic clock;
+//! * [`set_up`], [`RealTimeConfig`], [`Obtained`]: scheduling class, affinity, locked memory;
+//! * [`quit_on_signals`]: `SIGINT`, `SIGTERM` and `SIGHUP` end a run in damping;
+//! * [`CountingAllocator`]: proof that a tick allocates nothing;
+//!
+//! ```
+//! use sog_runtime::control::Ticker;
+//! use sog_runtime::os::{self, RealTimeConfig};
+//!
+//! let obtained = os::set_up(&RealTimeConfig::default()).expect("only `strict` can fail");
+//! println!("{obtained}");                               // says what was obtained, and what not
+//! let mut ticker = os::RealTime::new(1_000_000, 0);      // 1 kHz, no spinning
+//! let wake = ticker.wait();
+//! assert!(wake.woke_ns >= wake.deadline_ns);
+//! ```
+
+mod alloc;
+mod clock;
+mod schedule;
+mod signals;
+
+pub use alloc::CountingAllocator;
+pub use clock::{RealTime, monotonic_ns};
+pub use schedule::{Obtained, RealTimeConfig, RealTimeError, Scheduler, Strictness, set_up};
+pub use signals::quit_on_signals;
