@@ -233,6 +233,14 @@ impl<'a> TensorFile<'a> {
         self.values(name, Dtype::F64, "F64", f64::from_le_bytes)
     }
 
+    /// Values of a `u8` tensor of any shape.
+    ///
+    /// # Errors
+    /// [`TensorError::Missing`], [`TensorError::Dtype`].
+    pub fn u8(&self, name: &str) -> Result<Vec<u8>, TensorError> {
+        self.values(name, Dtype::U8, "U8", u8::from_le_bytes)
+    }
+
     /// Values of a `u32` tensor of any shape.
     ///
     /// # Errors

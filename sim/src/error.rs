@@ -59,21 +59,26 @@ pub enum SimError {
     Robot {
         /// The task.
         task: &'static str,
-        /// The robot.
-        robot: String,
+        /// The robot's file.
+        robot: &'static str,
         /// What is wrong.
         reason: String,
     },
-    /// The physics gave up.
-    #[error("{task}: the simulation diverged ({reason})")]
-    Diverged {
-        /// The task.
-        task: &'static str,
-        /// What MuJoCo reported.
-        reason: String,
+    /// The MuJoCo library is not the one the bindings are for.
+    #[error("libmujoco is version {}, need {}; run `cargo xtask setup`", dotted(*.found), dotted(*.needed))]
+    MujocoVersion {
+        /// Version of the library, as `mj_version` gives it.
+        found: i32,
+        /// Version of the bindings.
+        needed: i32,
     },
 }
 
 fn known_tasks() -> String {
     TaskId::ALL.map(TaskId::name).join(", ")
+}
+
+/// 3017000 as 3.17.0.
+fn dotted(version: i32) -> String {
+    format!("{}.{}.{}", version / 1_000_000, version / 1000 % 1000, version % 1000)
 }

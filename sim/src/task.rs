@@ -5,23 +5,57 @@ use std::{fmt, str::FromStr};
 use rand::Rng as _;
 use sog_runtime::policy::Terms;
 
-use crate::{error::SimError, seed::Rng};
+use crate::{error::SimError, physics::Physics, seed::Rng};
 
-/// The tasks.
+/// The nine tasks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum TaskId {
     /// A point that runs circles in the plane; no MuJoCo.
     Circles,
+    /// Ant, forwards or backwards.
+    AntFwdBack,
+    /// Ant, six directions.
+    AntDir6,
+    /// Half-cheetah, backwards or forwards.
+    HalfCheetahFwdBack,
+    /// Half-cheetah, a goal speed in [1.5, 3] m/s.
+    HalfCheetahVel,
+    /// Walker2d, six speeds.
+    Walker2dVel6,
+    /// Hopper, six speeds.
+    HopperVel6,
+    /// Humanoid, six directions.
+    HumanoidDir6,
+    /// Fetch arm, a goal position of the gripper.
+    FetchReach,
 }
 
 impl TaskId {
     /// All tasks, in the order of the paper's tables.
-    pub const ALL: [Self; 1] = [Self::Circles];
+    pub const ALL: [Self; 9] = [
+        Self::Circles,
+        Self::AntFwdBack,
+        Self::AntDir6,
+        Self::HalfCheetahFwdBack,
+        Self::HalfCheetahVel,
+        Self::Walker2dVel6,
+        Self::HopperVel6,
+        Self::HumanoidDir6,
+        Self::FetchReach,
+    ];
 
     /// Name on the command line and in files.
     pub fn name(self) -> &'static str {
         match self {
             Self::Circles => "circles",
+            Self::AntFwdBack => "ant-fwd-back",
+            Self::AntDir6 => "ant-dir-6",
+            Self::HalfCheetahFwdBack => "halfcheetah-fwd-back",
+            Self::HalfCheetahVel => "halfcheetah-vel",
+            Self::Walker2dVel6 => "walker2d-vel-6",
+            Self::HopperVel6 => "hopper-vel-6",
+            Self::HumanoidDir6 => "humanoid-dir-6",
+            Self::FetchReach => "fetchreach",
         }
     }
 }
@@ -91,6 +125,12 @@ pub enum Modes {
 }
 
 impl Modes {
+    /// Goals in the interval of one dimension.
+    pub(crate) fn interval(what: &'static str, low: f64, high: f64, default: &[f64]) -> Self {
+        let (low, high) = (vec![low], vec![high]);
+        Self::Continuous(GoalSpace { what, low, high, default: default.to_vec() })
+    }
+
     /// Discrete modes labelled by `label` of their value.
     pub(crate) fn discrete(values: &[f64], label: impl Fn(f64) -> String) -> Self {
         Self::Discrete(values.iter().map(|&value| Mode { label: label(value), value }).collect())
@@ -214,6 +254,11 @@ pub trait Task: Send {
 
     /// Where the robot is.
     fn probe(&self) -> Probe;
+
+    /// The robot's state in MuJoCo, where there is one: what pictures are drawn from.
+    fn physics(&self) -> Option<&Physics> {
+        None
+    }
 }
 
 /// Refuses an action of the wrong length or with a number that is not finite.

@@ -1,36 +1,79 @@
 //! The tasks, one file a robot family, and the registry that builds them.
 
+mod ant;
 pub mod circles;
+pub mod fetch;
+mod half_cheetah;
+mod humanoid;
+mod locomotion;
+mod planar;
+
+use std::sync::Arc;
+
+use mujoco_rs::prelude::MjModel;
+use sog_runtime::policy::{Term, Terms};
 
 use crate::{
     error::SimError,
+    physics::{self, Robot, RobotSource},
     task::{Task, TaskId, TaskInfo},
 };
+use locomotion::Locomotion;
 
 /// How tasks are built.
 #[derive(Clone, Debug, Default)]
-pub struct TaskOptions {}
+pub struct TaskOptions {
+    /// Where robot files come from.
+    pub robots: RobotSource,
+}
 
 /// What is known about a task, without building it.
 pub fn info(task: TaskId) -> TaskInfo {
     match task {
         TaskId::Circles => circles::info(),
+        TaskId::AntFwdBack => ant::info(task, 2),
+        TaskId::AntDir6 => ant::info(task, 6),
+        TaskId::HalfCheetahFwdBack => half_cheetah::fwd_back(),
+        TaskId::HalfCheetahVel => half_cheetah::vel(),
+        TaskId::Walker2dVel6 => planar::walker2d_info(),
+        TaskId::HopperVel6 => planar::hopper_info(),
+        TaskId::HumanoidDir6 => humanoid::info(),
+        TaskId::FetchReach => fetch::info(),
     }
 }
 
-/// Builds environments of one task; what they share (the compiled robot) is made once.
+/// The robot of a task; `None` where there is no MuJoCo in it.
+pub fn robot(task: TaskId) -> Option<Robot> {
+    match task {
+        TaskId::Circles => None,
+        TaskId::AntFwdBack | TaskId::AntDir6 => Some(Robot::Ant),
+        TaskId::HalfCheetahFwdBack | TaskId::HalfCheetahVel => Some(Robot::HalfCheetah),
+        TaskId::Walker2dVel6 => Some(Robot::Walker2d),
+        TaskId::HopperVel6 => Some(Robot::Hopper),
+        TaskId::HumanoidDir6 => Some(Robot::Humanoid),
+        TaskId::FetchReach => Some(Robot::Fetch),
+    }
+}
+
+/// Builds environments of one task; what they share, the compiled robot, is made once.
 #[derive(Clone)]
 pub struct TaskMaker {
     info: TaskInfo,
+    model: Option<Arc<MjModel>>,
+    fetch_home: fetch::SharedHome,
 }
 
 impl TaskMaker {
     /// Prepares a task.
     ///
     /// # Errors
-    /// [`SimError::RobotFile`], [`SimError::Robot`].
-    pub fn new(id: TaskId, _options: &TaskOptions) -> Result<Self, SimError> {
-        Ok(Self { info: info(id) })
+    /// [`SimError::RobotFile`], [`SimError::Robot`], [`SimError::MujocoVersion`].
+    pub fn new(id: TaskId, options: &TaskOptions) -> Result<Self, SimError> {
+        let load = |robot| physics::load(id, robot, &options.robots);
+        let model = robot(id).map(load).transpose()?;
+        let maker = Self { info: info(id), model, fetch_home: Default::default() };
+        maker.make()?; // so that a robot that does not fit is refused here
+        Ok(maker)
     }
 
     /// What is known about the task.
@@ -38,14 +81,40 @@ impl TaskMaker {
         &self.info
     }
 
+    /// A new Fetch arm; of [`TaskId::FetchReach`] only.
+    pub(crate) fn fetch(&self) -> Result<fetch::FetchReach, SimError> {
+        let model = match &self.model {
+            Some(model) if self.info.id == TaskId::FetchReach => Arc::clone(model),
+            _ => physics::load(TaskId::FetchReach, Robot::Fetch, &RobotSource::Embedded)?,
+        };
+        fetch::FetchReach::new(self.info.clone(), model, self.fetch_home.clone())
+    }
+
     /// A new environment, reset with seed 0.
     ///
     /// # Errors
     /// [`SimError::Robot`] if the simulator cannot allocate it.
     pub fn make(&self) -> Result<Box<dyn Task>, SimError> {
-        match self.info.id {
-            TaskId::Circles => Ok(Box::new(circles::Circles::new())),
-        }
+        let Some(model) = &self.model else { return Ok(Box::new(circles::Circles::new())) };
+        let (info, model) = (self.info.clone(), Arc::clone(model));
+        Ok(match info.id {
+            TaskId::Circles => Box::new(circles::Circles::new()),
+            TaskId::AntFwdBack | TaskId::AntDir6 => {
+                Box::new(Locomotion::new(info, ant::Ant, model)?)
+            }
+            TaskId::HalfCheetahFwdBack => {
+                let robot = half_cheetah::HalfCheetah(half_cheetah::Asks::Direction);
+                Box::new(Locomotion::new(info, robot, model)?)
+            }
+            TaskId::HalfCheetahVel => {
+                let robot = half_cheetah::HalfCheetah(half_cheetah::Asks::Speed);
+                Box::new(Locomotion::new(info, robot, model)?)
+            }
+            TaskId::Walker2dVel6 => Box::new(Locomotion::new(info, planar::Walker2d, model)?),
+            TaskId::HopperVel6 => Box::new(Locomotion::new(info, planar::Hopper, model)?),
+            TaskId::HumanoidDir6 => Box::new(Locomotion::new(info, humanoid::Humanoid, model)?),
+            TaskId::FetchReach => Box::new(self.fetch()?),
+        })
     }
 }
 
@@ -55,4 +124,26 @@ impl TaskMaker {
 /// As [`TaskMaker`].
 pub fn make(id: TaskId, options: &TaskOptions) -> Result<Box<dyn Task>, SimError> {
     TaskMaker::new(id, options)?.make()
+}
+
+/// Terms in their order: groups of numbers, and one number for each joint.
+#[derive(Default)]
+struct TermList(Vec<Term>);
+
+impl TermList {
+    /// Adds a group of `width` numbers.
+    fn group(mut self, name: &str, width: usize) -> Self {
+        self.0.push(Term { name: name.to_string(), width });
+        self
+    }
+
+    /// Adds one number for each joint, named `joint` + `suffix`.
+    fn joints(mut self, joints: &[&str], suffix: &str) -> Self {
+        self.0.extend(joints.iter().map(|j| Term { name: format!("{j}{suffix}"), width: 1 }));
+        self
+    }
+
+    fn done(self) -> Terms {
+        Terms(self.0)
+    }
 }

@@ -1,0 +1,274 @@
+//! MuJoCo: robot files, compiled models, and one simulated state.
+
+mod ffi;
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use mujoco_rs::prelude::{MjData, MjModel, MjtObjBase, MjtWarning};
+
+use crate::{error::SimError, task::TaskId};
+
+/// A robot's state in MuJoCo, with the model it belongs to.
+pub type Data = MjData<Arc<MjModel>>;
+
+/// The robots.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Robot {
+    /// Four-legged ant.
+    Ant,
+    /// Planar half-cheetah.
+    HalfCheetah,
+    /// Planar two-legged walker.
+    Walker2d,
+    /// Planar one-legged hopper.
+    Hopper,
+    /// Humanoid.
+    Humanoid,
+    /// Fetch arm.
+    Fetch,
+}
+
+impl Robot {
+    /// File name in a directory of robots.
+    pub fn file_name(self) -> &'static str {
+        match self {
+            Self::Ant => "ant.xml",
+            Self::HalfCheetah => "half_cheetah.xml",
+            Self::Walker2d => "walker2d.xml",
+            Self::Hopper => "hopper.xml",
+            Self::Humanoid => "humanoid.xml",
+            Self::Fetch => "fetch.xml",
+        }
+    }
+
+    /// The file as it was when this program was built.
+    fn embedded(self) -> &'static str {
+        macro_rules! robot {
+            ($file:literal) => {
+                include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../models/robots/", $file))
+            };
+        }
+        match self {
+            Self::Ant => robot!("ant.xml"),
+            Self::HalfCheetah => robot!("half_cheetah.xml"),
+            Self::Walker2d => robot!("walker2d.xml"),
+            Self::Hopper => robot!("hopper.xml"),
+            Self::Humanoid => robot!("humanoid.xml"),
+            Self::Fetch => robot!("fetch.xml"),
+        }
+    }
+}
+
+/// Where robot files come from.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum RobotSource {
+    /// Built into the program.
+    #[default]
+    Embedded,
+    /// Files of a directory, named as [`Robot::file_name`] says.
+    Directory(PathBuf),
+}
+
+/// Compiles a robot.
+///
+/// # Errors
+/// [`SimError::RobotFile`] if the file cannot be read, [`SimError::Robot`] if MuJoCo refuses it,
+/// [`SimError::MujocoVersion`] if the library is not the one the bindings are for.
+pub(crate) fn load(
+    task: TaskId,
+    robot: Robot,
+    source: &RobotSource,
+) -> Result<Arc<MjModel>, SimError> {
+    ffi::set_up()?;
+    let compiled = match source {
+        RobotSource::Embedded => MjModel::from_xml_string(robot.embedded()),
+        RobotSource::Directory(directory) => {
+            let path = directory.join(robot.file_name());
+            check_readable(task, &path)?;
+            MjModel::from_xml(&path)
+        }
+    };
+    compiled.map(Arc::new).map_err(|e| SimError::Robot {
+        task: task.name(),
+        robot: robot.file_name(),
+        reason: e.to_string(),
+    })
+}
+
+/// Reads the file once, so that a missing one is told from a bad one.
+fn check_readable(task: TaskId, path: &Path) -> Result<(), SimError> {
+    std::fs::read(path).map(drop).map_err(|e| SimError::RobotFile {
+        task: task.name(),
+        path: path.to_path_buf(),
+        reason: e.to_string(),
+    })
+}
+
+/// What a task needs a robot's model to be; a file from a directory may be anything.
+pub(crate) struct Needs {
+    /// Numbers of positions, velocities and controls.
+    pub(crate) sizes: [usize; 3],
+    /// Physics steps of a control step.
+    pub(crate) frame_skip: usize,
+    /// Control period in seconds.
+    pub(crate) dt_s: f64,
+}
+
+/// Most degrees of freedom of a robot whose site velocities are asked for.
+const MAX_DOFS: usize = 32;
+
+/// One simulated state of a robot.
+pub struct Physics {
+    task: TaskId,
+    robot: Robot,
+    data: Data,
+}
+
+impl Physics {
+    /// A new state of a compiled robot.
+    ///
+    /// # Errors
+    /// [`SimError::Robot`] if the model is not what the task needs.
+    pub(crate) fn new(
+        task: TaskId,
+        robot: Robot,
+        model: Arc<MjModel>,
+        needs: &Needs,
+    ) -> Result<Self, SimError> {
+        let refuse = |reason: String| SimError::Robot {
+            task: task.name(),
+            robot: robot.file_name(),
+            reason,
+        };
+        let sizes = [model.nq(), model.nv(), model.nu()].map(|n| n as usize);
+        if sizes != needs.sizes {
+            return Err(refuse(format!(
+                "it has {sizes:?} positions, velocities and controls, need {:?}",
+                needs.sizes
+            )));
+        }
+        let dt_s = model.opt().timestep * needs.frame_skip as f64;
+        if (dt_s - needs.dt_s).abs() > 1e-9 {
+            return Err(refuse(format!(
+                "{} physics steps take {dt_s} s, need {} s",
+                needs.frame_skip, needs.dt_s
+            )));
+        }
+        let data = MjData::try_new(model).map_err(|e| refuse(e.to_string()))?;
+        Ok(Self { task, robot, data })
+    }
+
+    /// The compiled model.
+    pub fn model(&self) -> &MjModel {
+        self.data.model()
+    }
+
+    /// The state.
+    pub fn data(&self) -> &Data {
+        &self.data
+    }
+
+    /// The state, to be changed.
+    pub(crate) fn data_mut(&mut self) -> &mut Data {
+        &mut self.data
+    }
+
+    /// Index of a named body, joint, geom or site.
+    pub(crate) fn id(&self, kind: MjtObjBase, name: &str) -> Result<usize, SimError> {
+        let id = self.model().name_to_id(kind, name);
+        id.ok_or_else(|| self.refuse(format!("it has no `{name}`")))
+    }
+
+    /// Starts from positions and velocities: everything else as in a fresh state.
+    ///
+    /// # Errors
+    /// [`SimError::Width`], [`SimError::NotFinite`].
+    pub(crate) fn start_from(&mut self, qpos: &[f64], qvel: &[f64]) -> Result<(), SimError> {
+        self.start_from_with(qpos, qvel, |_| {})
+    }
+
+    /// As [`start_from`](Self::start_from), with more of the state to be set by `rest`.
+    ///
+    /// # Errors
+    /// [`SimError::Width`], [`SimError::NotFinite`].
+    pub(crate) fn start_from_with(
+        &mut self,
+        qpos: &[f64],
+        qvel: &[f64],
+        rest: impl FnOnce(&mut Data),
+    ) -> Result<(), SimError> {
+        let [q, v] = [self.data.qpos().len(), self.data.qvel().len()];
+        crate::task::check_numbers(self.task, "positions", qpos, q)?;
+        crate::task::check_numbers(self.task, "velocities", qvel, v)?;
+        self.data.reset();
+        self.data.qpos_mut().copy_from_slice(qpos);
+        self.data.qvel_mut().copy_from_slice(qvel);
+        rest(&mut self.data);
+        self.data.forward();
+        Ok(())
+    }
+
+    /// Refuses a model in which body `index` is not called `name`.
+    pub(crate) fn need_body(&self, index: usize, name: &str) -> Result<(), SimError> {
+        match self.id(MjtObjBase::mjOBJ_BODY, name)? {
+            found if found == index => Ok(()),
+            found => Err(self.refuse(format!("its body `{name}` is number {found}, need {index}"))),
+        }
+    }
+
+    fn refuse(&self, reason: String) -> SimError {
+        SimError::Robot { task: self.task.name(), robot: self.robot.file_name(), reason }
+    }
+
+    /// Refuses a model without exactly one mocap body.
+    pub(crate) fn need_mocap(&self) -> Result<(), SimError> {
+        match self.model().nmocap() {
+            1 => Ok(()),
+            n => Err(self.refuse(format!("it has {n} mocap bodies, need 1"))),
+        }
+    }
+
+    /// Velocity of a site in the world frame, m/s.
+    pub(crate) fn site_velocity(&self, site: usize) -> [f64; 3] {
+        let mut jacobian = [0.0; 3 * MAX_DOFS];
+        let nv = self.data.qvel().len();
+        ffi::site_jacobian(&self.data, site, &mut jacobian[..3 * nv]);
+        let row = |i: usize| jacobian[i * nv..][..nv].iter().zip(self.data.qvel());
+        [0, 1, 2].map(|i| row(i).map(|(j, v)| j * v).sum())
+    }
+
+    /// One physics step of the Fetch arm as the reference trajectories took it.
+    ///
+    /// They were recorded with MuJoCo 3.3.2. Two conventions have changed since, each visible as
+    /// millimetres after fifty control steps; both are taken back here, between the two halves of
+    /// the step. With them the reference comes out to 1e-7 m.
+    ///
+    /// * A weld's reference acceleration has gained the term J̇·q̇: the reference acceleration of
+    ///   the equality rows is recomputed without it, −b·(J·q̇) − k·imp·(pos − margin).
+    /// * The distance of a contact between boxes was measured from the middle of the overlap: the
+    ///   distance of the fingers' contacts, the only ones of this arm, is halved and the
+    ///   constraints are made anew.
+    pub(crate) fn step_as_reference(&mut self, finger_geoms: &[usize; 2]) {
+        self.data.step1();
+        if ffi::halve_contact_distance(&mut self.data, finger_geoms) {
+            self.data.make_constraint();
+            self.data.island();
+            self.data.project_constraint();
+            self.data.reference_constraint();
+        }
+        ffi::drop_weld_acceleration_term(&mut self.data);
+        self.data.step2();
+    }
+
+    /// Whether MuJoCo met a number too large or not a number since the last reset; it has then
+    /// put the robot back to its default pose.
+    pub(crate) fn diverged(&self) -> bool {
+        let warnings = self.data.warning();
+        [MjtWarning::mjWARN_BADQPOS, MjtWarning::mjWARN_BADQVEL, MjtWarning::mjWARN_BADQACC]
+            .iter()
+            .any(|&w| warnings[w as usize].number > 0)
+    }
+}
