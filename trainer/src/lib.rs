@@ -1,1 +1,13 @@
-//! trainer
+//! From demonstrations to a policy file: the six imitation algorithms, their evaluation and their
+//! figures.
+//!
+//! In the order in which data passes through:
+//!
+//! * [`data`]: demonstration files; labels are kept from learners;
+//! * [`evaluate`]: the measures of the paper;
+//! * [`cli`]: the command `sog`.
+#![deny(unsafe_code)]
+
+pub mod cli;
+pub mod data;
+pub mod evaluate;

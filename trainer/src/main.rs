@@ -1,3 +1,7 @@
 //! The `sog` command.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    sog_trainer::cli::main()
+}

@@ -1,0 +1,189 @@
+//! `sog demos record|info|import`: demonstration files.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use clap::{Args, Subcommand};
+use serde::Serialize;
+use sog_sim::{
+    task::TaskInfo,
+    tasks::{TaskMaker, TaskOptions},
+};
+
+use super::{Outcome, parse_task, progress::Progress};
+use crate::data::{DemoFile, Labels, import, record};
+
+#[derive(Subcommand)]
+pub(super) enum DemosCommand {
+    /// Record demonstrations of every mode from the task's expert
+    Record(RecordArgs),
+    /// Validate a demonstration file and say what is in it
+    Info(InfoArgs),
+    /// Turn a plain safetensors file into a demonstration file
+    #[command(
+        after_help = "The file needs float32 (or float64) tensors `observations` [N, T, S] and \
+        `actions` [N, T, A]; uint32 `lengths` [N], `modes` [N] and float `goals` [N, dims] are \
+        optional. From Python:\n\n  from safetensors.numpy import save_file\n  \
+        save_file({\"observations\": obs, \"actions\": act}, \"mine.safetensors\")"
+    )]
+    Import(ImportArgs),
+}
+
+#[derive(Args)]
+pub(super) struct RecordArgs {
+    /// The task (see `sog tasks`)
+    #[arg(long, value_parser = parse_task)]
+    task: TaskInfo,
+    /// File to write
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+    /// Episodes of each mode, or number of goals [default: 100; halfcheetah-vel 300, fetchreach
+    /// 1000, humanoid-dir-6 25]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    episodes_per_mode: Option<u32>,
+    /// Seed of everything random
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Args)]
+pub(super) struct InfoArgs {
+    /// Demonstration file
+    file: PathBuf,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Args)]
+pub(super) struct ImportArgs {
+    /// The task (see `sog tasks`)
+    #[arg(long, value_parser = parse_task)]
+    task: TaskInfo,
+    /// Plain safetensors file to read
+    #[arg(long, value_name = "FILE")]
+    from: PathBuf,
+    /// Demonstration file to write
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(command: &DemosCommand) -> Result<Outcome> {
+    match command {
+        DemosCommand::Record(args) => {
+            let file = record_demos(args)?;
+            file.save(&args.out, &args.task)?;
+            if !args.json {
+                println!("wrote {}", args.out.display());
+            }
+            print(&DemoFile::load(&args.out, &args.task)?, &args.task, args.json)
+        }
+        DemosCommand::Info(args) => {
+            let name = DemoFile::task_name(&args.file)
+                .with_context(|| format!("cannot read {}", args.file.display()))?;
+            let task = parse_task(&name)?;
+            let file = DemoFile::load(&args.file, &task)
+                .with_context(|| format!("{} is refused", args.file.display()))?;
+            print(&file, &task, args.json)
+        }
+        DemosCommand::Import(args) => {
+            let file = import::import_safetensors(&args.from, &args.task)
+                .with_context(|| format!("{} cannot be imported", args.from.display()))?;
+            file.save(&args.out, &args.task)?;
+            if !args.json {
+                println!("wrote {}", args.out.display());
+            }
+            print(&DemoFile::load(&args.out, &args.task)?, &args.task, args.json)
+        }
+    }
+}
+
+fn record_demos(args: &RecordArgs) -> Result<DemoFile> {
+    let info = &args.task;
+    let expert = record::expert_for(info.id)?;
+    let episodes_per_mode =
+        args.episodes_per_mode.map_or_else(|| record::default_episodes(info.id), |n| n as usize);
+    let options = record::RecordOptions { episodes_per_mode, seed: args.seed };
+    let maker = TaskMaker::new(info.id, &TaskOptions::default())?;
+    let total = episodes_per_mode * info.modes.count().unwrap_or(1);
+    let progress = Progress::new("recording", total as u64);
+    let file = record::record(&maker, info, expert.as_ref(), &options, &|| progress.tick())?;
+    progress.finish();
+    Ok(file)
+}
+
+/// What `--json` prints.
+#[derive(Serialize)]
+struct Summary {
+    task: &'static str,
+    trajectories: usize,
+    rows: usize,
+    length_min: usize,
+    length_max: usize,
+    /// Trajectories of each mode; absent without labels.
+    per_mode: Option<Vec<usize>>,
+    goals: bool,
+    mean_return: Vec<f64>,
+    expert: String,
+    seed: u64,
+    generator: String,
+    sha256: String,
+}
+
+fn print(file: &DemoFile, task: &TaskInfo, json: bool) -> Result<Outcome> {
+    let d = &file.demonstrations;
+    let lengths = || (0..d.len()).map(|n| d.rows(n).len());
+    let per_mode = match &file.labels {
+        Some(Labels::Modes(modes)) => Some(
+            (0..task.modes.count().unwrap_or(0))
+                .map(|m| modes.iter().filter(|&&label| label as usize == m).count())
+                .collect::<Vec<_>>(),
+        ),
+        _ => None,
+    };
+    let summary = Summary {
+        task: task.name(),
+        trajectories: d.len(),
+        rows: d.total_rows(),
+        length_min: lengths().min().unwrap_or(0),
+        length_max: lengths().max().unwrap_or(0),
+        per_mode,
+        goals: matches!(file.labels, Some(Labels::Goals { .. })),
+        mean_return: file.provenance.mean_return.clone(),
+        expert: file.provenance.expert.clone(),
+        seed: file.provenance.seed,
+        generator: file.provenance.generator.clone(),
+        sha256: d.sha256().to_string(),
+    };
+    if json {
+        println!("{}", serde_json::to_string_pretty(&summary)?);
+        return Ok(Outcome::Good);
+    }
+    let s = &summary;
+    println!(
+        "{}: {} trajectories, {} steps (each {} to {})",
+        s.task, s.trajectories, s.rows, s.length_min, s.length_max
+    );
+    if let (Some(counts), sog_sim::task::Modes::Discrete(modes)) = (&s.per_mode, &task.modes) {
+        for (m, mode) in modes.iter().enumerate() {
+            let mean = s.mean_return.get(m).map_or(String::new(), |r| format!("{r:10.1}"));
+            println!(
+                "  mode {m}  {:<12} {:>6} trajectories  mean return {mean}",
+                mode.label, counts[m]
+            );
+        }
+    } else if s.goals {
+        println!("  one goal a trajectory, mean return {:?}", s.mean_return);
+    } else {
+        println!("  no labels: codes can be learned, but not compared with modes");
+    }
+    println!("  expert {}, seed {}, {}", s.expert, s.seed, s.generator);
+    println!("  sha256 {}", s.sha256);
+    Ok(Outcome::Good)
+}

@@ -1,0 +1,64 @@
+//! The command line: `sog <command>`.
+//!
+//! Exit codes: 0 good, 1 a check failed, 2 bad usage or input.
+
+mod demos;
+mod list_tasks;
+mod progress;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use sog_sim::{
+    task::{TaskId, TaskInfo},
+    tasks,
+};
+
+/// Learn every way of doing a task from unlabelled demonstrations.
+#[derive(Parser)]
+#[command(name = "sog", version, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// List the tasks with their sizes, control periods and modes
+    Tasks(list_tasks::TasksArgs),
+    /// Record, inspect and import demonstrations
+    #[command(subcommand)]
+    Demos(demos::DemosCommand),
+}
+
+/// How a command ended when nothing was wrong with its input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Exit code 0.
+    Good,
+    /// Exit code 1.
+    CheckFailed,
+}
+
+/// Runs the command line of this process.
+pub fn main() -> ExitCode {
+    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("warn")).init();
+    let cli = Cli::parse();
+    let outcome = match cli.command {
+        Command::Tasks(args) => list_tasks::run(&args),
+        Command::Demos(command) => demos::run(&command),
+    };
+    match outcome {
+        Ok(Outcome::Good) => ExitCode::SUCCESS,
+        Ok(Outcome::CheckFailed) => ExitCode::from(1),
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// A task given by name.
+fn parse_task(name: &str) -> Result<TaskInfo, sog_sim::error::SimError> {
+    name.parse::<TaskId>().map(tasks::info)
+}

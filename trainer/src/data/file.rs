@@ -1,0 +1,346 @@
+//! The demonstration file: reading with full validation, and writing with stable bytes.
+
+use std::{collections::BTreeMap, fmt::Write as _, path::Path};
+
+use sha2::{Digest, Sha256};
+use sog_runtime::{
+    policy::Terms,
+    tensors::{self, Metadata, Tensor, TensorError, TensorFile},
+};
+use sog_sim::task::{Modes, TaskInfo};
+
+use super::{DataError, Demonstrations, Labels};
+
+/// Schema that this version writes and accepts.
+pub const SCHEMA: &str = "sog.demonstrations/1";
+
+/// Where demonstrations come from.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct DemoProvenance {
+    /// `scripted`, or the SHA-256 of the expert's file, or what an importer says.
+    pub expert: String,
+    /// Seed of the recording.
+    pub seed: u64,
+    /// Program and version that wrote the file.
+    pub generator: String,
+    /// Mean return of each mode's trajectories on that mode's reward; for goals one number, the
+    /// mean over all trajectories.
+    pub mean_return: Vec<f64>,
+}
+
+/// Demonstrations with their labels and provenance: the content of a file.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DemoFile {
+    /// What learners see.
+    pub demonstrations: Demonstrations,
+    /// For evaluation alone; absent in demonstrations from elsewhere.
+    pub labels: Option<Labels>,
+    /// Origin.
+    pub provenance: DemoProvenance,
+}
+
+/// The parts of a file before they are checked against each other.
+pub(super) struct Raw {
+    /// `[N, T, S]` and its shape.
+    pub observations: (Vec<f32>, Vec<usize>),
+    /// `[N, T, A]` and its shape.
+    pub actions: (Vec<f32>, Vec<usize>),
+    /// `[N]`; absent means that every trajectory has length T.
+    pub lengths: Option<Vec<u32>>,
+    /// Labels.
+    pub labels: Option<Labels>,
+    /// Origin.
+    pub provenance: DemoProvenance,
+}
+
+impl DemoFile {
+    /// Reads and validates a file of demonstrations of `task`.
+    ///
+    /// # Errors
+    /// [`DataError`] naming the first thing that does not hold.
+    pub fn load(path: &Path, task: &TaskInfo) -> Result<Self, DataError> {
+        let bytes = read(path)?;
+        Self::parse(&bytes, task)
+    }
+
+    /// The name of the task in a file, for commands that take the task from it.
+    ///
+    /// # Errors
+    /// [`DataError::Io`], [`DataError::Tensors`], [`DataError::Schema`].
+    pub fn task_name(path: &Path) -> Result<String, DataError> {
+        let bytes = read(path)?;
+        let file = TensorFile::parse(&bytes)?;
+        check_schema(&file)?;
+        Ok(file.meta("task")?.to_string())
+    }
+
+    /// Validates the bytes of a file of demonstrations of `task`: readable tensors, schema,
+    /// checksum, task, terms, shapes, lengths, finite numbers, labels.
+    ///
+    /// # Errors
+    /// [`DataError`] naming the first thing that does not hold.
+    pub fn parse(bytes: &[u8], task: &TaskInfo) -> Result<Self, DataError> {
+        let file = TensorFile::parse(bytes)?;
+        check_schema(&file)?;
+        file.verify_checksum()?;
+        check_task(&file, task)?;
+        let shaped = |name: &str| Ok::<_, TensorError>((file.f32(name)?, file.shape(name)?));
+        let labels = if file.contains("modes") {
+            Some(Labels::Modes(file.u32("modes")?))
+        } else if file.contains("goals") {
+            let dims = file.shape("goals")?.get(1).copied().unwrap_or(1);
+            Some(Labels::Goals { dims, values: file.f32("goals")? })
+        } else {
+            None
+        };
+        let raw = Raw {
+            observations: shaped("observations")?,
+            actions: shaped("actions")?,
+            lengths: file.contains("lengths").then(|| file.u32("lengths")).transpose()?,
+            labels,
+            provenance: provenance(&file)?,
+        };
+        let mut demos = Self::from_raw(raw, task)?;
+        demos.demonstrations.sha256 = hex(&Sha256::digest(bytes));
+        Ok(demos)
+    }
+
+    /// Checks the parts of a file against each other and packs them.
+    pub(super) fn from_raw(raw: Raw, task: &TaskInfo) -> Result<Self, DataError> {
+        let (observations, shape) = &raw.observations;
+        let (s, a) = (task.obs_dim(), task.action_dim());
+        let &[n, t, found_s] = shape.as_slice() else {
+            return Err(shape_error("observations", shape, format!("[N, T, {s}]")));
+        };
+        if found_s != s {
+            return Err(shape_error("observations", shape, format!("[N, T, {s}]")));
+        }
+        let (actions, action_shape) = &raw.actions;
+        if action_shape != &[n, t, a] {
+            return Err(shape_error("actions", action_shape, format!("[{n}, {t}, {a}]")));
+        }
+        let full = || vec![u32::try_from(t).unwrap_or(u32::MAX); n];
+        let lengths = raw.lengths.unwrap_or_else(full);
+        if lengths.len() != n {
+            return Err(shape_error("lengths", &[lengths.len()], format!("[{n}]")));
+        }
+        if n == 0 {
+            return Err(DataError::Empty);
+        }
+        for (trajectory, &length) in lengths.iter().enumerate() {
+            if length == 0 || length as usize > t {
+                let found = u64::from(length);
+                return Err(DataError::Length { trajectory, found, max: t });
+            }
+        }
+        let lengths: Vec<usize> = lengths.into_iter().map(|l| l as usize).collect();
+        let observations = pack("observations", observations, &lengths, t, s)?;
+        let actions = pack("actions", actions, &lengths, t, a)?;
+        if let Some(labels) = &raw.labels {
+            check_labels(labels, n, task)?;
+        }
+        let demonstrations =
+            Demonstrations::packed(task.id, (s, a), &lengths, observations, actions);
+        Ok(Self { demonstrations, labels: raw.labels, provenance: raw.provenance })
+    }
+
+    /// Bytes of the file: the same demonstrations always give the same bytes.
+    pub fn to_bytes(&self, task: &TaskInfo) -> Vec<u8> {
+        let d = &self.demonstrations;
+        let n = d.len();
+        let t = (0..n).map(|i| d.rows(i).len()).max().unwrap_or(0);
+        let mut tensors: BTreeMap<String, Tensor> = BTreeMap::new();
+        let mut put = |name: &str, tensor| tensors.insert(name.to_string(), tensor);
+        let lengths: Vec<u32> =
+            (0..n).map(|i| u32::try_from(d.rows(i).len()).unwrap_or(u32::MAX)).collect();
+        put("lengths", Tensor::u32(&[n], &lengths));
+        let padded = |of: &dyn Fn(usize) -> Vec<f32>, width: usize| -> Vec<f32> {
+            let mut all = Vec::with_capacity(n * t * width);
+            for i in 0..n {
+                all.extend(of(i));
+                all.resize((i + 1) * t * width, 0.0);
+            }
+            all
+        };
+        let observations = padded(&|i| d.observations_of(i).to_vec(), d.obs_dim);
+        put("observations", Tensor::f32(&[n, t, d.obs_dim], &observations));
+        let actions = padded(&|i| d.actions_of(i).to_vec(), d.action_dim);
+        put("actions", Tensor::f32(&[n, t, d.action_dim], &actions));
+        match &self.labels {
+            Some(Labels::Modes(modes)) => {
+                put("modes", Tensor::u32(&[n], modes));
+            }
+            Some(Labels::Goals { dims, values }) => {
+                put("goals", Tensor::f32(&[n, *dims], values));
+            }
+            None => {}
+        }
+        tensors::serialize(&tensors, &self.metadata(task))
+    }
+
+    /// Writes the file.
+    ///
+    /// # Errors
+    /// [`DataError::Io`].
+    pub fn save(&self, path: &Path, task: &TaskInfo) -> Result<(), DataError> {
+        let io = |source| DataError::Io { path: path.to_path_buf(), source };
+        if let Some(dir) = path.parent().filter(|dir| !dir.as_os_str().is_empty()) {
+            std::fs::create_dir_all(dir).map_err(io)?;
+        }
+        std::fs::write(path, self.to_bytes(task)).map_err(io)
+    }
+
+    /// Labels, for an evaluation that needs them.
+    ///
+    /// # Errors
+    /// [`DataError::NoLabels`].
+    pub fn labels(&self) -> Result<&Labels, DataError> {
+        self.labels.as_ref().ok_or(DataError::NoLabels)
+    }
+
+    fn metadata(&self, task: &TaskInfo) -> Metadata {
+        let p = &self.provenance;
+        let returns: Vec<String> = p.mean_return.iter().map(f64::to_string).collect();
+        [
+            ("schema", SCHEMA.to_string()),
+            ("task", task.name().to_string()),
+            ("dt", task.dt_s.to_string()),
+            ("obs.terms", task.obs_terms.to_string()),
+            ("action.terms", task.action_terms.to_string()),
+            ("expert", p.expert.clone()),
+            ("seed", p.seed.to_string()),
+            ("generator", p.generator.clone()),
+            ("mean_return", format!("[{}]", returns.join(","))),
+        ]
+        .into_iter()
+        .map(|(key, value)| (key.to_string(), value))
+        .collect()
+    }
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, DataError> {
+    std::fs::read(path).map_err(|source| DataError::Io { path: path.to_path_buf(), source })
+}
+
+/// Lower-case hexadecimal digits.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+fn check_schema(file: &TensorFile<'_>) -> Result<(), DataError> {
+    let found = file.meta("schema")?;
+    if found == SCHEMA { Ok(()) } else { Err(DataError::Schema { found: found.to_string() }) }
+}
+
+/// The task must be `task`; where the file says its terms and dt, they must be the task's.
+fn check_task(file: &TensorFile<'_>, task: &TaskInfo) -> Result<(), DataError> {
+    let found = file.meta("task")?;
+    if found != task.name() {
+        let needed = task.name().to_string();
+        return Err(DataError::Task { found: found.to_string(), needed });
+    }
+    for (key, needed) in [("obs.terms", &task.obs_terms), ("action.terms", &task.action_terms)] {
+        if let Some(found) = file.metadata().get(key)
+            && found.parse::<Terms>().ok().as_ref() != Some(needed)
+        {
+            let needed = format!("`{needed}`, the terms of {}", task.name());
+            return Err(DataError::Metadata { key, found: found.clone(), needed });
+        }
+    }
+    if let Some(found) = file.metadata().get("dt")
+        && found.parse::<f64>().ok().is_none_or(|dt| (dt - task.dt_s).abs() > 1e-9)
+    {
+        let needed = format!("{}, the control period of {}", task.dt_s, task.name());
+        return Err(DataError::Metadata { key: "dt", found: found.clone(), needed });
+    }
+    Ok(())
+}
+
+fn provenance(file: &TensorFile<'_>) -> Result<DemoProvenance, DataError> {
+    let text = |key| file.metadata().get(key).cloned().unwrap_or_default();
+    let bad = |key, needed: &str| DataError::Metadata {
+        key,
+        found: text(key),
+        needed: needed.to_string(),
+    };
+    let mean_return = match file.metadata().get("mean_return") {
+        None => vec![],
+        Some(list) => serde_json::from_str(list)
+            .map_err(|_| bad("mean_return", "a JSON list of numbers, one a mode"))?,
+    };
+    let seed = match file.metadata().get("seed") {
+        None => 0,
+        Some(seed) => seed.parse().map_err(|_| bad("seed", "an unsigned 64-bit number"))?,
+    };
+    Ok(DemoProvenance { expert: text("expert"), seed, generator: text("generator"), mean_return })
+}
+
+/// Drops the padding of `[N, T, width]` and refuses numbers that are not finite.
+fn pack(
+    tensor: &'static str,
+    values: &[f32],
+    lengths: &[usize],
+    t: usize,
+    width: usize,
+) -> Result<Vec<f32>, DataError> {
+    let mut packed = Vec::with_capacity(lengths.iter().sum::<usize>() * width);
+    for (trajectory, &length) in lengths.iter().enumerate() {
+        let from = trajectory * t * width;
+        let kept = &values[from..from + length * width];
+        if let Some(at) = kept.iter().position(|v| !v.is_finite()) {
+            let (step, component) = (at / width, at % width);
+            let value = kept[at];
+            return Err(DataError::NonFinite { tensor, trajectory, step, component, value });
+        }
+        packed.extend_from_slice(kept);
+    }
+    Ok(packed)
+}
+
+fn check_labels(labels: &Labels, n: usize, task: &TaskInfo) -> Result<(), DataError> {
+    match (labels, &task.modes) {
+        (Labels::Modes(modes), Modes::Discrete(known)) => {
+            if modes.len() != n {
+                return Err(shape_error("modes", &[modes.len()], format!("[{n}]")));
+            }
+            match modes.iter().position(|&m| m as usize >= known.len()) {
+                None => Ok(()),
+                Some(trajectory) => Err(DataError::Mode {
+                    trajectory,
+                    found: modes[trajectory],
+                    max: known.len() - 1,
+                }),
+            }
+        }
+        (Labels::Goals { dims, values }, Modes::Continuous(space)) => {
+            if *dims != space.dims() || values.len() != n * dims {
+                let found = [values.len() / (*dims).max(1), *dims];
+                return Err(shape_error("goals", &found, format!("[{n}, {}]", space.dims())));
+            }
+            match values.iter().position(|v| !v.is_finite()) {
+                None => Ok(()),
+                Some(at) => Err(DataError::NonFinite {
+                    tensor: "goals",
+                    trajectory: at / dims,
+                    step: 0,
+                    component: at % dims,
+                    value: values[at],
+                }),
+            }
+        }
+        (Labels::Modes(_), Modes::Continuous(_)) => {
+            Err(shape_error("modes", &[n], "`goals` instead: the task's modes are goals".into()))
+        }
+        (Labels::Goals { dims, .. }, Modes::Discrete(_)) => {
+            let needed = "`modes` instead: the task has discrete modes".to_string();
+            Err(shape_error("goals", &[n, *dims], needed))
+        }
+    }
+}
+
+fn shape_error(name: &str, found: &[usize], needed: String) -> DataError {
+    TensorError::Shape { name: name.to_string(), found: found.to_vec(), needed }.into()
+}

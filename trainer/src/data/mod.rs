@@ -1,0 +1,204 @@
+//! Demonstrations: the file, its validation, and the wall between learners and labels.
+//!
+//! * [`Demonstrations`]: what a learner may see, packed without padding;
+//! * [`Labels`]: modes or goals, for evaluation alone: no algorithm takes them;
+//! * [`DemoFile`]: both, with their provenance, as one safetensors file;
+//! * [`record`]: demonstrations from an expert;
+//! * [`import`]: demonstrations written elsewhere.
+//!
+//! # The file
+//!
+//! | tensor | shape | type | |
+//! |---|---|---|---|
+//! | `observations` | `[N, T, S]` | f32 | steps from `lengths[n]` on are ignored |
+//! | `actions` | `[N, T, A]` | f32 | |
+//! | `lengths` | `[N]` | u32 | 1 to T |
+//! | `modes` | `[N]` | u32 | optional, evaluation only |
+//! | `goals` | `[N, dims]` | f32 | optional, evaluation only |
+//!
+//! Metadata (strings): `schema`, `task`, `dt`, `obs.terms`, `action.terms`, `expert`, `seed`,
+//! `generator`, `mean_return` (JSON list, one number a mode), `checksum`.
+
+mod error;
+mod file;
+pub mod import;
+pub mod record;
+#[cfg(test)]
+mod tests;
+
+use std::ops::Range;
+
+pub use error::DataError;
+pub use file::{DemoFile, DemoProvenance, SCHEMA};
+use sog_sim::task::TaskId;
+
+/// Trajectories of observations and actions without labels: what a learner sees.
+///
+/// Rows of all trajectories lie one after the other; trajectory `n` is rows
+/// [`rows(n)`](Self::rows). There is at least one trajectory, and every trajectory has at least
+/// one row.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Demonstrations {
+    task: TaskId,
+    obs_dim: usize,
+    action_dim: usize,
+    /// First row of each trajectory, and the number of rows at the end: N + 1 numbers.
+    starts: Vec<usize>,
+    observations: Vec<f32>,
+    actions: Vec<f32>,
+    sha256: String,
+}
+
+impl Demonstrations {
+    /// Packs trajectories that were validated by the caller.
+    fn packed(
+        task: TaskId,
+        (obs_dim, action_dim): (usize, usize),
+        lengths: &[usize],
+        observations: Vec<f32>,
+        actions: Vec<f32>,
+    ) -> Self {
+        let mut starts = vec![0];
+        for length in lengths {
+            starts.push(starts[starts.len() - 1] + length);
+        }
+        let rows = starts[starts.len() - 1];
+        debug_assert_eq!(observations.len(), rows * obs_dim);
+        debug_assert_eq!(actions.len(), rows * action_dim);
+        let sha256 = String::new();
+        Self { task, obs_dim, action_dim, starts, observations, actions, sha256 }
+    }
+
+    /// The task.
+    pub fn task(&self) -> TaskId {
+        self.task
+    }
+
+    /// Observation width S.
+    pub fn obs_dim(&self) -> usize {
+        self.obs_dim
+    }
+
+    /// Action width A.
+    pub fn action_dim(&self) -> usize {
+        self.action_dim
+    }
+
+    /// Number N of trajectories.
+    pub fn len(&self) -> usize {
+        self.starts.len() - 1
+    }
+
+    /// Never: there is at least one trajectory.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Number of state-action pairs in all trajectories.
+    pub fn total_rows(&self) -> usize {
+        self.starts[self.len()]
+    }
+
+    /// Rows of trajectory `n`.
+    pub fn rows(&self, n: usize) -> Range<usize> {
+        self.starts[n]..self.starts[n + 1]
+    }
+
+    /// Observations of all trajectories, `[rows, S]`.
+    pub fn observations(&self) -> &[f32] {
+        &self.observations
+    }
+
+    /// Actions of all trajectories, `[rows, A]`.
+    pub fn actions(&self) -> &[f32] {
+        &self.actions
+    }
+
+    /// Observations of trajectory `n`, `[T_n, S]`.
+    pub fn observations_of(&self, n: usize) -> &[f32] {
+        let rows = self.rows(n);
+        &self.observations[rows.start * self.obs_dim..rows.end * self.obs_dim]
+    }
+
+    /// Actions of trajectory `n`, `[T_n, A]`.
+    pub fn actions_of(&self, n: usize) -> &[f32] {
+        let rows = self.rows(n);
+        &self.actions[rows.start * self.action_dim..rows.end * self.action_dim]
+    }
+
+    /// SHA-256 of the file they were read from, hexadecimal; empty if there was none.
+    pub fn sha256(&self) -> &str {
+        &self.sha256
+    }
+
+    /// Every `stride`-th pair of each trajectory, starting at a different offset in each so that
+    /// all phases of an episode occur.
+    pub fn subsampled(&self, stride: usize) -> Self {
+        let stride = stride.max(1);
+        let (mut observations, mut actions, mut lengths) = (vec![], vec![], vec![]);
+        for n in 0..self.len() {
+            let rows = self.rows(n);
+            let offset = (n % stride).min(rows.len() - 1);
+            let kept: Vec<usize> = (rows.start + offset..rows.end).step_by(stride).collect();
+            for &row in &kept {
+                let (s, a) = (self.obs_dim, self.action_dim);
+                observations.extend_from_slice(&self.observations[row * s..(row + 1) * s]);
+                actions.extend_from_slice(&self.actions[row * a..(row + 1) * a]);
+            }
+            lengths.push(kept.len());
+        }
+        let dims = (self.obs_dim, self.action_dim);
+        let mut all = Self::packed(self.task, dims, &lengths, observations, actions);
+        all.sha256.clone_from(&self.sha256);
+        all
+    }
+
+    /// Mean and variance of every observation component over all rows, `[S]` each.
+    pub fn obs_moments(&self) -> (Vec<f32>, Vec<f32>) {
+        let s = self.obs_dim;
+        let rows = self.total_rows() as f64;
+        let mut mean = vec![0.0_f64; s];
+        for row in self.observations.chunks_exact(s) {
+            for (m, &x) in mean.iter_mut().zip(row) {
+                *m += f64::from(x) / rows;
+            }
+        }
+        let mut var = vec![0.0_f64; s];
+        for row in self.observations.chunks_exact(s) {
+            for ((v, &m), &x) in var.iter_mut().zip(&mean).zip(row) {
+                *v += (f64::from(x) - m).powi(2) / rows;
+            }
+        }
+        let narrow = |values: Vec<f64>| values.into_iter().map(|v| v as f32).collect();
+        (narrow(mean), narrow(var))
+    }
+}
+
+/// What each trajectory was meant to do: for evaluation alone.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Labels {
+    /// Mode of each trajectory, `[N]`.
+    Modes(Vec<u32>),
+    /// Goal of each trajectory.
+    Goals {
+        /// Numbers in a goal.
+        dims: usize,
+        /// `[N, dims]`.
+        values: Vec<f32>,
+    },
+}
+
+impl Labels {
+    /// Number N of labelled trajectories.
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Modes(modes) => modes.len(),
+            Self::Goals { dims, values } => values.len() / (*dims).max(1),
+        }
+    }
+
+    /// Whether there is no label.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}

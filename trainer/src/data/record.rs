@@ -1,0 +1,248 @@
+//! Recording demonstrations from an expert, reproducible byte for byte from a seed.
+
+use rand::{SeedableRng, seq::SliceRandom};
+use rayon::prelude::*;
+use sog_sim::{
+    seed::{self, Rng},
+    task::{Modes, Task, TaskId, TaskInfo},
+    tasks::{TaskMaker, circles},
+};
+
+use super::{DataError, DemoFile, DemoProvenance, Labels, file::Raw};
+
+/// Stream of the seed that orders the trajectories; episodes take the streams from 0.
+const ORDER_STREAM: u64 = u64::MAX;
+
+/// What an expert is asked to do in one episode.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Goal {
+    /// Mode number; for continuous tasks the number of the goal.
+    pub mode: usize,
+    /// Value of the mode (direction, speed, signed radius) or the goal's numbers.
+    pub value: Vec<f64>,
+}
+
+/// Someone who knows how to do a task. One instance serves one episode at a time.
+pub trait Expert: Send {
+    /// Action `[A]` for an observation `[S]`.
+    fn act(&mut self, goal: &Goal, obs: &[f64], action: &mut [f64]);
+}
+
+/// Makes experts, one for each thread that records.
+pub trait ExpertSource: Sync {
+    /// `scripted`, or the SHA-256 of the expert's file.
+    fn id(&self) -> String;
+
+    /// A new expert.
+    fn make(&self) -> Box<dyn Expert>;
+}
+
+/// The scripted expert of `circles`.
+#[derive(Clone, Copy, Debug)]
+pub struct CirclesExpert;
+
+impl ExpertSource for CirclesExpert {
+    fn id(&self) -> String {
+        "scripted".to_string()
+    }
+
+    fn make(&self) -> Box<dyn Expert> {
+        Box::new(*self)
+    }
+}
+
+impl Expert for CirclesExpert {
+    fn act(&mut self, goal: &Goal, obs: &[f64], action: &mut [f64]) {
+        // The newest position comes last.
+        let position = [obs[obs.len() - 2], obs[obs.len() - 1]];
+        action.copy_from_slice(&circles::expert_action(goal.value[0], position));
+    }
+}
+
+/// The expert of a task.
+///
+/// # Errors
+/// [`DataError::NoExpert`] where none exists.
+pub fn expert_for(task: TaskId) -> Result<Box<dyn ExpertSource>, DataError> {
+    if task == TaskId::Circles {
+        return Ok(Box::new(CirclesExpert));
+    }
+    Err(DataError::NoExpert {
+        task: task.name(),
+        reason: format!(
+            "only `circles` has a scripted one, and models/experts/{}.safetensors is not read yet",
+            task.name()
+        ),
+    })
+}
+
+/// How many demonstrations to record.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RecordOptions {
+    /// Episodes of each mode; for continuous tasks the number of goals.
+    pub episodes_per_mode: usize,
+    /// Everything random comes from it.
+    pub seed: u64,
+}
+
+/// Episodes a mode (or goals) that the paper's experiments use for a task.
+pub fn default_episodes(task: TaskId) -> usize {
+    match task.name() {
+        "halfcheetah-vel" => 300,
+        "fetchreach" => 1000,
+        "humanoid-dir-6" => 25,
+        _ => 100,
+    }
+}
+
+/// One recorded episode.
+struct Episode {
+    goal: Goal,
+    observations: Vec<f32>,
+    actions: Vec<f32>,
+    /// Sum of the reward of the goal.
+    episode_return: f64,
+}
+
+/// Records demonstrations of every mode, in an order that tells nothing about the modes.
+/// `progress` is called once an episode, from any thread.
+///
+/// # Errors
+/// [`DataError::Sim`].
+pub fn record(
+    maker: &TaskMaker,
+    info: &TaskInfo,
+    source: &dyn ExpertSource,
+    options: &RecordOptions,
+    progress: &(dyn Fn() + Sync),
+) -> Result<DemoFile, DataError> {
+    let goals = goals(info, options);
+    let mut episodes: Vec<Episode> = goals
+        .into_par_iter()
+        .enumerate()
+        .map_init(
+            || (maker.make(), source.make()),
+            |(task, expert), (n, goal)| {
+                let task = match task {
+                    Ok(task) => task,
+                    // The error cannot be shared between episodes: make it anew.
+                    Err(_) => &mut maker.make()?,
+                };
+                let seed = seed::derive(options.seed, n as u64);
+                let episode = run_episode(task.as_mut(), info, expert.as_mut(), goal, seed);
+                progress();
+                episode
+            },
+        )
+        .collect::<Result<_, _>>()?;
+    let provenance = DemoProvenance {
+        expert: source.id(),
+        seed: options.seed,
+        generator: concat!("sog-trainer ", env!("CARGO_PKG_VERSION")).to_string(),
+        mean_return: mean_returns(info, &episodes),
+    };
+    let mut rng = Rng::seed_from_u64(seed::derive(options.seed, ORDER_STREAM));
+    episodes.shuffle(&mut rng);
+    assemble(info, &episodes, provenance)
+}
+
+fn goals(info: &TaskInfo, options: &RecordOptions) -> Vec<Goal> {
+    match &info.modes {
+        Modes::Discrete(modes) => modes
+            .iter()
+            .enumerate()
+            .flat_map(|(mode, m)| {
+                let goal = Goal { mode, value: vec![m.value] };
+                std::iter::repeat_n(goal, options.episodes_per_mode)
+            })
+            .collect(),
+        Modes::Continuous(space) => (0..options.episodes_per_mode)
+            .map(|mode| {
+                let mut value = vec![0.0; space.dims()];
+                let stream = seed::derive(options.seed, ORDER_STREAM - 1);
+                space.sample(&mut seed::stream(stream, mode as u64), &mut value);
+                Goal { mode, value }
+            })
+            .collect(),
+    }
+}
+
+fn run_episode(
+    task: &mut dyn Task,
+    info: &TaskInfo,
+    expert: &mut dyn Expert,
+    goal: Goal,
+    seed: u64,
+) -> Result<Episode, DataError> {
+    let reward_of = match info.modes {
+        Modes::Discrete(_) => goal.mode,
+        Modes::Continuous(_) => {
+            task.set_goals(&goal.value)?;
+            0
+        }
+    };
+    task.reset(seed)?;
+    let (mut obs, mut action) = (vec![0.0; info.obs_dim()], vec![0.0; info.action_dim()]);
+    let mut rewards = vec![0.0; task.reward_count()];
+    let (mut observations, mut actions, mut episode_return) = (vec![], vec![], 0.0);
+    for _ in 0..info.horizon {
+        task.observe(&mut obs);
+        expert.act(&goal, &obs, &mut action);
+        let step = task.step(&action, &mut rewards)?;
+        observations.extend(obs.iter().map(|&x| x as f32));
+        actions.extend(action.iter().map(|&x| x as f32));
+        episode_return += rewards[reward_of];
+        if step.terminated {
+            break;
+        }
+    }
+    Ok(Episode { goal, observations, actions, episode_return })
+}
+
+fn mean_returns(info: &TaskInfo, episodes: &[Episode]) -> Vec<f64> {
+    let mean = |mode: Option<usize>| {
+        let of = |e: &&Episode| mode.is_none_or(|m| e.goal.mode == m);
+        let (sum, n) = episodes
+            .iter()
+            .filter(of)
+            .fold((0.0, 0_usize), |(sum, n), e| (sum + e.episode_return, n + 1));
+        sum / n.max(1) as f64
+    };
+    match info.modes.count() {
+        Some(modes) => (0..modes).map(|m| mean(Some(m))).collect(),
+        None => vec![mean(None)],
+    }
+}
+
+fn assemble(
+    info: &TaskInfo,
+    episodes: &[Episode],
+    provenance: DemoProvenance,
+) -> Result<DemoFile, DataError> {
+    let (s, a) = (info.obs_dim(), info.action_dim());
+    let n = episodes.len();
+    let lengths: Vec<usize> = episodes.iter().map(|e| e.actions.len() / a).collect();
+    let t = lengths.iter().copied().max().unwrap_or(0);
+    let (mut observations, mut actions) = (vec![], vec![]);
+    for (i, e) in episodes.iter().enumerate() {
+        observations.extend_from_slice(&e.observations);
+        observations.resize((i + 1) * t * s, 0.0);
+        actions.extend_from_slice(&e.actions);
+        actions.resize((i + 1) * t * a, 0.0);
+    }
+    let labels = match &info.modes {
+        Modes::Discrete(_) => Labels::Modes(episodes.iter().map(|e| e.goal.mode as u32).collect()),
+        Modes::Continuous(space) => Labels::Goals {
+            dims: space.dims(),
+            values: episodes.iter().flat_map(|e| e.goal.value.iter().map(|&g| g as f32)).collect(),
+        },
+    };
+    let raw = Raw {
+        observations: (observations, vec![n, t, s]),
+        actions: (actions, vec![n, t, a]),
+        lengths: Some(lengths.iter().map(|&l| l as u32).collect()),
+        labels: Some(labels),
+        provenance,
+    };
+    DemoFile::from_raw(raw, info)
+}

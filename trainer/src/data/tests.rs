@@ -1,0 +1,194 @@
+//! Demonstration files: what is written is read, and what is wrong is named.
+
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+use sog_runtime::tensors::{self, Metadata, Tensor, TensorFile};
+use sog_sim::{
+    task::{TaskId, TaskInfo},
+    tasks::{self, TaskMaker, TaskOptions},
+};
+
+use super::{
+    DataError, DemoFile, Labels, import,
+    record::{self, RecordOptions},
+};
+
+fn info() -> TaskInfo {
+    tasks::info(TaskId::Circles)
+}
+
+fn recorded(episodes_per_mode: usize, seed: u64) -> DemoFile {
+    let maker = TaskMaker::new(TaskId::Circles, &TaskOptions::default()).unwrap();
+    let options = RecordOptions { episodes_per_mode, seed };
+    record::record(&maker, &info(), &record::CirclesExpert, &options, &|| ()).unwrap()
+}
+
+/// A file of two trajectories, of lengths 3 and 2, changed by `change`.
+fn written(change: impl FnOnce(&mut BTreeMap<String, Tensor>, &mut Metadata)) -> Vec<u8> {
+    let numbers: Vec<f32> = (0..60).map(|i| i as f32).collect();
+    let mut all: BTreeMap<String, Tensor> = [
+        ("observations", Tensor::f32(&[2, 3, 10], &numbers)),
+        ("actions", Tensor::f32(&[2, 3, 2], &numbers[..12])),
+        ("lengths", Tensor::u32(&[2], &[3, 2])),
+        ("modes", Tensor::u32(&[2], &[2, 0])),
+    ]
+    .into_iter()
+    .map(|(name, t)| (name.to_string(), t))
+    .collect();
+    let mut metadata: Metadata = [("schema", super::SCHEMA), ("task", "circles")]
+        .into_iter()
+        .map(|(key, value)| (key.to_string(), value.to_string()))
+        .collect();
+    change(&mut all, &mut metadata);
+    tensors::serialize(&all, &metadata)
+}
+
+fn refusal(change: impl FnOnce(&mut BTreeMap<String, Tensor>, &mut Metadata)) -> String {
+    DemoFile::parse(&written(change), &info()).unwrap_err().to_string()
+}
+
+#[test]
+fn a_recording_is_the_same_byte_for_byte_and_reads_back() {
+    let file = recorded(2, 5);
+    let bytes = file.to_bytes(&info());
+    assert_eq!(bytes, recorded(2, 5).to_bytes(&info()));
+    assert_ne!(bytes, recorded(2, 6).to_bytes(&info()));
+    let mut read = DemoFile::parse(&bytes, &info()).unwrap();
+    assert_eq!(read.demonstrations.sha256().len(), 64);
+    read.demonstrations.sha256.clear();
+    assert_eq!(read, file);
+    assert!(read.provenance.mean_return.iter().all(|&r| r > 996.0));
+}
+
+#[test]
+fn modes_are_in_no_telling_order_and_each_has_its_share() {
+    let file = recorded(20, 1);
+    let Some(Labels::Modes(modes)) = &file.labels else { panic!("no modes") };
+    for mode in 0..3 {
+        assert_eq!(modes.iter().filter(|&&m| m == mode).count(), 20);
+    }
+    let changes = modes.windows(2).filter(|w| w[0] != w[1]).count();
+    assert!(changes > 20, "{modes:?}");
+}
+
+#[test]
+fn a_minimal_file_with_ragged_lengths_is_read_without_its_padding() {
+    let file = DemoFile::parse(&written(|_, _| ()), &info()).unwrap();
+    let d = &file.demonstrations;
+    assert_eq!((d.len(), d.total_rows()), (2, 5));
+    assert_eq!((d.rows(0), d.rows(1)), (0..3, 3..5));
+    assert_eq!(d.actions_of(1), [6.0, 7.0, 8.0, 9.0]);
+    assert_eq!(d.observations_of(1)[0], 30.0);
+}
+
+#[test]
+fn padding_may_hold_anything() {
+    let bytes = written(|t, _| {
+        let mut numbers = vec![1.0; 60];
+        numbers[50..].fill(f32::NAN);
+        t.insert("observations".into(), Tensor::f32(&[2, 3, 10], &numbers));
+    });
+    assert!(DemoFile::parse(&bytes, &info()).is_ok());
+}
+
+#[test]
+fn what_is_wrong_is_named() {
+    let nan = refusal(|t, _| {
+        let mut numbers = vec![1.0; 12];
+        numbers[7] = f32::NAN;
+        t.insert("actions".into(), Tensor::f32(&[2, 3, 2], &numbers));
+    });
+    assert!(nan.starts_with("`actions` holds NaN in trajectory 1, step 0, component 1"), "{nan}");
+    let cases: [(&str, Box<dyn FnOnce(&mut BTreeMap<String, Tensor>, &mut Metadata)>); 12] = [
+        ("length 0", Box::new(|t, _| drop(t.insert("lengths".into(), Tensor::u32(&[2], &[3, 0]))))),
+        ("length 4", Box::new(|t, _| drop(t.insert("lengths".into(), Tensor::u32(&[2], &[4, 2]))))),
+        ("`lengths`", Box::new(|t, _| drop(t.insert("lengths".into(), Tensor::u32(&[1], &[3]))))),
+        ("mode 3", Box::new(|t, _| drop(t.insert("modes".into(), Tensor::u32(&[2], &[0, 3]))))),
+        ("`modes`", Box::new(|t, _| drop(t.insert("modes".into(), Tensor::u32(&[1], &[0]))))),
+        ("`actions` is missing", Box::new(|t, _| drop(t.remove("actions")))),
+        (
+            "`actions` has shape [2, 3, 3], need [2, 3, 2]",
+            Box::new(|t, _| {
+                drop(t.insert("actions".into(), Tensor::f32(&[2, 3, 3], &[0.0; 18])));
+            }),
+        ),
+        (
+            "need [N, T, 10]",
+            Box::new(|t, _| {
+                drop(t.insert("observations".into(), Tensor::f32(&[2, 3, 9], &[0.0; 54])));
+            }),
+        ),
+        (
+            "has type F64",
+            Box::new(|t, _| {
+                drop(t.insert("actions".into(), Tensor::f64(&[2, 3, 2], &[0.0; 12])));
+            }),
+        ),
+        ("`hopper`", Box::new(|_, m| drop(m.insert("task".into(), "hopper".into())))),
+        (
+            "sog.demonstrations/2",
+            Box::new(|_, m| {
+                drop(m.insert("schema".into(), "sog.demonstrations/2".into()));
+            }),
+        ),
+        ("`obs.terms`", Box::new(|_, m| drop(m.insert("obs.terms".into(), "position:10".into())))),
+    ];
+    for (needle, change) in cases {
+        let message = refusal(change);
+        assert!(message.contains(needle), "`{needle}` is not in: {message}");
+    }
+    let none = refusal(|t, _| {
+        t.insert("observations".into(), Tensor::f32(&[0, 3, 10], &[]));
+        t.insert("actions".into(), Tensor::f32(&[0, 3, 2], &[]));
+        t.insert("lengths".into(), Tensor::u32(&[0], &[]));
+    });
+    assert!(none.contains("no trajectory"), "{none}");
+}
+
+#[test]
+fn subsampling_keeps_every_stride_th_pair_of_each_trajectory() {
+    let d = recorded(1, 0).demonstrations;
+    let few = d.subsampled(20);
+    assert_eq!((few.len(), few.total_rows()), (3, 150));
+    assert_eq!(few.actions_of(1)[..2], d.actions_of(1)[2..4]);
+    assert_eq!(few.actions_of(1)[2..4], d.actions_of(1)[42..44]);
+}
+
+#[test]
+fn moments_are_those_of_all_rows() {
+    let d = DemoFile::parse(&written(|_, _| ()), &info()).unwrap().demonstrations;
+    let (mean, var) = d.obs_moments();
+    assert_eq!((mean[0], var[0]), (20.0, 200.0));
+}
+
+#[test]
+fn a_plain_file_is_imported_and_reads_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("plain.safetensors");
+    let all: BTreeMap<String, Tensor> = [
+        ("observations".to_string(), Tensor::f64(&[2, 3, 10], &[0.5; 60])),
+        ("actions".to_string(), Tensor::f32(&[2, 3, 2], &[0.25; 12])),
+    ]
+    .into();
+    std::fs::write(&path, tensors::serialize(&all, &Metadata::new())).unwrap();
+    let file = import::import_safetensors(&path, &info()).unwrap();
+    assert!(matches!(file.labels(), Err(DataError::NoLabels)));
+    let read = DemoFile::parse(&file.to_bytes(&info()), &info()).unwrap();
+    assert_eq!(read.demonstrations.total_rows(), 6);
+    assert_eq!(read.demonstrations.observations(), file.demonstrations.observations());
+    assert!(read.provenance.expert.starts_with("imported:"));
+}
+
+proptest! {
+    #[test]
+    fn damaged_bytes_never_panic_and_never_pass(at in any::<prop::sample::Index>(), flip in 1u8..) {
+        let mut bytes = written(|_, _| ());
+        let at = at.index(bytes.len());
+        bytes[at] ^= flip;
+        // Damage is noticed unless it hits the checksum's own key.
+        let unchecked = TensorFile::parse(&bytes)
+            .is_ok_and(|f| !f.metadata().contains_key(tensors::CHECKSUM_KEY));
+        prop_assert!(DemoFile::parse(&bytes, &info()).is_err() || unchecked);
+    }
+}
