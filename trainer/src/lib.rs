@@ -8,6 +8,12 @@
 //! * [`cli`]: the command `sog`.
 #![deny(unsafe_code)]
 
+pub mod algorithms;
 pub mod cli;
+pub mod config;
 pub mod data;
+pub mod error;
 pub mod evaluate;
+pub mod export;
+pub mod normalise;
+pub mod train;

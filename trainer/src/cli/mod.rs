@@ -3,8 +3,10 @@
 //! Exit codes: 0 good, 1 a check failed, 2 bad usage or input.
 
 mod demos;
+mod eval;
 mod list_tasks;
 mod progress;
+mod train;
 
 use std::process::ExitCode;
 
@@ -29,6 +31,10 @@ enum Command {
     /// Record, inspect and import demonstrations
     #[command(subcommand)]
     Demos(demos::DemosCommand),
+    /// Learn a policy from demonstrations
+    Train(train::TrainArgs),
+    /// Measure a policy: what each code does, and how well
+    Eval(eval::EvalArgs),
 }
 
 /// How a command ended when nothing was wrong with its input.
@@ -47,6 +53,8 @@ pub fn main() -> ExitCode {
     let outcome = match cli.command {
         Command::Tasks(args) => list_tasks::run(&args),
         Command::Demos(command) => demos::run(&command),
+        Command::Train(args) => train::run(&args),
+        Command::Eval(args) => eval::run(&args),
     };
     match outcome {
         Ok(Outcome::Good) => ExitCode::SUCCESS,

@@ -17,7 +17,7 @@ const LINE_INTERVAL: Duration = Duration::from_secs(10);
 /// Progress of one piece of work, on standard error.
 pub(super) struct Progress {
     what: String,
-    total: u64,
+    total: AtomicU64,
     done: AtomicU64,
     started: Instant,
     /// The bar, or when the last plain line was printed.
@@ -40,7 +40,7 @@ impl Progress {
         });
         let now = Instant::now();
         let what = what.to_string();
-        Self { what, total, done: AtomicU64::new(0), started: now, bar, last_line: Mutex::new(now) }
+        Self { what, total: total.into(), done: AtomicU64::new(0), started: now, bar, last_line: Mutex::new(now) }
     }
 
     /// One more is done.
@@ -49,10 +49,13 @@ impl Progress {
         self.show(done, "");
     }
 
-    /// `done` are done; `message` says how it goes.
-    #[allow(dead_code)]
-    pub(super) fn set(&self, done: u64, message: &str) {
+    /// `done` of `total` are done; `message` says how it goes.
+    pub(super) fn set_of(&self, done: u64, total: u64, message: &str) {
+        self.total.store(total, Ordering::Relaxed);
         self.done.store(done, Ordering::Relaxed);
+        if let Some(bar) = &self.bar {
+            bar.set_length(total);
+        }
         self.show(done, message);
     }
 
@@ -68,7 +71,7 @@ impl Progress {
                 let Ok(mut last) = self.last_line.try_lock() else { return };
                 if last.elapsed() >= LINE_INTERVAL {
                     *last = Instant::now();
-                    let percent = 100 * done / self.total.max(1);
+                    let percent = 100 * done / self.total.load(Ordering::Relaxed).max(1);
                     let seconds = self.started.elapsed().as_secs();
                     eprintln!("{}: {percent} % after {seconds} s {message}", self.what);
                 }

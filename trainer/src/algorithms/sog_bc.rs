@@ -1,0 +1,347 @@
+//! SOG-BC: multimodal behaviour cloning with searched codes (Algorithm 2 of the paper).
+//!
+//! Where each line of Algorithm 2 lives:
+//!
+//! | line | | here |
+//! |---|---|---|
+//! | 1 | define L(â, a) = ‖â − a‖² | `sog_engine::sog_bc` |
+//! | 2 | input: θ₀, expert trajectories τ_E | [`SogBc::new`] |
+//! | 3 | for iteration = 0, 1, 2, … | the caller's loop over [`SogBc::update`] |
+//! | 4 | sample state-action pairs χ_E ~ τ_E | [`SogBc::sample`] |
+//! | 5, 6 | candidates z_i ~ p(z), z_E = argmin | [`SogBc::update`], `sog_engine::search` |
+//! | 7, 8 | L_SOG, its gradient, a step on θ | [`SogBc::update`] |
+//!
+//! A minibatch holds [`CloningConfig::batch`] pairs of each of a few trajectories; the pairs of one
+//! trajectory share one code. The step is Adam's.
+
+use rand::{RngExt, seq::SliceRandom};
+use sog_engine::{
+    adam::{Adam, AdamConfig, clip_scale, global_norm},
+    net::PolicyNet,
+    policy::PolicyPass,
+    search::{CodeSearch, Groups},
+    sog_bc as engine,
+};
+use sog_rl::run::{Checkpoint, Snapshot, SnapshotError};
+use sog_runtime::policy::LatentKind;
+use sog_sim::seed::{self, Rng};
+
+use super::assign;
+use crate::{config::CloningConfig, data::Demonstrations, normalise::ObsNormaliser};
+
+/// Bounds of the log standard deviation taken from the cloning residual.
+pub const LOG_STD_BOUNDS: (f32, f32) = (-4.0, 0.0);
+
+/// Pairs of each trajectory that embedding and residual look at.
+const EMBEDDING_ROWS: usize = 256;
+
+/// The learner: networks, optimiser, and the order in which trajectories are visited.
+pub struct SogBc<'a> {
+    demos: &'a Demonstrations,
+    normaliser: ObsNormaliser,
+    config: CloningConfig,
+    latent: LatentKind,
+    /// The policy f_θ.
+    pub net: PolicyNet,
+    adam: Adam,
+    rng: Rng,
+    /// Updates done.
+    pub step: u64,
+    /// Trajectories in the order of this pass, and how many of them have been visited.
+    order: Vec<u32>,
+    visited: usize,
+    engine: engine::SogBc,
+    pass: PolicyPass,
+    grad: Vec<f32>,
+    batch: Minibatch,
+    /// What the metrics report.
+    pub stats: CloningStats,
+}
+
+/// One minibatch χ_E.
+#[derive(Default)]
+struct Minibatch {
+    trajectories: Vec<u32>,
+    /// Group (trajectory within the minibatch) of each row.
+    of_row: Vec<u32>,
+    obs: Vec<f32>,
+    actions: Vec<f32>,
+}
+
+/// Sums since the last line of metrics.
+#[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct CloningStats {
+    updates: u64,
+    loss: f64,
+    grad_norm: f64,
+    /// How often each code won.
+    wins: Vec<u64>,
+    /// Code each trajectory had when last visited.
+    last_code: Vec<Option<u32>>,
+    visits: u64,
+    /// Visits at which the trajectory kept its code.
+    kept: u64,
+}
+
+impl<'a> SogBc<'a> {
+    /// Line 2: initial parameters θ₀ (in `net`) and expert trajectories.
+    pub fn new(
+        demos: &'a Demonstrations,
+        normaliser: ObsNormaliser,
+        config: CloningConfig,
+        latent: LatentKind,
+        net: PolicyNet,
+        seed: u64,
+    ) -> Self {
+        let adam = Adam::new(AdamConfig::default(), net.params.len());
+        let engine = engine::SogBc::new(net.arch());
+        let pass = PolicyPass::new(net.arch());
+        let grad = vec![0.0; net.params.len()];
+        let order = (0..demos.len() as u32).collect();
+        let stats = CloningStats {
+            wins: vec![0; if let LatentKind::OneHot(k) = latent { k } else { 0 }],
+            last_code: vec![None; demos.len()],
+            ..CloningStats::default()
+        };
+        Self {
+            demos,
+            normaliser,
+            config,
+            latent,
+            net,
+            adam,
+            rng: seed::rng(seed),
+            step: 0,
+            visited: demos.len(),
+            order,
+            engine,
+            pass,
+            grad,
+            batch: Minibatch::default(),
+            stats,
+        }
+    }
+
+    /// Whether all updates have been done.
+    pub fn is_done(&self) -> bool {
+        self.step >= self.config.updates
+    }
+
+    /// One iteration: lines 4 to 8.
+    ///
+    /// # Errors
+    /// If a shape does not match, which a constructed learner rules out.
+    pub fn update(&mut self) -> Result<(), sog_engine::EngineError> {
+        // Line 4: state-action pairs with the same batch size from each trajectory.
+        self.sample();
+        let groups =
+            Groups::Index { of_row: &self.batch.of_row, count: self.batch.trajectories.len() };
+        let batch = engine::SogBatch { obs: &self.batch.obs, actions: &self.batch.actions, groups };
+        // Lines 5 and 6: candidate codes, and for each trajectory the one of smallest loss.
+        self.engine.search(&self.net, batch, self.search(), &mut self.rng)?;
+        self.keep_codes_alive()?;
+        // Line 7: L_SOG and its gradient, the codes taken as given.
+        self.grad.fill(0.0);
+        let groups =
+            Groups::Index { of_row: &self.batch.of_row, count: self.batch.trajectories.len() };
+        let loss = self.engine.gradient(&self.net, groups, 1.0, &mut self.grad)?;
+        // Line 8: a step on θ.
+        let norm = global_norm(&[&self.grad]);
+        let bound = f64::from(self.config.max_grad_norm);
+        let scale = if bound > 0.0 { clip_scale(norm, bound) } else { 1.0 };
+        let rate = self.learning_rate();
+        self.adam.step(&mut self.net.params, &self.grad, rate, scale)?;
+        self.step += 1;
+        self.count(loss, norm);
+        Ok(())
+    }
+
+    /// Line 4: χ_E. Trajectories come in a new random order each pass; pairs are drawn uniformly.
+    fn sample(&mut self) {
+        let Minibatch { trajectories, of_row, obs, actions } = &mut self.batch;
+        trajectories.clear();
+        of_row.clear();
+        obs.clear();
+        actions.clear();
+        let (s, a) = (self.demos.obs_dim(), self.demos.action_dim());
+        for group in 0..self.config.trajectories.min(self.demos.len()) {
+            if self.visited == self.order.len() {
+                self.order.shuffle(&mut self.rng);
+                self.visited = 0;
+            }
+            let trajectory = self.order[self.visited];
+            self.visited += 1;
+            trajectories.push(trajectory);
+            let rows = self.demos.rows(trajectory as usize);
+            for _ in 0..self.config.batch {
+                let row = self.rng.random_range(rows.clone());
+                self.normaliser.extend(&self.demos.observations()[row * s..(row + 1) * s], obs);
+                actions.extend_from_slice(&self.demos.actions()[row * a..(row + 1) * a]);
+                of_row.push(group as u32);
+            }
+        }
+    }
+
+    /// Which candidates line 5 tries: every one-hot code, or samples of the prior, coordinate by
+    /// coordinate (Algorithm 4).
+    fn search(&self) -> CodeSearch {
+        match self.latent {
+            LatentKind::Gaussian(d) => CodeSearch::Coordinate {
+                samples: self.config.search_samples,
+                block: self.config.search_block,
+                rounds: if d > 1 { self.config.search_rounds } else { 1 },
+            },
+            LatentKind::None | LatentKind::OneHot(_) => CodeSearch::OneHot,
+        }
+    }
+
+    /// Replaces the plain minimum by the assignment that keeps codes alive early on.
+    fn keep_codes_alive(&mut self) -> Result<(), sog_engine::EngineError> {
+        let LatentKind::OneHot(k) = self.latent else { return Ok(()) };
+        let phase = self.config.updates as f32 * self.config.assignment_share;
+        let left = 1.0 - self.step as f32 / phase.max(1.0);
+        if left <= 0.0 {
+            return Ok(());
+        }
+        let losses = self.engine.losses();
+        let chosen = assign::choose(&self.config, losses, k, left, &mut self.rng);
+        if let Some(chosen) = chosen {
+            let mut codes = vec![0.0; chosen.len() * k];
+            for (g, code) in chosen.into_iter().enumerate() {
+                codes[g * k + code] = 1.0;
+            }
+            self.engine.set_codes(&codes)?;
+        }
+        Ok(())
+    }
+
+    /// Half a cosine from the initial step size to its final share.
+    fn learning_rate(&self) -> f32 {
+        let progress = self.step as f64 / self.config.updates.max(1) as f64;
+        let cosine = 0.5 * (1.0 + (std::f64::consts::PI * progress).cos()) as f32;
+        let end = self.config.final_learning_rate;
+        self.config.learning_rate * (end + (1.0 - end) * cosine)
+    }
+
+    fn count(&mut self, loss: f32, grad_norm: f64) {
+        let stats = &mut self.stats;
+        stats.updates += 1;
+        stats.loss += f64::from(loss);
+        stats.grad_norm += grad_norm;
+        let LatentKind::OneHot(k) = self.latent else { return };
+        let codes = self.engine.codes().chunks_exact(k);
+        for (&trajectory, code) in self.batch.trajectories.iter().zip(codes) {
+            let code = code.iter().position(|&z| z > 0.5).unwrap_or(0);
+            stats.wins[code] += 1;
+            stats.visits += 1;
+            let last = stats.last_code[trajectory as usize].replace(code as u32);
+            stats.kept += u64::from(last == Some(code as u32));
+        }
+    }
+
+    /// Metrics since the last call: `sog_loss`, `grad_norm`, `learning_rate`, `code_k_share` (how
+    /// often each code wins) and `code_stability` (share of visits at which a trajectory kept its
+    /// code).
+    pub fn metrics(&mut self) -> Vec<(String, f64)> {
+        let stats = &mut self.stats;
+        let (updates, visits) = (stats.updates.max(1) as f64, stats.visits.max(1) as f64);
+        let mut metrics = vec![
+            ("sog_loss".to_string(), stats.loss / updates),
+            ("grad_norm".to_string(), stats.grad_norm / updates),
+        ];
+        for (k, wins) in stats.wins.iter_mut().enumerate() {
+            metrics.push((format!("code_{k}_share"), std::mem::take(wins) as f64 / visits));
+        }
+        if !stats.wins.is_empty() {
+            metrics.push(("code_stability".to_string(), stats.kept as f64 / visits));
+        }
+        (stats.updates, stats.loss, stats.grad_norm, stats.visits, stats.kept) =
+            (0, 0.0, 0.0, 0, 0);
+        metrics.push(("learning_rate".to_string(), f64::from(self.learning_rate())));
+        metrics
+    }
+
+    /// Codes `[N, Z]` of all trajectories (up to 256 evenly spaced pairs of each) under the
+    /// present policy, and the root mean square cloning error of each action component `[A]`.
+    ///
+    /// # Errors
+    /// As [`SogBc::update`].
+    pub fn embed(&mut self) -> Result<(Vec<f32>, Vec<f32>), sog_engine::EngineError> {
+        let a = self.demos.action_dim();
+        let (mut codes, mut squares, mut rows) = (vec![], vec![0.0_f64; a], 0_usize);
+        let mut rng = seed::rng(0);
+        for n in 0..self.demos.len() {
+            let (obs, actions) = spaced(self.demos, n, EMBEDDING_ROWS);
+            let mut inputs = vec![];
+            self.normaliser.extend(&obs, &mut inputs);
+            let batch =
+                engine::SogBatch { obs: &inputs, actions: &actions, groups: Groups::Shared };
+            self.engine.search(&self.net, batch, self.search(), &mut rng)?;
+            let code = self.engine.codes().to_vec();
+            let count = actions.len() / a;
+            let mut means = vec![0.0; actions.len()];
+            self.pass.load(&self.net, &inputs)?;
+            self.pass.mean(&self.net, &code.repeat(count), &mut means)?;
+            for (mean, action) in means.chunks_exact(a).zip(actions.chunks_exact(a)) {
+                for ((sum, m), x) in squares.iter_mut().zip(mean).zip(action) {
+                    *sum += f64::from(m - x).powi(2);
+                }
+            }
+            rows += count;
+            codes.extend(code);
+        }
+        let rms = squares.into_iter().map(|sum| (sum / rows as f64).sqrt() as f32).collect();
+        Ok((codes, rms))
+    }
+
+    /// Sets the exploration from the cloning residual (cloning itself never trains it): log of the
+    /// root mean square error of each action component, within [`LOG_STD_BOUNDS`].
+    ///
+    /// # Errors
+    /// As [`SogBc::update`].
+    pub fn set_log_std(&mut self) -> Result<(), sog_engine::EngineError> {
+        let (_, rms) = self.embed()?;
+        let (low, high) = LOG_STD_BOUNDS;
+        for (log_std, rms) in self.net.log_std_mut().iter_mut().zip(rms) {
+            *log_std = rms.max(f32::MIN_POSITIVE).ln().clamp(low, high);
+        }
+        Ok(())
+    }
+}
+
+/// Up to `count` evenly spaced pairs of trajectory `n`: observations and actions.
+pub fn spaced(demos: &Demonstrations, n: usize, count: usize) -> (Vec<f32>, Vec<f32>) {
+    let (s, a) = (demos.obs_dim(), demos.action_dim());
+    let stride = demos.rows(n).len().div_ceil(count).max(1);
+    let take = |all: &[f32], width: usize| -> Vec<f32> {
+        all.chunks_exact(width).step_by(stride).flatten().copied().collect()
+    };
+    (take(demos.observations_of(n), s), take(demos.actions_of(n), a))
+}
+
+impl Checkpoint for SogBc<'_> {
+    fn save(&self, to: &mut Snapshot) {
+        to.f32s("params", &[self.net.params.len()], &self.net.params);
+        to.f32s("adam.m", &[self.adam.m.len()], &self.adam.m);
+        to.f32s("adam.v", &[self.adam.v.len()], &self.adam.v);
+        to.state("adam.steps", &self.adam.steps);
+        to.state("rng", &self.rng);
+        to.state("step", &self.step);
+        to.state("order", &self.order);
+        to.state("visited", &self.visited);
+        to.state("stats", &self.stats);
+    }
+
+    fn load(&mut self, from: &Snapshot) -> Result<(), SnapshotError> {
+        from.read_f32s("params", &mut self.net.params)?;
+        from.read_f32s("adam.m", &mut self.adam.m)?;
+        from.read_f32s("adam.v", &mut self.adam.v)?;
+        self.adam.steps = from.read_state("adam.steps")?;
+        self.rng = from.read_state("rng")?;
+        self.step = from.read_state("step")?;
+        self.order = from.read_state("order")?;
+        self.visited = from.read_state("visited")?;
+        self.stats = from.read_state("stats")?;
+        Ok(())
+    }
+}

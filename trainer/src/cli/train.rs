@@ -1,0 +1,146 @@
+//! `sog train`: one training run.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use clap::{Args, ValueEnum};
+use sog_rl::run::{Run, parse_config};
+use sog_sim::task::TaskInfo;
+
+use super::{Outcome, parse_task, progress::Progress};
+use crate::{
+    config::{Algorithm, TrainConfig},
+    data::DemoFile,
+    train::{POLICY_FILE, train},
+};
+
+/// Where the networks are trained.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum DeviceArg {
+    /// The fused engine on the processor
+    Cpu,
+    /// An NVIDIA device; an error where there is none
+    Cuda,
+    /// CUDA where there is a device, else the processor
+    Auto,
+}
+
+#[derive(Args)]
+pub(super) struct TrainArgs {
+    /// The task (see `sog tasks`)
+    #[arg(long, value_parser = parse_task)]
+    task: TaskInfo,
+    /// bc or sog-bc
+    #[arg(long, value_parser = |s: &str| s.parse::<Algorithm>())]
+    algo: Algorithm,
+    /// Demonstration file
+    #[arg(long, value_name = "FILE")]
+    demos: PathBuf,
+    /// Run directory; `policy.safetensors` is written there
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// Continue the run in DIR from its last checkpoint
+    #[arg(long)]
+    resume: bool,
+    /// Where to train
+    #[arg(long, value_enum, default_value = "cpu")]
+    device: DeviceArg,
+    /// Seed of everything random
+    #[arg(long)]
+    seed: Option<u64>,
+    /// TOML file whose keys replace defaults; DIR/config.toml of another run is one
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Replaces one key, for instance `--set cloning.updates=10000`
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    set: Vec<String>,
+}
+
+pub(super) fn run(args: &TrainArgs) -> Result<Outcome> {
+    if args.device == DeviceArg::Cuda {
+        bail!("this build trains on the processor: use --device cpu");
+    }
+    if args.device == DeviceArg::Auto {
+        eprintln!("device: cpu (this build has no CUDA)");
+    }
+    let demos = DemoFile::load(&args.demos, &args.task)
+        .with_context(|| format!("{} is refused", args.demos.display()))?
+        .demonstrations;
+    let config = resolve(args, demos.sha256())?;
+    let (mut run, config) = if args.resume {
+        Run::create_or_resume(&args.out, &config)?
+    } else {
+        (Run::create(&args.out, &config)?, config)
+    };
+    let progress = Progress::new(&format!("{} on {}", args.algo, args.task.name()), 1);
+    let report = |done: u64, total: u64, message: &str| progress.set_of(done, total, message);
+    train(&mut run, &config, &args.task, &demos, &report)?;
+    progress.finish();
+    println!("wrote {} after {:.1} s", args.out.join(POLICY_FILE).display(), run.wall_s());
+    Ok(Outcome::Good)
+}
+
+/// Defaults, then the file, then `--set`, then `--seed`.
+fn resolve(args: &TrainArgs, sha256: &str) -> Result<TrainConfig> {
+    let mut table = toml::Table::try_from(TrainConfig::defaults(&args.task, args.algo))?;
+    if let Some(path) = &args.config {
+        overlay(&mut table, read_table(path)?);
+    }
+    for assignment in &args.set {
+        let Some((key, value)) = assignment.split_once('=') else {
+            bail!("--set {assignment}: need KEY=VALUE, for instance cloning.updates=10000");
+        };
+        set(&mut table, key.trim(), parse_value(value.trim()))?;
+    }
+    let mut config: TrainConfig = parse_config(&toml::to_string(&table)?)?;
+    config.task = args.task.name().to_string();
+    config.algorithm = args.algo;
+    config.demos_sha256 = sha256.to_string();
+    if let Some(seed) = args.seed {
+        config.seed = seed;
+    }
+    Ok(config)
+}
+
+fn read_table(path: &Path) -> Result<toml::Table> {
+    let text = std::fs::read_to_string(path).with_context(|| format!("{}", path.display()))?;
+    text.parse().with_context(|| format!("{} is not TOML", path.display()))
+}
+
+fn overlay(base: &mut toml::Table, over: toml::Table) {
+    for (key, value) in over {
+        match (base.get_mut(&key), value) {
+            (Some(toml::Value::Table(base)), toml::Value::Table(over)) => overlay(base, over),
+            (_, value) => {
+                base.insert(key, value);
+            }
+        }
+    }
+}
+
+/// `value` as TOML, or as a string where it is none (`--set cloning.assignment=plain`).
+fn parse_value(value: &str) -> toml::Value {
+    let parsed = format!("v = {value}").parse::<toml::Table>();
+    parsed
+        .ok()
+        .and_then(|mut table| table.remove("v"))
+        .unwrap_or_else(|| toml::Value::String(value.to_string()))
+}
+
+fn set(table: &mut toml::Table, key: &str, value: toml::Value) -> Result<()> {
+    let (mut at, mut rest) = (table, key);
+    while let Some((first, more)) = rest.split_once('.') {
+        at = match at.get_mut(first) {
+            Some(toml::Value::Table(inner)) => inner,
+            _ => bail!("--set {key}: there is no table `{first}`"),
+        };
+        rest = more;
+    }
+    // Whole numbers are welcome where a fraction is expected.
+    let value = match (at.get(rest), value) {
+        (Some(toml::Value::Float(_)), toml::Value::Integer(i)) => toml::Value::Float(i as f64),
+        (_, value) => value,
+    };
+    at.insert(rest.to_string(), value);
+    Ok(())
+}

@@ -1,0 +1,32 @@
+//! What can go wrong in training and evaluation.
+
+use sog_engine::EngineError;
+use sog_rl::run::{ConfigError, RunError};
+use sog_runtime::policy::PolicyError;
+use sog_sim::error::SimError;
+
+use crate::data::DataError;
+
+/// Why training or evaluation stops.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TrainError {
+    /// The configuration is not acceptable.
+    #[error("configuration: {0}")]
+    Config(#[from] ConfigError),
+    /// The run directory cannot be used.
+    #[error(transparent)]
+    Run(#[from] RunError),
+    /// The demonstrations cannot be used.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// The engine refuses.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// The simulator refuses.
+    #[error(transparent)]
+    Sim(#[from] SimError),
+    /// The policy came out unusable: training diverged.
+    #[error("the trained policy is not usable ({0}); lower the learning rate")]
+    Policy(#[from] PolicyError),
+}

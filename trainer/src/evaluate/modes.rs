@@ -1,0 +1,214 @@
+//! Mode rewards (paper, Table 1): which code does which mode, and how well.
+
+use serde::Serialize;
+use sog_runtime::policy::{LatentKind, Policy};
+use sog_sim::{
+    error::SimError,
+    rollout::{Capture, Episode, EvaluateOptions, Noise, Plan, evaluate},
+    seed,
+    tasks::TaskMaker,
+};
+
+use super::assignment::best_assignment;
+
+/// Stream of the evaluation's seed that starts episodes; demonstrations and training use others.
+const EPISODE_STREAM: u64 = 0x0065_7661_6c00;
+
+/// How modes are evaluated.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ModeOptions {
+    /// Rollouts in all; at least 10 a code are run.
+    pub rollouts: usize,
+    /// Probability that an action is replaced by a uniform random one (paper, B.2).
+    pub perturb: f64,
+    /// Seed of the episodes.
+    pub seed: u64,
+    /// What is kept of each step.
+    pub capture: Capture,
+}
+
+impl Default for ModeOptions {
+    fn default() -> Self {
+        Self { rollouts: 100, perturb: 0.0, seed: 0, capture: Capture::Nothing }
+    }
+}
+
+/// One matched pair of mode and code.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ModeReturn {
+    /// Mode number.
+    pub mode: usize,
+    /// The mode, for people.
+    pub label: String,
+    /// Code matched to it; the single behaviour of an unconditioned policy stands as 0. `None`
+    /// where there are fewer codes than modes.
+    pub code: Option<usize>,
+    /// Mean return of the code's rollouts on this mode's reward.
+    pub mean: f64,
+    /// Its standard deviation.
+    pub std: f64,
+    /// Share of the rollouts that ended in failure.
+    pub falls: f64,
+}
+
+/// The outcome of [`evaluate_modes`].
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ModeReport {
+    /// Rollouts run.
+    pub rollouts: usize,
+    /// Mean return over the matched rollouts.
+    pub return_mean: f64,
+    /// Its standard deviation over the rollouts.
+    pub return_std: f64,
+    /// Each mode, matched.
+    pub per_mode: Vec<ModeReturn>,
+    /// Mean returns `[codes][modes]`.
+    pub matrix: Vec<Vec<f64>>,
+    /// Share of all rollouts that ended in failure.
+    pub falls: f64,
+    /// The rollouts, code by code.
+    #[serde(skip)]
+    pub episodes: Vec<Vec<Episode>>,
+}
+
+/// Runs the same number of rollouts with the mean action under each code and matches codes with
+/// modes such that the sum of mean returns is largest.
+///
+/// `labels` name the modes. A policy without a code counts as one code, matched with every mode:
+/// its return on each is reported.
+///
+/// # Errors
+/// As [`evaluate`].
+pub fn evaluate_modes(
+    maker: &TaskMaker,
+    policy: &Policy,
+    latent: LatentKind,
+    labels: &[String],
+    options: &ModeOptions,
+    progress: Option<&(dyn Fn(usize) + Sync)>,
+) -> Result<ModeReport, SimError> {
+    let codes = one_hot_codes(latent);
+    let each = options.rollouts.div_ceil(codes.len()).max(10);
+    let episode_seed = seed::derive(options.seed, EPISODE_STREAM);
+    let plans: Vec<Plan> = codes
+        .iter()
+        .enumerate()
+        .flat_map(|(c, code)| {
+            (0..each).map(move |i| Plan {
+                seed: seed::derive(episode_seed, (c * each + i) as u64),
+                code: code.clone(),
+                ..Plan::default()
+            })
+        })
+        .collect();
+    let noise = (options.perturb > 0.0).then_some(Noise::Replace(options.perturb));
+    let run = EvaluateOptions { noise, capture: options.capture, progress };
+    let mut all = evaluate(maker, policy, &plans, &run)?.into_iter();
+    let episodes: Vec<Vec<Episode>> =
+        codes.iter().map(|_| all.by_ref().take(each).collect()).collect();
+    Ok(report(episodes, labels))
+}
+
+/// The codes of a discrete policy; one empty code for a policy without.
+pub fn one_hot_codes(latent: LatentKind) -> Vec<Vec<f32>> {
+    match latent {
+        LatentKind::OneHot(k) => {
+            (0..k).map(|c| (0..k).map(|j| f32::from(u8::from(j == c))).collect()).collect()
+        }
+        LatentKind::None => vec![vec![]],
+        LatentKind::Gaussian(d) => vec![vec![0.0; d]],
+    }
+}
+
+fn report(episodes: Vec<Vec<Episode>>, labels: &[String]) -> ModeReport {
+    let modes = labels.len();
+    let matrix: Vec<Vec<f64>> = episodes
+        .iter()
+        .map(|of_code| (0..modes).map(|m| moments(of_code, m).0).collect())
+        .collect();
+    let code_of_mode: Vec<Option<usize>> = if episodes.len() == 1 {
+        vec![Some(0); modes]
+    } else {
+        let flat: Vec<f64> =
+            (0..modes).flat_map(|m| matrix.iter().map(move |row| row[m])).collect();
+        best_assignment(&flat, modes, episodes.len())
+    };
+    let mut matched = vec![];
+    let per_mode: Vec<ModeReturn> = code_of_mode
+        .iter()
+        .enumerate()
+        .map(|(mode, &code)| {
+            let of_code = code.map_or(&[][..], |c| &episodes[c]);
+            matched.extend(of_code.iter().map(|e| e.returns[mode]));
+            let (mean, std) = moments(of_code, mode);
+            let falls = failed_share(of_code);
+            ModeReturn { mode, label: labels[mode].clone(), code, mean, std, falls }
+        })
+        .collect();
+    let (return_mean, return_std) = mean_std(&matched);
+    let rollouts = episodes.iter().map(Vec::len).sum();
+    let falls = failed_share(episodes.iter().flatten());
+    ModeReport { rollouts, return_mean, return_std, per_mode, matrix, falls, episodes }
+}
+
+fn failed_share<'a>(episodes: impl IntoIterator<Item = &'a Episode>) -> f64 {
+    let (failed, all) = episodes
+        .into_iter()
+        .fold((0.0, 0.0_f64), |(f, n), e| (f + f64::from(u8::from(e.failed)), n + 1.0));
+    failed / all.max(1.0)
+}
+
+fn moments(episodes: &[Episode], mode: usize) -> (f64, f64) {
+    mean_std(&episodes.iter().map(|e| e.returns[mode]).collect::<Vec<_>>())
+}
+
+/// Mean and standard deviation (of the population); 0 for no values.
+pub fn mean_std(values: &[f64]) -> (f64, f64) {
+    let n = values.len().max(1) as f64;
+    let mean = values.iter().sum::<f64>() / n;
+    let var = values.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / n;
+    (mean, var.sqrt())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn episode(returns: &[f64], failed: bool) -> Episode {
+        Episode { returns: returns.to_vec(), failed, ..Episode::default() }
+    }
+
+    #[test]
+    fn shuffled_codes_are_matched_with_their_modes() {
+        let labels: Vec<String> = ["a", "b", "c"].map(str::to_string).to_vec();
+        // Code 0 does mode 2, code 1 mode 0, code 2 mode 1.
+        let episodes = vec![
+            vec![episode(&[1.0, 2.0, 90.0], false), episode(&[1.0, 2.0, 92.0], true)],
+            vec![episode(&[80.0, 2.0, 3.0], false); 2],
+            vec![episode(&[1.0, 70.0, 3.0], false); 2],
+        ];
+        let report = report(episodes, &labels);
+        let codes: Vec<_> = report.per_mode.iter().map(|m| m.code).collect();
+        assert_eq!(codes, [Some(1), Some(2), Some(0)]);
+        assert_eq!((report.per_mode[2].mean, report.per_mode[2].std), (91.0, 1.0));
+        assert_eq!(report.return_mean, (80.0 + 70.0 + 91.0) / 3.0);
+        assert_eq!(report.per_mode[2].falls, 0.5);
+    }
+
+    #[test]
+    fn a_policy_without_code_is_reported_on_every_mode() {
+        let labels: Vec<String> = ["a", "b"].map(str::to_string).to_vec();
+        let report = report(vec![vec![episode(&[1.0, 5.0], false)]], &labels);
+        assert_eq!(report.per_mode.iter().map(|m| m.mean).collect::<Vec<_>>(), [1.0, 5.0]);
+    }
+
+    #[test]
+    fn fewer_codes_than_modes_leave_modes_without_one() {
+        let labels: Vec<String> = ["a", "b", "c"].map(str::to_string).to_vec();
+        let episodes =
+            vec![vec![episode(&[1.0, 5.0, 2.0], false)], vec![episode(&[4.0, 6.0, 1.0], false)]];
+        let report = report(episodes, &labels);
+        assert_eq!(report.per_mode.iter().filter(|m| m.code.is_none()).count(), 1);
+        assert_eq!(report.per_mode[0].code, Some(1));
+    }
+}
