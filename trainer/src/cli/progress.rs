@@ -40,7 +40,14 @@ impl Progress {
         });
         let now = Instant::now();
         let what = what.to_string();
-        Self { what, total: total.into(), done: AtomicU64::new(0), started: now, bar, last_line: Mutex::new(now) }
+        Self {
+            what,
+            total: total.into(),
+            done: AtomicU64::new(0),
+            started: now,
+            bar,
+            last_line: Mutex::new(now),
+        }
     }
 
     /// One more is done.

@@ -24,6 +24,9 @@ fn recorded(episodes_per_mode: usize, seed: u64) -> DemoFile {
     record::record(&maker, &info(), &record::CirclesExpert, &options, &|| ()).unwrap()
 }
 
+/// A change to the tensors and metadata of a file.
+type Change = Box<dyn FnOnce(&mut BTreeMap<String, Tensor>, &mut Metadata)>;
+
 /// A file of two trajectories, of lengths 3 and 2, changed by `change`.
 fn written(change: impl FnOnce(&mut BTreeMap<String, Tensor>, &mut Metadata)) -> Vec<u8> {
     let numbers: Vec<f32> = (0..60).map(|i| i as f32).collect();
@@ -100,7 +103,7 @@ fn what_is_wrong_is_named() {
         t.insert("actions".into(), Tensor::f32(&[2, 3, 2], &numbers));
     });
     assert!(nan.starts_with("`actions` holds NaN in trajectory 1, step 0, component 1"), "{nan}");
-    let cases: [(&str, Box<dyn FnOnce(&mut BTreeMap<String, Tensor>, &mut Metadata)>); 12] = [
+    let cases: [(&str, Change); 12] = [
         ("length 0", Box::new(|t, _| drop(t.insert("lengths".into(), Tensor::u32(&[2], &[3, 0]))))),
         ("length 4", Box::new(|t, _| drop(t.insert("lengths".into(), Tensor::u32(&[2], &[4, 2]))))),
         ("`lengths`", Box::new(|t, _| drop(t.insert("lengths".into(), Tensor::u32(&[1], &[3]))))),
