@@ -7,7 +7,7 @@ use sog_runtime::policy::Terms;
 
 use crate::{error::SimError, physics::Physics, seed::Rng};
 
-/// The nine tasks.
+/// The nine tasks of the paper, and one variant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum TaskId {
     /// A point that runs circles in the plane; no MuJoCo.
@@ -28,11 +28,13 @@ pub enum TaskId {
     HumanoidDir6,
     /// Fetch arm, a goal position of the gripper.
     FetchReach,
+    /// Six circles instead of three: a harder test for codes that organise themselves.
+    Circles6,
 }
 
 impl TaskId {
-    /// All tasks, in the order of the paper's tables.
-    pub const ALL: [Self; 9] = [
+    /// All tasks, in the order of the paper's tables; the variant comes last.
+    pub const ALL: [Self; 10] = [
         Self::Circles,
         Self::AntFwdBack,
         Self::AntDir6,
@@ -42,6 +44,7 @@ impl TaskId {
         Self::HopperVel6,
         Self::HumanoidDir6,
         Self::FetchReach,
+        Self::Circles6,
     ];
 
     /// Name on the command line and in files.
@@ -56,6 +59,7 @@ impl TaskId {
             Self::HopperVel6 => "hopper-vel-6",
             Self::HumanoidDir6 => "humanoid-dir-6",
             Self::FetchReach => "fetchreach",
+            Self::Circles6 => "circles-6",
         }
     }
 }

@@ -18,6 +18,9 @@ use crate::{
 /// Signed radii: the circle of radius |R| about (0, R).
 pub const RADII: [f64; 3] = [-10.0, 10.0, 20.0];
 
+/// Signed radii of the variant `circles-6`.
+pub const RADII_6: [f64; 6] = [-20.0, -15.0, -10.0, 10.0, 15.0, 20.0];
+
 /// Largest displacement a step and axis.
 pub const ACTION_BOUND: f64 = 1.5;
 
@@ -30,17 +33,26 @@ const HISTORY: usize = 5;
 /// Outside of ± this the episode ends.
 const BOUND: [f64; 2] = [30.0, 60.0];
 
-/// What is known about the task.
+/// What is known about `circles`.
 pub fn info() -> TaskInfo {
+    info_of(TaskId::Circles, &RADII)
+}
+
+/// What is known about the variant `circles-6`.
+pub(super) fn info_6() -> TaskInfo {
+    info_of(TaskId::Circles6, &RADII_6)
+}
+
+fn info_of(id: TaskId, radii: &[f64]) -> TaskInfo {
     TaskInfo {
-        id: TaskId::Circles,
+        id,
         obs_terms: Terms::new(&[("position_history", 2 * HISTORY)]),
         action_terms: Terms::new(&[("displacement", 2)]),
         action_low: vec![-ACTION_BOUND; 2],
         action_high: vec![ACTION_BOUND; 2],
         dt_s: 0.01,
         horizon: 1000,
-        modes: Modes::discrete(&RADII, |r| format!("R = {r}")),
+        modes: Modes::discrete(radii, |r| format!("R = {r}")),
     }
 }
 
@@ -98,6 +110,7 @@ impl ActorWorker for CirclesExpert {
 /// The environment.
 pub struct Circles {
     info: TaskInfo,
+    radii: &'static [f64],
     /// Newest last.
     positions: [[f64; 2]; HISTORY],
     rng: Rng,
@@ -106,7 +119,16 @@ pub struct Circles {
 impl Circles {
     /// A new environment, reset with seed 0.
     pub fn new() -> Self {
-        Self { info: info(), positions: Default::default(), rng: seed::rng(0) }
+        Self::of(info(), &RADII)
+    }
+
+    /// A new environment of the variant `circles-6`, reset with seed 0.
+    pub(super) fn new_6() -> Self {
+        Self::of(info_6(), &RADII_6)
+    }
+
+    fn of(info: TaskInfo, radii: &'static [f64]) -> Self {
+        Self { info, radii, positions: Default::default(), rng: seed::rng(0) }
     }
 
     fn position(&self) -> [f64; 2] {
@@ -133,8 +155,8 @@ impl Task for Circles {
 
     /// All five remembered positions become `qpos`; the noise goes on as it was.
     fn start_from(&mut self, qpos: &[f64], qvel: &[f64]) -> Result<(), SimError> {
-        check_numbers(TaskId::Circles, "position", qpos, 2)?;
-        check_width(TaskId::Circles, "velocity", qvel.len(), 0)?;
+        check_numbers(self.info.id, "position", qpos, 2)?;
+        check_width(self.info.id, "velocity", qvel.len(), 0)?;
         self.positions = [[qpos[0], qpos[1]]; HISTORY];
         Ok(())
     }
@@ -144,8 +166,8 @@ impl Task for Circles {
     }
 
     fn step(&mut self, action: &[f64], rewards: &mut [f64]) -> Result<Step, SimError> {
-        check_action(TaskId::Circles, action, 2)?;
-        check_width(TaskId::Circles, "rewards", rewards.len(), RADII.len())?;
+        check_action(self.info.id, action, 2)?;
+        check_width(self.info.id, "rewards", rewards.len(), self.radii.len())?;
         let mut position = self.position();
         for (p, a) in position.iter_mut().zip(action) {
             let noise: f64 = StandardNormal.sample(&mut self.rng);
@@ -153,14 +175,14 @@ impl Task for Circles {
         }
         self.positions.rotate_left(1);
         self.positions[HISTORY - 1] = position;
-        for (out, radius) in rewards.iter_mut().zip(RADII) {
-            *out = reward(radius, position);
+        for (out, radius) in rewards.iter_mut().zip(self.radii) {
+            *out = reward(*radius, position);
         }
         Ok(Step { terminated: position.iter().zip(BOUND).any(|(p, bound)| p.abs() > bound) })
     }
 
     fn reward_count(&self) -> usize {
-        RADII.len()
+        self.radii.len()
     }
 
     fn probe(&self) -> Probe {

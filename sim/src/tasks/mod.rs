@@ -31,6 +31,7 @@ pub struct TaskOptions {
 pub fn info(task: TaskId) -> TaskInfo {
     match task {
         TaskId::Circles => circles::info(),
+        TaskId::Circles6 => circles::info_6(),
         TaskId::AntFwdBack => ant::info(task, 2),
         TaskId::AntDir6 => ant::info(task, 6),
         TaskId::HalfCheetahFwdBack => half_cheetah::fwd_back(),
@@ -45,7 +46,7 @@ pub fn info(task: TaskId) -> TaskInfo {
 /// The robot of a task; `None` where there is no MuJoCo in it.
 pub fn robot(task: TaskId) -> Option<Robot> {
     match task {
-        TaskId::Circles => None,
+        TaskId::Circles | TaskId::Circles6 => None,
         TaskId::AntFwdBack | TaskId::AntDir6 => Some(Robot::Ant),
         TaskId::HalfCheetahFwdBack | TaskId::HalfCheetahVel => Some(Robot::HalfCheetah),
         TaskId::Walker2dVel6 => Some(Robot::Walker2d),
@@ -95,10 +96,16 @@ impl TaskMaker {
     /// # Errors
     /// [`SimError::Robot`] if the simulator cannot allocate it.
     pub fn make(&self) -> Result<Box<dyn Task>, SimError> {
-        let Some(model) = &self.model else { return Ok(Box::new(circles::Circles::new())) };
+        let Some(model) = &self.model else {
+            return Ok(Box::new(match self.info.id {
+                TaskId::Circles6 => circles::Circles::new_6(),
+                _ => circles::Circles::new(),
+            }));
+        };
         let (info, model) = (self.info.clone(), Arc::clone(model));
         Ok(match info.id {
             TaskId::Circles => Box::new(circles::Circles::new()),
+            TaskId::Circles6 => Box::new(circles::Circles::new_6()),
             TaskId::AntFwdBack | TaskId::AntDir6 => {
                 Box::new(Locomotion::new(info, ant::Ant, model)?)
             }

@@ -64,7 +64,7 @@ impl Expert for CirclesExpert {
 /// # Errors
 /// [`DataError::NoExpert`] where none exists.
 pub fn expert_for(task: TaskId) -> Result<Box<dyn ExpertSource>, DataError> {
-    if task == TaskId::Circles {
+    if matches!(task, TaskId::Circles | TaskId::Circles6) {
         return Ok(Box::new(CirclesExpert));
     }
     Err(DataError::NoExpert {
@@ -87,10 +87,10 @@ pub struct RecordOptions {
 
 /// Episodes a mode (or goals) that the paper's experiments use for a task.
 pub fn default_episodes(task: TaskId) -> usize {
-    match task.name() {
-        "halfcheetah-vel" => 300,
-        "fetchreach" => 1000,
-        "humanoid-dir-6" => 25,
+    match task {
+        TaskId::HalfCheetahVel => 300,
+        TaskId::FetchReach => 1000,
+        TaskId::HumanoidDir6 => 25,
         _ => 100,
     }
 }
