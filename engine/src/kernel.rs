@@ -18,6 +18,8 @@
 use pulp::{Arch, Simd, WithSimd};
 use sog_runtime::math::tanh;
 
+use crate::net::Activation;
+
 /// Batch rows per panel; a multiple of every vector width.
 pub(crate) const PANEL: usize = 32;
 
@@ -81,7 +83,7 @@ macro_rules! for_width {
             }
             _ => {
                 const $mr: usize = 1;
-                const $nv: usize = PANEL;
+                const $nv: usize = $crate::kernel::PANEL;
                 $body
             }
         }
@@ -346,6 +348,65 @@ dispatched! {
         map2::<S>(d, y, |d, y| {
             simd.mul_f32s(d, simd.negate_mul_add_e_f32s(simd.mul_f32s(y, inverse), y, c))
         });
+    }
+}
+
+dispatched! {
+    /// x = x where positive, slope·x elsewhere; 0 ≤ slope < 1.
+    pub(crate) fn leaky_relu(simd: S, x: &'a mut [Row], slope: f32) {
+        let slope = simd.splat_f32s(slope);
+        for row in x {
+            let (v, _) = S::as_mut_simd_f32s(&mut row.0);
+            for v in v {
+                *v = simd.max_f32s(simd.mul_f32s(slope, *v), *v);
+            }
+        }
+    }
+}
+
+dispatched! {
+    /// d ∘= 1 where h > 0, slope elsewhere: back through h = leaky_relu(·).
+    pub(crate) fn leaky_relu_backward(simd: S, d: &'a mut [Row], h: &'a [Row], slope: f32) {
+        let slope = simd.splat_f32s(slope);
+        let zero = simd.splat_f32s(0.0);
+        map2::<S>(d, h, |d, h| {
+            simd.select_f32s(simd.greater_than_f32s(h, zero), d, simd.mul_f32s(d, slope))
+        });
+    }
+}
+
+/// Applies an activation to a panel.
+pub(crate) fn activate(arch: Arch, activation: Activation, x: &mut [Row]) {
+    match activation {
+        Activation::Identity => {}
+        Activation::Tanh => tanh_panel(arch, x),
+        Activation::Relu => leaky_relu(arch, x, 0.0),
+        Activation::LeakyRelu { slope } => leaky_relu(arch, x, slope),
+        Activation::ScaledTanh { scale } => scaled_tanh(arch, x, scale),
+    }
+}
+
+/// Takes d = dL/dy back to dL/dx for y = activation(x), given y.
+pub(crate) fn activate_backward(arch: Arch, activation: Activation, d: &mut [Row], y: &[Row]) {
+    match activation {
+        Activation::Identity => {}
+        Activation::Tanh => tanh_backward(arch, d, y),
+        Activation::Relu => leaky_relu_backward(arch, d, y, 0.0),
+        Activation::LeakyRelu { slope } => leaky_relu_backward(arch, d, y, slope),
+        Activation::ScaledTanh { scale } => scaled_tanh_backward(arch, d, y, scale),
+    }
+}
+
+dispatched! {
+    /// y += x over flat vectors of equal length.
+    pub(crate) fn add_assign(simd: S, y: &'a mut [f32], x: &'a [f32]) {
+        let (y_head, y_tail) = S::as_mut_simd_f32s(y);
+        let (x_head, x_tail) = S::as_simd_f32s(x);
+        for (y, &x) in y_head.iter_mut().zip(x_head) {
+            *y = simd.add_f32s(*y, x);
+        }
+        let sum = simd.add_f32s(simd.partial_load_f32s(y_tail), simd.partial_load_f32s(x_tail));
+        simd.partial_store_f32s(y_tail, sum);
     }
 }
 

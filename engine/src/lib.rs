@@ -6,22 +6,30 @@
 //! * [`layout`]: named tensors in one flat vector, the single definition of a network's parameters;
 //! * [`net`]: the two-branch policy and plain chains of dense layers, described and initialised;
 //! * `kernel`: matrix products and element-wise passes over panels of 32 rows;
+//! * [`shard`]: batches cut so that results do not depend on the number of threads;
 //! * [`adam`]: the optimiser;
 //! * [`policy`]: the policy's passes, split where the latent code enters;
 //! * [`search`]: exhaustive and coordinate-wise search for codes (Algorithm 4);
-//! * [`sog_bc`]: SOG-BC (Algorithm 2).
+//! * [`sog_bc`]: SOG-BC (Algorithm 2);
+//! * [`mlp`]: passes of a chain of dense layers;
+//! * [`moments`], [`gae`], [`ppo`]: running normalisers, advantages, and the PPO update (Eqs. 3–4).
 //!
 //! Nothing here normalises: observations are network inputs as the caller gives them.
 #![deny(unsafe_code)]
 
 pub mod adam;
 pub mod error;
+pub mod gae;
 pub mod init;
 mod kernel;
 pub mod layout;
+pub mod mlp;
+pub mod moments;
 pub mod net;
 pub mod policy;
+pub mod ppo;
 pub mod search;
+pub mod shard;
 pub mod sog_bc;
 
 pub use error::EngineError;

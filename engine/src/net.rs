@@ -108,14 +108,7 @@ impl PolicyArch {
         at_least_one("observation size", self.obs)?;
         at_least_one("hidden size", self.hidden)?;
         at_least_one("action size", self.action)?;
-        match self.mean_scale {
-            Some(c) if !(c.is_finite() && c > 0.0) => Err(EngineError::Range {
-                what: "mean scale",
-                got: c.to_string(),
-                need: "a finite number above 0",
-            }),
-            _ => Ok(()),
-        }
+        self.mean_scale.map_or(Ok(()), |c| check_scale("mean scale", c))
     }
 }
 
@@ -194,7 +187,20 @@ impl MlpArch {
     fn check(&self) -> Result<(), EngineError> {
         at_least_one("input size", self.inputs)?;
         at_least_one("number of layers", self.layers.len())?;
-        self.layers.iter().try_for_each(|&(n, _)| at_least_one("layer width", n))
+        self.layers.iter().try_for_each(|&(n, activation)| {
+            at_least_one("layer width", n)?;
+            match activation {
+                Activation::LeakyRelu { slope } if !(0.0..1.0).contains(&slope) => {
+                    Err(EngineError::Range {
+                        what: "negative slope",
+                        got: slope.to_string(),
+                        need: "at least 0 and below 1",
+                    })
+                }
+                Activation::ScaledTanh { scale } => check_scale("output scale", scale),
+                _ => Ok(()),
+            }
+        })
     }
 }
 
@@ -331,6 +337,13 @@ fn at_least_one(what: &'static str, got: usize) -> Result<(), EngineError> {
         return Ok(());
     }
     Err(EngineError::Range { what, got: got.to_string(), need: "at least 1" })
+}
+
+fn check_scale(what: &'static str, scale: f32) -> Result<(), EngineError> {
+    if scale.is_finite() && scale > 0.0 {
+        return Ok(());
+    }
+    Err(EngineError::Range { what, got: scale.to_string(), need: "a finite number above 0" })
 }
 
 fn layout_of(layers: &[LayerSpec]) -> Layout {

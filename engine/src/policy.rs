@@ -19,6 +19,10 @@ use crate::kernel::{
     transpose,
 };
 use crate::net::{PolicyArch, PolicyNet};
+use crate::shard::{Parallelism, Plan, ShardGrad, accumulate, run};
+
+/// Number of sums that a loss may gather beside its gradient.
+pub(crate) const SUMS: usize = 6;
 
 /// Where the tensors of a policy lie in its flat vector.
 #[derive(Debug, Clone)]
@@ -31,6 +35,7 @@ pub(crate) struct Offsets {
     pub(crate) bz: Range<usize>,
     pub(crate) w2: Range<usize>,
     pub(crate) b2: Range<usize>,
+    pub(crate) log_std: Range<usize>,
 }
 
 impl Offsets {
@@ -41,7 +46,7 @@ impl Offsets {
         let mut next = || ranges.next().unwrap_or(0..0);
         let (w0, b0, w1, b1) = (next(), next(), next(), next());
         let (wz, bz) = if arch.latent > 0 { (next(), next()) } else { (0..0, 0..0) };
-        Self { w0, b0, w1, b1, wz, bz, w2: next(), b2: next() }
+        Self { w0, b0, w1, b1, wz, bz, w2: next(), b2: next(), log_std: next() }
     }
 }
 
@@ -53,27 +58,39 @@ pub(crate) struct PanelOutput<'a> {
     pub(crate) mean: &'a [Row],
     /// dL/dmean, feature-major `[A]`, zero on entry; lanes beyond the panel's rows must stay zero.
     pub(crate) d_mean: &'a mut [Row],
+    /// dL/dlog_std `[A]`, to be added to.
+    pub(crate) d_log_std: &'a mut [f32],
 }
 
 /// Buffers and passes of one policy shape.
 #[derive(Debug, Clone)]
 pub struct PolicyPass {
+    pub(crate) shape: Shape,
+    pub(crate) parallelism: Parallelism,
+    pub(crate) plan: Plan,
+    pub(crate) shards: Vec<PolicyShard>,
+}
+
+/// What every shard needs to know.
+#[derive(Debug, Clone)]
+pub(crate) struct Shape {
     pub(crate) simd: Arch,
     pub(crate) arch: PolicyArch,
     pub(crate) at: Offsets,
-    rows: usize,
+}
+
+/// The part of a batch that one shard works on.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct PolicyShard {
     /// Observations as tiles `[panels][⌈S/32⌉·32]`, for the gradient of W₀.
     x_tiles: Vec<Row>,
     /// h₁ `[panels][H]`.
     h1: Vec<Row>,
     /// base `[panels][H]`.
     pub(crate) base: Vec<Row>,
-    scratch: Scratch,
-}
-
-/// What one panel needs while it is worked on.
-#[derive(Debug, Clone)]
-struct Scratch {
+    grad: Vec<f32>,
+    sums: [f64; SUMS],
+    // What one panel needs while it is worked on.
     x: Vec<Row>,
     z: Vec<Row>,
     z_tiles: Vec<Row>,
@@ -85,41 +102,32 @@ struct Scratch {
     d_mean: Vec<Row>,
 }
 
+impl ShardGrad for PolicyShard {
+    fn grad(&mut self) -> &mut Vec<f32> {
+        &mut self.grad
+    }
+}
+
 impl PolicyPass {
     /// Buffers for networks of shape `arch`; they grow with the largest batch.
     pub fn new(arch: &PolicyArch) -> Self {
-        let zeros = |n: usize| vec![Row::ZERO; n];
-        let tiles = |features: usize| zeros(panels(features) * PANEL);
-        Self {
-            simd: Arch::new(),
-            arch: arch.clone(),
-            at: Offsets::new(arch),
-            rows: 0,
-            x_tiles: Vec::new(),
-            h1: Vec::new(),
-            base: Vec::new(),
-            scratch: Scratch {
-                x: zeros(arch.obs),
-                z: zeros(arch.latent),
-                z_tiles: tiles(arch.latent),
-                hidden: zeros(arch.hidden),
-                hidden_tiles: tiles(arch.hidden),
-                d_hidden: zeros(arch.hidden),
-                d_first: zeros(arch.hidden),
-                mean: zeros(arch.action),
-                d_mean: zeros(arch.action),
-            },
-        }
+        let shape = Shape { simd: Arch::new(), arch: arch.clone(), at: Offsets::new(arch) };
+        Self { shape, parallelism: Parallelism::Serial, plan: Plan::default(), shards: Vec::new() }
+    }
+
+    /// The same, worked on by the threads that `parallelism` says; results do not change.
+    pub fn with_parallelism(self, parallelism: Parallelism) -> Self {
+        Self { parallelism, ..self }
     }
 
     /// The shape these buffers are for.
     pub fn arch(&self) -> &PolicyArch {
-        &self.arch
+        &self.shape.arch
     }
 
     /// Number of rows loaded.
     pub fn rows(&self) -> usize {
-        self.rows
+        self.plan.rows
     }
 
     /// Takes a batch of observations `[rows, S]` and evaluates the state branch.
@@ -131,25 +139,19 @@ impl PolicyPass {
     /// If `net` has another shape, or `obs` is empty or not a whole number of observations.
     pub fn load(&mut self, net: &PolicyNet, obs: &[f32]) -> Result<(), EngineError> {
         self.check_net(net)?;
-        let width = self.arch.obs;
+        let width = self.shape.arch.obs;
         let rows = obs.len() / width;
         check_len("observations", obs.len(), rows.max(1) * width)?;
-        self.rows = rows;
-        let (count, hidden, x_stride) = (panels(rows), self.arch.hidden, panels(width) * PANEL);
-        self.x_tiles.resize(count * x_stride, Row::ZERO);
-        self.h1.resize(count * hidden, Row::ZERO);
-        self.base.resize(count * hidden, Row::ZERO);
-        let p = &net.params;
-        let outputs = self.h1.chunks_exact_mut(hidden).zip(self.base.chunks_exact_mut(hidden));
-        let inputs = obs.chunks(PANEL * width).zip(self.x_tiles.chunks_exact_mut(x_stride));
-        for ((obs, x_tiles), (h1, base)) in inputs.zip(outputs) {
-            let x = &mut self.scratch.x;
-            tiles_from_rows(obs, width, x_tiles);
-            panel_from_rows(obs, width, x);
-            affine(self.simd, &p[self.at.w0.clone()], Some(&p[self.at.b0.clone()]), x, h1);
-            tanh_panel(self.simd, h1);
-            affine(self.simd, &p[self.at.w1.clone()], Some(&p[self.at.b1.clone()]), h1, base);
+        self.plan = Plan::new(rows);
+        if self.shards.len() < self.plan.shards {
+            let arch = &self.shape.arch;
+            self.shards.resize_with(self.plan.shards, || PolicyShard::new(arch));
         }
+        let (shape, plan) = (&self.shape, self.plan);
+        run(self.parallelism, &mut self.shards[..plan.shards], |i, shard| {
+            let rows = plan.rows_of(i);
+            shard.load(shape, &net.params, &obs[rows.start * width..rows.end * width]);
+        });
         Ok(())
     }
 
@@ -164,23 +166,23 @@ impl PolicyPass {
         out: &mut [f32],
     ) -> Result<(), EngineError> {
         self.check_net(net)?;
-        check_len("latent codes", latents.len(), self.rows * self.arch.latent)?;
-        check_len("means", out.len(), self.rows * self.arch.action)?;
-        let action = self.arch.action;
-        for panel in 0..panels(self.rows) {
-            let rows = self.rows_of(panel);
-            self.forward(&net.params, panel, latents);
-            rows_from_panel(
-                &self.scratch.mean,
-                action,
-                &mut out[rows.start * action..rows.end * action],
-            );
+        let (latent, action) = (self.shape.arch.latent, self.shape.arch.action);
+        check_len("latent codes", latents.len(), self.rows() * latent)?;
+        check_len("means", out.len(), self.rows() * action)?;
+        for (i, shard) in self.shards[..self.plan.shards].iter_mut().enumerate() {
+            for (panel, rows) in self.plan.panels_of(i).enumerate() {
+                let codes = &latents[rows.start * latent..rows.end * latent];
+                shard.forward(&self.shape, &net.params, panel, codes);
+                let out = &mut out[rows.start * action..rows.end * action];
+                rows_from_panel(&shard.mean, action, out);
+            }
         }
         Ok(())
     }
 
     /// Runs the loaded batch forward with the codes `latents [rows, Z]`, asks `loss` for dL/dmean
-    /// of each panel, in order, and adds dL/dθ to `grad` (not to that of `log_std`).
+    /// of each panel, and adds dL/dθ to `grad`. Returns the sums that `loss` gathers, added up in
+    /// the order of the rows.
     ///
     /// The lengths have been checked by the caller.
     pub(crate) fn backward(
@@ -188,22 +190,36 @@ impl PolicyPass {
         net: &PolicyNet,
         latents: &[f32],
         grad: &mut [f32],
-        mut loss: impl FnMut(PanelOutput<'_>),
-    ) {
-        for panel in 0..panels(self.rows) {
-            self.forward(&net.params, panel, latents);
-            self.scratch.d_mean.fill(Row::ZERO);
-            loss(PanelOutput {
-                rows: self.rows_of(panel),
-                mean: &self.scratch.mean,
-                d_mean: &mut self.scratch.d_mean,
-            });
-            self.backward_panel(&net.params, panel, grad);
+        loss: impl Fn(PanelOutput<'_>) -> [f64; SUMS] + Sync,
+    ) -> [f64; SUMS] {
+        let (shape, plan) = (&self.shape, self.plan);
+        let latent = shape.arch.latent;
+        let shards = &mut self.shards[..plan.shards];
+        accumulate(self.parallelism, plan, shards, grad, |i, shard, grad| {
+            shard.sums = [0.0; SUMS];
+            for (panel, rows) in plan.panels_of(i).enumerate() {
+                let codes = &latents[rows.start * latent..rows.end * latent];
+                shard.forward(shape, &net.params, panel, codes);
+                shard.d_mean.fill(Row::ZERO);
+                let sums = loss(PanelOutput {
+                    rows,
+                    mean: &shard.mean,
+                    d_mean: &mut shard.d_mean,
+                    d_log_std: &mut grad[shape.at.log_std.clone()],
+                });
+                shard.sums.iter_mut().zip(sums).for_each(|(sum, more)| *sum += more);
+                shard.backward(shape, &net.params, panel, grad);
+            }
+        });
+        let mut total = [0.0; SUMS];
+        for shard in shards {
+            total.iter_mut().zip(shard.sums).for_each(|(sum, more)| *sum += more);
         }
+        total
     }
 
     pub(crate) fn check_net(&self, net: &PolicyNet) -> Result<(), EngineError> {
-        if *net.arch() == self.arch {
+        if *net.arch() == self.shape.arch {
             return check_len("policy parameters", net.params.len(), net.layout().len());
         }
         Err(EngineError::Range {
@@ -212,60 +228,92 @@ impl PolicyPass {
             need: "the shape that the buffers were made for",
         })
     }
+}
 
-    pub(crate) fn rows_of(&self, panel: usize) -> Range<usize> {
-        panel * PANEL..self.rows.min((panel + 1) * PANEL)
+impl PolicyShard {
+    fn new(arch: &PolicyArch) -> Self {
+        let zeros = |n: usize| vec![Row::ZERO; n];
+        let tiles = |features: usize| zeros(panels(features) * PANEL);
+        Self {
+            x: zeros(arch.obs),
+            z: zeros(arch.latent),
+            z_tiles: tiles(arch.latent),
+            hidden: zeros(arch.hidden),
+            hidden_tiles: tiles(arch.hidden),
+            d_hidden: zeros(arch.hidden),
+            d_first: zeros(arch.hidden),
+            mean: zeros(arch.action),
+            d_mean: zeros(arch.action),
+            ..Self::default()
+        }
     }
 
-    /// h₂ and mean of one panel, into the scratch buffers.
-    fn forward(&mut self, p: &[f32], panel: usize, latents: &[f32]) {
-        let (simd, at, s) = (self.simd, &self.at, &mut self.scratch);
-        let (hidden, latent) = (self.arch.hidden, self.arch.latent);
+    /// The state branch of this shard's observations.
+    fn load(&mut self, shape: &Shape, p: &[f32], obs: &[f32]) {
+        let Shape { simd, arch, at } = shape;
+        let (width, hidden) = (arch.obs, arch.hidden);
+        let (count, x_stride) = (panels(obs.len() / width), panels(width) * PANEL);
+        self.x_tiles.resize(count * x_stride, Row::ZERO);
+        self.h1.resize(count * hidden, Row::ZERO);
+        self.base.resize(count * hidden, Row::ZERO);
+        let outputs = self.h1.chunks_exact_mut(hidden).zip(self.base.chunks_exact_mut(hidden));
+        let inputs = obs.chunks(PANEL * width).zip(self.x_tiles.chunks_exact_mut(x_stride));
+        for ((obs, x_tiles), (h1, base)) in inputs.zip(outputs) {
+            tiles_from_rows(obs, width, x_tiles);
+            panel_from_rows(obs, width, &mut self.x);
+            affine(*simd, &p[at.w0.clone()], Some(&p[at.b0.clone()]), &self.x, h1);
+            tanh_panel(*simd, h1);
+            affine(*simd, &p[at.w1.clone()], Some(&p[at.b1.clone()]), h1, base);
+        }
+    }
+
+    /// h₂ and mean of one panel, into the panel's buffers.
+    fn forward(&mut self, shape: &Shape, p: &[f32], panel: usize, codes: &[f32]) {
+        let Shape { simd, arch, at } = shape;
+        let (simd, hidden, latent) = (*simd, arch.hidden, arch.latent);
         let base = &self.base[panel * hidden..(panel + 1) * hidden];
         if latent > 0 {
-            let from = panel * PANEL * latent;
-            let to = latents.len().min(from + PANEL * latent);
-            tiles_from_rows(&latents[from..to], latent, &mut s.z_tiles);
-            panel_from_rows(&latents[from..to], latent, &mut s.z);
-            affine(simd, &p[at.wz.clone()], Some(&p[at.bz.clone()]), &s.z, &mut s.hidden);
-            add_tanh(simd, &mut s.hidden, base);
+            tiles_from_rows(codes, latent, &mut self.z_tiles);
+            panel_from_rows(codes, latent, &mut self.z);
+            affine(simd, &p[at.wz.clone()], Some(&p[at.bz.clone()]), &self.z, &mut self.hidden);
+            add_tanh(simd, &mut self.hidden, base);
         } else {
-            s.hidden.copy_from_slice(base);
-            tanh_panel(simd, &mut s.hidden);
+            self.hidden.copy_from_slice(base);
+            tanh_panel(simd, &mut self.hidden);
         }
-        affine(simd, &p[at.w2.clone()], Some(&p[at.b2.clone()]), &s.hidden, &mut s.mean);
-        if let Some(scale) = self.arch.mean_scale {
-            scaled_tanh(simd, &mut s.mean, scale);
+        affine(simd, &p[at.w2.clone()], Some(&p[at.b2.clone()]), &self.hidden, &mut self.mean);
+        if let Some(scale) = arch.mean_scale {
+            scaled_tanh(simd, &mut self.mean, scale);
         }
     }
 
-    /// Adds one panel's share of dL/dθ, given dL/dmean in the scratch buffers.
-    fn backward_panel(&mut self, p: &[f32], panel: usize, grad: &mut [f32]) {
-        let (simd, at, s) = (self.simd, &self.at, &mut self.scratch);
-        let (hidden, latent) = (self.arch.hidden, self.arch.latent);
+    /// Adds one panel's share of dL/dθ, given dL/dmean in the panel's buffers.
+    fn backward(&mut self, shape: &Shape, p: &[f32], panel: usize, grad: &mut [f32]) {
+        let Shape { simd, arch, at } = shape;
+        let (simd, hidden, latent) = (*simd, arch.hidden, arch.latent);
         let h1 = &self.h1[panel * hidden..(panel + 1) * hidden];
-        if let Some(scale) = self.arch.mean_scale {
-            scaled_tanh_backward(simd, &mut s.d_mean, &s.mean, scale);
+        if let Some(scale) = arch.mean_scale {
+            scaled_tanh_backward(simd, &mut self.d_mean, &self.mean, scale);
         }
-        transpose(&s.hidden, &mut s.hidden_tiles);
-        outer(simd, &s.d_mean, &s.hidden_tiles, hidden, &mut grad[at.w2.clone()]);
-        add_row_sums(simd, &s.d_mean, &mut grad[at.b2.clone()]);
+        transpose(&self.hidden, &mut self.hidden_tiles);
+        outer(simd, &self.d_mean, &self.hidden_tiles, hidden, &mut grad[at.w2.clone()]);
+        add_row_sums(simd, &self.d_mean, &mut grad[at.b2.clone()]);
 
-        affine_transposed(simd, &p[at.w2.clone()], &s.d_mean, &mut s.d_hidden);
-        tanh_backward(simd, &mut s.d_hidden, &s.hidden);
+        affine_transposed(simd, &p[at.w2.clone()], &self.d_mean, &mut self.d_hidden);
+        tanh_backward(simd, &mut self.d_hidden, &self.hidden);
         if latent > 0 {
-            outer(simd, &s.d_hidden, &s.z_tiles, latent, &mut grad[at.wz.clone()]);
-            add_row_sums(simd, &s.d_hidden, &mut grad[at.bz.clone()]);
+            outer(simd, &self.d_hidden, &self.z_tiles, latent, &mut grad[at.wz.clone()]);
+            add_row_sums(simd, &self.d_hidden, &mut grad[at.bz.clone()]);
         }
-        transpose(h1, &mut s.hidden_tiles);
-        outer(simd, &s.d_hidden, &s.hidden_tiles, hidden, &mut grad[at.w1.clone()]);
-        add_row_sums(simd, &s.d_hidden, &mut grad[at.b1.clone()]);
+        transpose(h1, &mut self.hidden_tiles);
+        outer(simd, &self.d_hidden, &self.hidden_tiles, hidden, &mut grad[at.w1.clone()]);
+        add_row_sums(simd, &self.d_hidden, &mut grad[at.b1.clone()]);
 
-        affine_transposed(simd, &p[at.w1.clone()], &s.d_hidden, &mut s.d_first);
-        tanh_backward(simd, &mut s.d_first, h1);
-        let x_stride = panels(self.arch.obs) * PANEL;
+        affine_transposed(simd, &p[at.w1.clone()], &self.d_hidden, &mut self.d_first);
+        tanh_backward(simd, &mut self.d_first, h1);
+        let x_stride = panels(arch.obs) * PANEL;
         let x_tiles = &self.x_tiles[panel * x_stride..(panel + 1) * x_stride];
-        outer(simd, &s.d_first, x_tiles, self.arch.obs, &mut grad[at.w0.clone()]);
-        add_row_sums(simd, &s.d_first, &mut grad[at.b0.clone()]);
+        outer(simd, &self.d_first, x_tiles, arch.obs, &mut grad[at.w0.clone()]);
+        add_row_sums(simd, &self.d_first, &mut grad[at.b0.clone()]);
     }
 }

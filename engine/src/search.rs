@@ -15,9 +15,10 @@ use serde::{Deserialize, Serialize};
 use sog_runtime::math::tanh;
 
 use crate::error::{EngineError, check_len};
-use crate::kernel::{PANEL, Row, add, affine, dispatched, load, panel_from_rows, panels, store};
+use crate::kernel::{Row, add, affine, dispatched, load, panel_from_rows, store};
 use crate::net::PolicyNet;
 use crate::policy::PolicyPass;
+use crate::shard::{Plan, run};
 
 /// Which codes are tried.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -118,9 +119,7 @@ impl Groups<'_> {
 pub(crate) struct SearchBuffers {
     /// Candidate vectors `[candidates, H]`.
     deltas: Vec<f32>,
-    /// ‖mean − target‖² `[candidates][panels]`.
-    row_losses: Vec<Row>,
-    /// Summed over the rows of each group `[groups, candidates]`.
+    /// Losses summed over the rows of each group `[groups, candidates]`.
     pub(crate) group_losses: Vec<f64>,
     /// Candidate values of one block `[candidates, Δ]`.
     samples: Vec<f32>,
@@ -128,9 +127,27 @@ pub(crate) struct SearchBuffers {
     best: Vec<f64>,
     /// Code of each row with the block's coordinates at zero `[rows, Z]`.
     row_codes: Vec<f32>,
-    z: Vec<Row>,
+    shards: Vec<SearchShard>,
+}
+
+/// The part of the search that one shard works on.
+#[derive(Debug, Clone, Default)]
+struct SearchShard {
+    /// ‖mean − target‖² `[panels][candidates]`.
+    row_losses: Vec<Row>,
+    /// base + W_z z of the incumbents `[panels][H]`.
     shifted: Vec<Row>,
+    z: Vec<Row>,
     hidden: Vec<Row>,
+}
+
+/// To what the candidate vectors are added.
+#[derive(Clone, Copy, PartialEq)]
+enum Onto {
+    /// The state branch.
+    Base,
+    /// The state branch and the incumbents' other coordinates.
+    Shifted,
 }
 
 /// One batch to be searched: what [`PolicyPass`] does not hold.
@@ -146,9 +163,9 @@ pub(crate) struct Query<'a> {
 impl SearchBuffers {
     /// Losses of given codes `[candidates, Z]`, into [`SearchBuffers::group_losses`].
     pub(crate) fn evaluate(&mut self, pass: &PolicyPass, query: Query<'_>, codes: &[f32]) {
-        let (latent, hidden) = (pass.arch.latent, pass.arch.hidden);
+        let (latent, hidden) = (pass.shape.arch.latent, pass.shape.arch.hidden);
         let p = &query.net.params;
-        let (wz, bz) = (&p[pass.at.wz.clone()], &p[pass.at.bz.clone()]);
+        let (wz, bz) = (&p[pass.shape.at.wz.clone()], &p[pass.shape.at.bz.clone()]);
         self.deltas.clear();
         for code in codes.chunks_exact(latent) {
             for h in 0..hidden {
@@ -157,19 +174,19 @@ impl SearchBuffers {
                 self.deltas.push(bz[h] + dot);
             }
         }
-        self.losses(pass, query, &pass.base);
+        self.losses(pass, query, Onto::Base);
     }
 
     /// The best one-hot code of each group, into `codes [groups, Z]`.
     pub(crate) fn one_hot(&mut self, pass: &PolicyPass, query: Query<'_>, codes: &mut [f32]) {
-        let (latent, hidden) = (pass.arch.latent, pass.arch.hidden);
+        let (latent, hidden) = (pass.shape.arch.latent, pass.shape.arch.hidden);
         let p = &query.net.params;
-        let (wz, bz) = (&p[pass.at.wz.clone()], &p[pass.at.bz.clone()]);
+        let (wz, bz) = (&p[pass.shape.at.wz.clone()], &p[pass.shape.at.bz.clone()]);
         self.deltas.clear();
         for k in 0..latent {
             self.deltas.extend((0..hidden).map(|h| wz[h * latent + k] + bz[h]));
         }
-        self.losses(pass, query, &pass.base);
+        self.losses(pass, query, Onto::Base);
         for (losses, code) in
             self.group_losses.chunks_exact(latent).zip(codes.chunks_exact_mut(latent))
         {
@@ -188,7 +205,7 @@ impl SearchBuffers {
         codes: &mut [f32],
         rng: &mut (impl Rng + ?Sized),
     ) {
-        let latent = pass.arch.latent;
+        let latent = pass.shape.arch.latent;
         codes.fill(0.0);
         self.best.clear();
         self.best.resize(query.group_count, f64::INFINITY);
@@ -200,10 +217,8 @@ impl SearchBuffers {
                 self.samples
                     .extend((0..samples * width).map(|_| -> f32 { rng.sample(StandardNormal) }));
                 self.candidates_of_block(pass, query.net, from..to);
-                let mut shifted = std::mem::take(&mut self.shifted);
-                self.shift_base(pass, query, codes, from..to, &mut shifted);
-                self.losses(pass, query, &shifted);
-                self.shifted = shifted;
+                self.shift_base(pass, query, codes, from..to);
+                self.losses(pass, query, Onto::Shifted);
                 for (g, losses) in self.group_losses.chunks_exact(samples).enumerate() {
                     let (winner, loss) = least(losses);
                     if round == 0 || loss < self.best[g] {
@@ -224,8 +239,8 @@ impl SearchBuffers {
         net: &PolicyNet,
         block: std::ops::Range<usize>,
     ) {
-        let (latent, hidden) = (pass.arch.latent, pass.arch.hidden);
-        let wz = &net.params[pass.at.wz.clone()];
+        let (latent, hidden) = (pass.shape.arch.latent, pass.shape.arch.hidden);
+        let wz = &net.params[pass.shape.at.wz.clone()];
         self.deltas.clear();
         for value in self.samples.chunks_exact(block.len()) {
             for h in 0..hidden {
@@ -242,9 +257,8 @@ impl SearchBuffers {
         query: Query<'_>,
         codes: &[f32],
         block: std::ops::Range<usize>,
-        shifted: &mut Vec<Row>,
     ) {
-        let (latent, hidden) = (pass.arch.latent, pass.arch.hidden);
+        let (latent, hidden) = (pass.shape.arch.latent, pass.shape.arch.hidden);
         let p = &query.net.params;
         self.row_codes.clear();
         for row in 0..pass.rows() {
@@ -253,42 +267,71 @@ impl SearchBuffers {
             self.row_codes.extend_from_slice(&codes[g * latent..(g + 1) * latent]);
             self.row_codes[from + block.start..from + block.end].fill(0.0);
         }
-        self.z.resize(latent, Row::ZERO);
-        shifted.resize(pass.base.len(), Row::ZERO);
-        let targets = shifted.chunks_exact_mut(hidden).zip(pass.base.chunks_exact(hidden));
-        for (codes, (shifted, base)) in self.row_codes.chunks(PANEL * latent).zip(targets) {
-            panel_from_rows(codes, latent, &mut self.z);
-            let (wz, bz) = (&p[pass.at.wz.clone()], &p[pass.at.bz.clone()]);
-            affine(pass.simd, wz, Some(bz), &self.z, shifted);
-            add(pass.simd, shifted, base);
-        }
+        self.grow(pass.plan);
+        let (plan, row_codes) = (pass.plan, &self.row_codes);
+        run(pass.parallelism, &mut self.shards[..plan.shards], |i, shard| {
+            let base = &pass.shards[i].base;
+            shard.z.resize(latent, Row::ZERO);
+            shard.shifted.resize(base.len(), Row::ZERO);
+            let targets = shard.shifted.chunks_exact_mut(hidden).zip(base.chunks_exact(hidden));
+            for (rows, (shifted, base)) in plan.panels_of(i).zip(targets) {
+                let codes = &row_codes[rows.start * latent..rows.end * latent];
+                panel_from_rows(codes, latent, &mut shard.z);
+                let (wz, bz) = (&p[pass.shape.at.wz.clone()], &p[pass.shape.at.bz.clone()]);
+                affine(pass.shape.simd, wz, Some(bz), &shard.z, shifted);
+                add(pass.shape.simd, shifted, base);
+            }
+        });
     }
 
     /// Losses of all candidates in `deltas`, summed over the rows of each group in row order.
-    fn losses(&mut self, pass: &PolicyPass, query: Query<'_>, base: &[Row]) {
-        let (hidden, action) = (pass.arch.hidden, pass.arch.action);
-        let count = panels(pass.rows());
+    fn losses(&mut self, pass: &PolicyPass, query: Query<'_>, onto: Onto) {
+        let (hidden, action) = (pass.shape.arch.hidden, pass.shape.arch.action);
         let candidates = self.deltas.len() / hidden;
         let p = &query.net.params;
-        self.row_losses.resize(count * candidates, Row::ZERO);
-        self.hidden.resize(hidden, Row::ZERO);
-        let inputs = base.chunks_exact(hidden).zip(query.targets.chunks_exact(action));
-        for ((base, targets), losses) in inputs.zip(self.row_losses.chunks_exact_mut(candidates)) {
-            let last = LastLayer {
-                w: &p[pass.at.w2.clone()],
-                b: &p[pass.at.b2.clone()],
-                scale: pass.arch.mean_scale,
-            };
-            panel_losses(pass.simd, base, &self.deltas, last, targets, &mut self.hidden, losses);
+        let last = LastLayer {
+            w: &p[pass.shape.at.w2.clone()],
+            b: &p[pass.shape.at.b2.clone()],
+            scale: pass.shape.arch.mean_scale,
+        };
+        self.grow(pass.plan);
+        let (plan, deltas) = (pass.plan, &self.deltas);
+        run(pass.parallelism, &mut self.shards[..plan.shards], |i, shard| {
+            let base = if onto == Onto::Base { &pass.shards[i].base } else { &shard.shifted };
+            let count = base.len() / hidden;
+            shard.row_losses.resize(count * candidates, Row::ZERO);
+            shard.hidden.resize(hidden, Row::ZERO);
+            let targets = &query.targets[i * plan.per_shard * action..];
+            let inputs = base.chunks_exact(hidden).zip(targets.chunks_exact(action));
+            let losses = shard.row_losses.chunks_exact_mut(candidates);
+            for ((base, targets), losses) in inputs.zip(losses) {
+                let hidden = &mut shard.hidden;
+                panel_losses(pass.shape.simd, base, deltas, last, targets, hidden, losses);
+            }
+        });
+        self.sum_over_groups(pass, query, candidates);
+    }
+
+    fn grow(&mut self, plan: Plan) {
+        if self.shards.len() < plan.shards {
+            self.shards.resize_with(plan.shards, SearchShard::default);
         }
+    }
+
+    fn sum_over_groups(&mut self, pass: &PolicyPass, query: Query<'_>, candidates: usize) {
         self.group_losses.clear();
         self.group_losses.resize(query.group_count * candidates, 0.0);
-        for row in 0..pass.rows() {
-            let g = query.groups.of(row);
-            let losses = &self.row_losses[row / PANEL * candidates..][..candidates];
-            let sums = &mut self.group_losses[g * candidates..(g + 1) * candidates];
-            for (sum, loss) in sums.iter_mut().zip(losses) {
-                *sum += f64::from(loss.0[row % PANEL]);
+        for (i, shard) in self.shards[..pass.plan.shards].iter().enumerate() {
+            for (rows, losses) in
+                pass.plan.panels_of(i).zip(shard.row_losses.chunks_exact(candidates))
+            {
+                for (lane, row) in rows.enumerate() {
+                    let from = query.groups.of(row) * candidates;
+                    let sums = &mut self.group_losses[from..from + candidates];
+                    for (sum, loss) in sums.iter_mut().zip(losses) {
+                        *sum += f64::from(loss.0[lane]);
+                    }
+                }
             }
         }
     }

@@ -11,6 +11,7 @@ use crate::kernel::{PANEL, Row, panel_from_rows, panels};
 use crate::net::{PolicyArch, PolicyNet};
 use crate::policy::{PanelOutput, PolicyPass};
 use crate::search::{CodeSearch, Groups, Query, SearchBuffers};
+use crate::shard::Parallelism;
 
 /// A minibatch of demonstrations.
 #[derive(Debug, Clone, Copy)]
@@ -63,6 +64,11 @@ pub struct SogStep {
 }
 
 impl SogBc {
+    /// The same, worked on by the threads that `parallelism` says; results do not change.
+    pub fn with_parallelism(self, parallelism: Parallelism) -> Self {
+        Self { pass: self.pass.with_parallelism(parallelism), ..self }
+    }
+
     /// Buffers for policies of shape `arch`.
     pub fn new(arch: &PolicyArch) -> Self {
         Self {
@@ -122,7 +128,7 @@ impl SogBc {
     /// If a shape does not match.
     pub fn load(&mut self, net: &PolicyNet, batch: SogBatch<'_>) -> Result<(), EngineError> {
         self.pass.load(net, batch.obs)?;
-        let (rows, action) = (self.pass.rows(), self.pass.arch.action);
+        let (rows, action) = (self.pass.rows(), self.pass.shape.arch.action);
         check_len("expert actions", batch.actions.len(), rows * action)?;
         batch.groups.check(rows)?;
         self.targets.resize(panels(rows) * action, Row::ZERO);
@@ -153,7 +159,7 @@ impl SogBc {
     ) -> Result<(), EngineError> {
         search.check()?;
         self.load(net, batch)?;
-        let latent = self.pass.arch.latent;
+        let latent = self.pass.shape.arch.latent;
         self.codes.resize(self.group_rows.len() * latent, 0.0);
         self.losses.clear();
         if latent == 0 {
@@ -189,7 +195,7 @@ impl SogBc {
         codes: &[f32],
     ) -> Result<&[f32], EngineError> {
         self.pass.check_net(net)?;
-        let latent = self.pass.arch.latent;
+        let latent = self.pass.shape.arch.latent;
         let candidates = codes.len().checked_div(latent).unwrap_or(0);
         check_len("codes", codes.len(), candidates.max(1) * latent.max(1))?;
         groups.check(self.pass.rows())?;
@@ -218,7 +224,7 @@ impl SogBc {
     /// # Errors
     /// If there are not as many codes as groups in the loaded batch.
     pub fn set_codes(&mut self, codes: &[f32]) -> Result<(), EngineError> {
-        check_len("codes", codes.len(), self.group_rows.len() * self.pass.arch.latent)?;
+        check_len("codes", codes.len(), self.group_rows.len() * self.pass.shape.arch.latent)?;
         self.codes.clear();
         self.codes.extend_from_slice(codes);
         Ok(())
@@ -240,7 +246,7 @@ impl SogBc {
         self.pass.check_net(net)?;
         check_len("gradient", grad.len(), net.params.len())?;
         let (rows, latent, action) =
-            (self.pass.rows(), self.pass.arch.latent, self.pass.arch.action);
+            (self.pass.rows(), self.pass.shape.arch.latent, self.pass.shape.arch.action);
         groups.check(rows)?;
         check_len("codes", self.codes.len(), groups.count(rows) * latent)?;
         self.row_codes.clear();
@@ -250,10 +256,10 @@ impl SogBc {
         }
         let targets = &self.targets;
         let factor = 2.0 * scale / rows as f32;
-        let mut total = 0.0;
-        self.pass.backward(net, &self.row_codes, grad, |panel| {
+        let [total, ..] = self.pass.backward(net, &self.row_codes, grad, |panel| {
             let from = panel.rows.start / PANEL * action;
-            total += squared_error(panel, &targets[from..from + action], factor);
+            let sum = squared_error(panel, &targets[from..from + action], factor);
+            [sum, 0.0, 0.0, 0.0, 0.0, 0.0]
         });
         Ok((total / rows as f64) as f32)
     }

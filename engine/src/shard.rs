@@ -1,0 +1,132 @@
+//! Batches cut into a fixed number of shards, so that the result does not depend on the number of
+//! threads.
+//!
+//! A batch of n rows has ⌈n/32⌉ panels and at most [`MAX_SHARDS`] shards of consecutive panels;
+//! how many follows from n alone. Each shard sums its own gradient over its panels in order, and
+//! the shards' gradients are added in order. Threads only decide who works on which shard.
+
+use std::ops::Range;
+
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+
+use crate::kernel::{PANEL, add_assign, panels};
+
+/// Most shards of a batch, and so the most threads that one update can use.
+pub const MAX_SHARDS: usize = 8;
+
+/// Who works on the shards of a batch. The results are the same, bit for bit.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Parallelism {
+    /// The calling thread alone.
+    #[default]
+    Serial,
+    /// The rayon pool of the calling thread. Call from inside the pool (`ThreadPool::install`):
+    /// entering it from outside costs more than a small update.
+    Rayon,
+}
+
+/// How a batch is cut.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Plan {
+    pub(crate) rows: usize,
+    /// Panels per shard; the last shard may have fewer.
+    pub(crate) per_shard: usize,
+    pub(crate) shards: usize,
+}
+
+impl Plan {
+    pub(crate) fn new(rows: usize) -> Self {
+        let count = panels(rows);
+        let per_shard = count.div_ceil(MAX_SHARDS).max(1);
+        Self { rows, per_shard, shards: count.div_ceil(per_shard) }
+    }
+
+    /// Rows of a whole shard.
+    pub(crate) fn shard_rows(&self) -> usize {
+        self.per_shard * PANEL
+    }
+
+    /// Rows of the batch in shard `shard`.
+    pub(crate) fn rows_of(&self, shard: usize) -> Range<usize> {
+        let from = shard * self.shard_rows();
+        from..self.rows.min(from + self.shard_rows())
+    }
+
+    /// Rows of the batch in each panel of shard `shard`.
+    pub(crate) fn panels_of(&self, shard: usize) -> impl Iterator<Item = Range<usize>> + use<> {
+        let Range { start, end } = self.rows_of(shard);
+        (start..end).step_by(PANEL).map(move |from| from..end.min(from + PANEL))
+    }
+}
+
+/// Runs `work` on every shard's state.
+pub(crate) fn run<T: Send>(
+    mode: Parallelism,
+    shards: &mut [T],
+    work: impl Fn(usize, &mut T) + Sync,
+) {
+    if mode == Parallelism::Serial || shards.len() < 2 {
+        shards.iter_mut().enumerate().for_each(|(i, shard)| work(i, shard));
+    } else {
+        let shards = shards.par_iter_mut().with_max_len(1).enumerate();
+        shards.for_each(|(i, shard)| work(i, shard));
+    }
+}
+
+/// State of a shard that keeps a gradient of its own.
+pub(crate) trait ShardGrad: Send {
+    fn grad(&mut self) -> &mut Vec<f32>;
+}
+
+/// Runs `work` on every shard; what it adds to the gradient it is given ends up in `grad`.
+pub(crate) fn accumulate<T: ShardGrad>(
+    mode: Parallelism,
+    plan: Plan,
+    shards: &mut [T],
+    grad: &mut [f32],
+    work: impl Fn(usize, &mut T, &mut [f32]) + Sync,
+) {
+    let len = grad.len();
+    let own_gradient = |i: usize, shard: &mut T| {
+        let mut own = std::mem::take(shard.grad());
+        own.clear();
+        own.resize(len, 0.0);
+        work(i, shard, &mut own);
+        *shard.grad() = own;
+    };
+    if mode == Parallelism::Serial || shards.len() < 2 {
+        for (i, shard) in shards.iter_mut().enumerate() {
+            if plan.per_shard == 1 {
+                // One panel adds each of its sums once: the same as adding a gradient of its own.
+                work(i, shard, grad);
+            } else {
+                own_gradient(i, shard);
+                add_assign(pulp::Arch::new(), grad, shard.grad());
+            }
+        }
+    } else {
+        run(mode, shards, own_gradient);
+        for shard in shards {
+            add_assign(pulp::Arch::new(), grad, shard.grad());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shards_cover_every_row_once_and_are_at_most_eight() {
+        for rows in [1, 31, 32, 33, 64, 255, 256, 257, 2048, 10_000] {
+            let plan = Plan::new(rows);
+            assert!(plan.shards <= MAX_SHARDS);
+            let covered: Vec<usize> =
+                (0..plan.shards).flat_map(|s| plan.panels_of(s)).flatten().collect();
+            assert!(covered.into_iter().eq(0..rows), "{rows}");
+            assert!((0..plan.shards).all(|s| !plan.rows_of(s).is_empty()));
+        }
+    }
+}
