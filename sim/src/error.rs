@@ -44,6 +44,16 @@ pub enum SimError {
         /// The task.
         task: &'static str,
     },
+    /// There is no mode (or goal) of that number.
+    #[error("{task} has {count} modes, numbered from 0; there is no mode {found}")]
+    NoSuchMode {
+        /// The task.
+        task: &'static str,
+        /// The number given.
+        found: usize,
+        /// How many there are.
+        count: usize,
+    },
     /// A robot's model file cannot be read.
     #[error("{task} needs the robot file {}: {reason}", path.display())]
     RobotFile {

@@ -12,6 +12,11 @@ use crate::{
 const RESET_STREAM: u64 = 0;
 const ACTION_STREAM: u64 = 1;
 
+/// The seed that an episode's start is drawn from.
+pub(crate) fn reset_seed(episode_seed: u64) -> u64 {
+    seed::derive(episode_seed, RESET_STREAM)
+}
+
 /// One environment.
 pub(super) struct Member {
     pub(super) task: Box<dyn Task>,
@@ -79,7 +84,7 @@ impl Member {
         }
         self.returns.fill(0.0);
         self.step = 0;
-        self.task.reset(seed::derive(episode_seed, RESET_STREAM))
+        self.task.reset(reset_seed(episode_seed))
     }
 }
 

@@ -40,6 +40,7 @@ pub use actor::{Actor, ActorWorker, Noise, sample_prior};
 pub use batch::{Batch, Ended, EpisodeEnd};
 pub use evaluate::{Capture, Episode, EvaluateOptions, Plan, Switch, Trace, evaluate};
 pub use fleet::{EpisodeStart, Fleet, FleetConfig};
+pub(crate) use member::reset_seed;
 
 /// Most environments that one thread steps in lock step: enough rows for batched inference, few
 /// enough that their states stay in the core's cache.

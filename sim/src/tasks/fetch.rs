@@ -28,7 +28,7 @@ pub const HOME_GRIPPER_M: [f64; 3] =
 pub const GOAL_RANGE_M: f64 = 0.15;
 
 /// Physics steps of a control step.
-const FRAME_SKIP: usize = 20;
+pub(super) const FRAME_SKIP: usize = 20;
 /// Control period in seconds.
 const DT_S: f64 = 0.04;
 /// Metres of an action of 1.

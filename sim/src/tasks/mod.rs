@@ -56,6 +56,44 @@ pub fn robot(task: TaskId) -> Option<Robot> {
     }
 }
 
+/// What MuJoCo does in a control step of a task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ControlStep {
+    /// Physics steps.
+    pub(crate) frame_skip: usize,
+    /// Whether contact forces are computed after them.
+    pub(crate) contact_forces: bool,
+    /// Whether a forward pass follows.
+    pub(crate) forward_after: bool,
+    /// Whether a mocap body is moved instead of controls set.
+    pub(crate) mocap: bool,
+}
+
+/// What MuJoCo does in a control step; `None` where there is no MuJoCo.
+pub(crate) fn control_step(task: TaskId) -> Option<ControlStep> {
+    fn of<W: locomotion::Walker>() -> ControlStep {
+        ControlStep {
+            frame_skip: W::FRAME_SKIP,
+            contact_forces: W::READS_CONTACT_FORCES,
+            forward_after: false,
+            mocap: false,
+        }
+    }
+    Some(match robot(task)? {
+        Robot::Ant => of::<ant::Ant>(),
+        Robot::HalfCheetah => of::<half_cheetah::HalfCheetah>(),
+        Robot::Walker2d => of::<planar::Walker2d>(),
+        Robot::Hopper => of::<planar::Hopper>(),
+        Robot::Humanoid => of::<humanoid::Humanoid>(),
+        Robot::Fetch => ControlStep {
+            frame_skip: fetch::FRAME_SKIP,
+            contact_forces: false,
+            forward_after: true,
+            mocap: true,
+        },
+    })
+}
+
 /// Builds environments of one task; what they share, the compiled robot, is made once.
 #[derive(Clone)]
 pub struct TaskMaker {

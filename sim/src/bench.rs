@@ -1,0 +1,247 @@
+//! How fast a task runs, beside MuJoCo alone on the same states and actions.
+//!
+//! The task runs as it does in learning: a [`Fleet`] with uniform random actions, observations and
+//! rewards recorded, failed episodes begun anew. MuJoCo alone then takes the same robots through
+//! the same actions from the same starts: frame skip × `mj_step`, plus one
+//! `mj_rnePostConstraint` where the task reads contact forces, plus one `mj_forward` where the
+//! task asks for it (`fetchreach`). Both are measured in turns of a fraction of a second, and the
+//! best turn of each counts: a busy machine can only make a turn slower.
+
+use std::time::{Duration, Instant};
+
+use mujoco_rs::prelude::MjData;
+
+use crate::{
+    error::SimError,
+    physics::Data,
+    rollout::{Actor, ActorWorker, Batch, Ended, Fleet, FleetConfig, Noise, reset_seed},
+    seed,
+    task::{Task, TaskInfo},
+    tasks::{self, TaskMaker},
+};
+
+/// Environments stepped by one core.
+const ENVS_PER_CORE: usize = 8;
+/// Length of a turn.
+const TURN: Duration = Duration::from_millis(100);
+/// Seed of starts and actions.
+const SEED: u64 = 1;
+
+/// How fast a task runs.
+#[derive(Clone, Debug, PartialEq)]
+pub struct BenchReport {
+    /// The task.
+    pub task: &'static str,
+    /// Cores that "all" means.
+    pub cores: usize,
+    /// Control steps per second on one core.
+    pub control_steps_per_s_1: f64,
+    /// Control steps per second on all cores.
+    pub control_steps_per_s_all: f64,
+    /// Physics steps per second on one core; absent without MuJoCo.
+    pub physics_steps_per_s_1: Option<f64>,
+    /// The same for MuJoCo alone.
+    pub raw_physics_steps_per_s_1: Option<f64>,
+}
+
+impl BenchReport {
+    /// Share of MuJoCo's own speed that the task reaches.
+    pub fn share_of_raw(&self) -> Option<f64> {
+        Some(self.physics_steps_per_s_1? / self.raw_physics_steps_per_s_1?)
+    }
+
+    /// Speed on all cores over that on one.
+    pub fn scaling(&self) -> f64 {
+        self.control_steps_per_s_all / self.control_steps_per_s_1
+    }
+}
+
+/// Measures a task for about `time` in all.
+///
+/// # Errors
+/// As [`Fleet::run`].
+///
+/// # Panics
+/// If the system gives no threads.
+pub fn bench(maker: &TaskMaker, time: Duration) -> Result<BenchReport, SimError> {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let pool = |threads: usize| {
+        rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads")
+    };
+    let (single, all) = (pool(1), pool(cores));
+    let mut one = single.install(|| Turns::new(maker, ENVS_PER_CORE))?;
+    let mut many = all.install(|| Turns::new(maker, ENVS_PER_CORE * cores))?;
+    let mut raw = Raw::new(maker, &one.batch)?;
+    let (mut one_s, mut many_s, mut raw_s) = (f64::INFINITY, f64::INFINITY, f64::INFINITY);
+    let begun = Instant::now();
+    while begun.elapsed() < time || one_s.is_infinite() {
+        one_s = one_s.min(single.install(|| one.turn())?);
+        if let Some(raw) = &mut raw {
+            raw_s = raw_s.min(raw.turn());
+        }
+        many_s = many_s.min(all.install(|| many.turn())?);
+    }
+    let skip = tasks::control_step(maker.info().id).map(|c| c.frame_skip as f64);
+    let rate_1 = one.batch.rows() as f64 / one_s;
+    Ok(BenchReport {
+        task: maker.info().name(),
+        cores,
+        control_steps_per_s_1: rate_1,
+        control_steps_per_s_all: many.batch.rows() as f64 / many_s,
+        physics_steps_per_s_1: skip.map(|skip| skip * rate_1),
+        raw_physics_steps_per_s_1: skip.map(|skip| skip * one.batch.rows() as f64 / raw_s),
+    })
+}
+
+/// Decides nothing: the noise does.
+struct Nobody<'a>(&'a TaskInfo);
+
+impl Actor for Nobody<'_> {
+    fn obs_dim(&self) -> usize {
+        self.0.obs_dim()
+    }
+
+    fn latent_dim(&self) -> usize {
+        0
+    }
+
+    fn action_dim(&self) -> usize {
+        self.0.action_dim()
+    }
+
+    fn worker(&self, _max_batch: usize) -> Box<dyn ActorWorker + '_> {
+        Box::new(Nobody(self.0))
+    }
+}
+
+impl ActorWorker for Nobody<'_> {
+    fn mean_actions(&mut self, _obs: &[f32], _latent: &[f32], _actions: &mut [f32]) {}
+}
+
+/// The task's side: a segment that is the same in each turn.
+struct Turns {
+    info: TaskInfo,
+    fleet: Fleet,
+    batch: Batch,
+}
+
+impl Turns {
+    /// Chooses the segment's length by the time that a short one takes.
+    fn new(maker: &TaskMaker, envs: usize) -> Result<Self, SimError> {
+        let fleet = Fleet::new(maker, &FleetConfig { envs, seed: SEED, ..Default::default() })?;
+        let batch = fleet.batch(16);
+        let mut turns = Self { info: maker.info().clone(), fleet, batch };
+        turns.turn()?;
+        let short_s = turns.turn()?;
+        let steps = (16.0 * TURN.as_secs_f64() / short_s) as usize;
+        turns.batch = turns.fleet.batch(steps.clamp(16, 20_000));
+        turns.turn()?;
+        Ok(turns)
+    }
+
+    /// Seconds of one segment.
+    fn turn(&mut self) -> Result<f64, SimError> {
+        self.fleet.restart(SEED);
+        let begun = Instant::now();
+        self.fleet.run(&Nobody(&self.info), Noise::Uniform, &|_| {}, &mut self.batch)?;
+        Ok(begun.elapsed().as_secs_f64())
+    }
+}
+
+/// MuJoCo's side: the same starts and actions.
+struct Raw {
+    data: Data,
+    control: tasks::ControlStep,
+    episodes: Vec<RawEpisode>,
+}
+
+/// One episode of one environment.
+struct RawEpisode {
+    qpos: Vec<f64>,
+    qvel: Vec<f64>,
+    /// Numbers of a step: controls, or the mocap body's position and quaternion.
+    width: usize,
+    commands: Vec<f64>,
+}
+
+impl Raw {
+    /// What the fleet of `batch` did; `None` without MuJoCo.
+    fn new(maker: &TaskMaker, batch: &Batch) -> Result<Option<Self>, SimError> {
+        let mut task = maker.make()?;
+        let Some(control) = tasks::control_step(maker.info().id) else { return Ok(None) };
+        let Some(physics) = task.physics() else { return Ok(None) };
+        let data = MjData::new(physics.data().model_clone());
+        let a = maker.info().action_dim();
+        let mut rewards = vec![0.0; task.reward_count()];
+        let mut episodes = Vec::new();
+        for env in 0..batch.envs {
+            let env_seed = seed::derive(SEED, env as u64);
+            let mut at = env * batch.steps;
+            let ended = &batch.ended[at..at + batch.steps];
+            for (n, steps) in ended.split_inclusive(|&e| e != Ended::No).enumerate() {
+                task.reset(reset_seed(seed::derive(env_seed, n as u64)))?;
+                let actions = &batch.actions[at * a..][..steps.len() * a];
+                episodes.push(RawEpisode::of(&mut *task, actions, &mut rewards)?);
+                at += steps.len();
+            }
+        }
+        Ok(Some(Self { data, control, episodes }))
+    }
+
+    /// Seconds of all episodes.
+    fn turn(&mut self) -> f64 {
+        let (data, control) = (&mut self.data, self.control);
+        let begun = Instant::now();
+        for episode in &self.episodes {
+            data.reset();
+            data.qpos_mut().copy_from_slice(&episode.qpos);
+            data.qvel_mut().copy_from_slice(&episode.qvel);
+            data.forward();
+            for command in episode.commands.chunks_exact(episode.width) {
+                if control.mocap {
+                    data.mocap_pos_mut()[0].copy_from_slice(&command[..3]);
+                    data.mocap_quat_mut()[0].copy_from_slice(&command[3..]);
+                } else {
+                    data.ctrl_mut().copy_from_slice(command);
+                }
+                for _ in 0..control.frame_skip {
+                    data.step();
+                }
+                if control.contact_forces {
+                    data.rne_post_constraint();
+                }
+                if control.forward_after {
+                    data.forward();
+                }
+            }
+        }
+        begun.elapsed().as_secs_f64()
+    }
+}
+
+impl RawEpisode {
+    /// Takes a robot, just reset, through `actions` and notes what MuJoCo was given.
+    fn of(task: &mut dyn Task, actions: &[f32], rewards: &mut [f64]) -> Result<Self, SimError> {
+        let data = data_of(task);
+        let (qpos, qvel) = (data.qpos().to_vec(), data.qvel().to_vec());
+        let (mut commands, mut width) = (Vec::new(), task.info().action_dim());
+        for action in actions.chunks_exact(task.info().action_dim()) {
+            let action: Vec<f64> = action.iter().map(|&x| f64::from(x)).collect();
+            task.step(&action, rewards)?;
+            let data = data_of(task);
+            if let [position, ..] = data.mocap_pos() {
+                commands.extend_from_slice(position);
+                commands.extend_from_slice(&data.mocap_quat()[0]);
+                width = 3 + 4;
+            } else {
+                commands.extend_from_slice(&action);
+            }
+        }
+        Ok(Self { qpos, qvel, width, commands })
+    }
+}
+
+/// The state of a robot in MuJoCo.
+fn data_of(task: &dyn Task) -> &Data {
+    task.physics().expect("only robots in MuJoCo come here").data()
+}

@@ -1,0 +1,85 @@
+//! `sog-sim bench`: how fast the tasks run.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use clap::Args;
+use serde_json::json;
+
+use super::{Outcome, RobotArgs, parse_task, print_json};
+use crate::{
+    bench::{BenchReport, bench},
+    task::TaskId,
+    tasks::TaskMaker,
+};
+
+#[derive(Args)]
+#[command(
+    after_help = "The raw rate is that of MuJoCo alone on the same states and actions in the \
+    same process: frame skip × mj_step, plus one mj_rnePostConstraint where the task reads contact \
+    forces, plus one mj_forward where the task asks for it (fetchreach). Task and raw take turns of \
+    a tenth of a second and the best turn of each counts."
+)]
+pub(super) struct BenchArgs {
+    /// Task to measure; may be repeated [default: all]
+    #[arg(long = "task", value_name = "TASK", value_parser = parse_task)]
+    tasks: Vec<TaskId>,
+    /// Seconds to spend on each task
+    #[arg(long, value_name = "S", default_value_t = 3.0)]
+    seconds: f64,
+    #[command(flatten)]
+    robots: RobotArgs,
+    /// Print JSON: one object for one task, else an array
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(args: &BenchArgs) -> Result<Outcome> {
+    let time = Duration::try_from_secs_f64(args.seconds)?;
+    let tasks = if args.tasks.is_empty() { &TaskId::ALL[..] } else { &args.tasks };
+    if !args.json {
+        println!(
+            "{:<22}{:>14}{:>14}{:>9}{:>16}{:>16}{:>8}",
+            "task", "control/s", "all cores", "scaling", "physics/s", "raw physics/s", "of raw"
+        );
+    }
+    let mut rows = Vec::new();
+    for &task in tasks {
+        let report = bench(&TaskMaker::new(task, &args.robots.options())?, time)?;
+        if !args.json {
+            print_row(&report);
+        }
+        rows.push(to_json(&report));
+    }
+    if args.json {
+        print_json(&if rows.len() == 1 { rows.remove(0) } else { rows.into() });
+    }
+    Ok(Outcome::Good)
+}
+
+fn print_row(r: &BenchReport) {
+    let rate = |rate: Option<f64>| rate.map_or("–".to_string(), |r| format!("{r:.0}"));
+    println!(
+        "{:<22}{:>14.0}{:>14.0}{:>8.2}×{:>16}{:>16}{:>8}",
+        r.task,
+        r.control_steps_per_s_1,
+        r.control_steps_per_s_all,
+        r.scaling(),
+        rate(r.physics_steps_per_s_1),
+        rate(r.raw_physics_steps_per_s_1),
+        r.share_of_raw().map_or("–".to_string(), |s| format!("{:.1} %", 100.0 * s)),
+    );
+}
+
+fn to_json(r: &BenchReport) -> serde_json::Value {
+    json!({
+        "task": r.task,
+        "cores": r.cores,
+        "control_steps_per_s_1": r.control_steps_per_s_1,
+        "control_steps_per_s_all": r.control_steps_per_s_all,
+        "physics_steps_per_s_1": r.physics_steps_per_s_1,
+        "raw_physics_steps_per_s_1": r.raw_physics_steps_per_s_1,
+        "share_of_raw": r.share_of_raw(),
+        "scaling": r.scaling(),
+    })
+}

@@ -1,0 +1,94 @@
+//! The command line: `sog-sim <command>`.
+//!
+//! Exit codes: 0 good, 1 a check failed, 2 bad usage or input.
+
+mod bench;
+mod check;
+mod list;
+mod run;
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::{physics::RobotSource, task::TaskId, tasks::TaskOptions};
+
+/// The simulated robots: check them against references, measure, run policies on them.
+#[derive(Parser)]
+#[command(name = "sog-sim", version, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// List the tasks with their sizes, control periods and modes
+    Tasks(list::ListArgs),
+    /// Replay reference trajectories and say how far the simulator is off
+    Check(check::CheckArgs),
+    /// Measure control and physics steps per second, beside MuJoCo alone
+    Bench(bench::BenchArgs),
+    /// Close the control loop of a policy around a simulated robot in this process
+    Run(run::RunArgs),
+}
+
+/// Where robots come from.
+#[derive(Args)]
+struct RobotArgs {
+    /// Directory of robot files (MJCF) to use instead of those built in
+    #[arg(long, value_name = "DIR")]
+    robots: Option<PathBuf>,
+}
+
+impl RobotArgs {
+    fn options(&self) -> TaskOptions {
+        let robots = match &self.robots {
+            Some(directory) => RobotSource::Directory(directory.clone()),
+            None => RobotSource::Embedded,
+        };
+        TaskOptions { robots }
+    }
+}
+
+/// How a command ended when nothing was wrong with its input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Outcome {
+    /// Exit code 0.
+    Good,
+    /// Exit code 1.
+    CheckFailed,
+    /// Exit code 2; already said why.
+    BadInput,
+}
+
+/// Runs the command line of this process.
+pub fn main() -> ExitCode {
+    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("warn")).init();
+    let outcome = match Cli::parse().command {
+        Command::Tasks(args) => list::run(&args),
+        Command::Check(args) => check::run(&args),
+        Command::Bench(args) => bench::run(&args),
+        Command::Run(args) => run::run(&args),
+    };
+    match outcome {
+        Ok(Outcome::Good) => ExitCode::SUCCESS,
+        Ok(Outcome::CheckFailed) => ExitCode::from(1),
+        Ok(Outcome::BadInput) => ExitCode::from(2),
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// A task given by name.
+fn parse_task(name: &str) -> Result<TaskId, crate::error::SimError> {
+    name.parse()
+}
+
+/// Prints one JSON value; a closed pipe is no error.
+fn print_json(value: &serde_json::Value) {
+    use std::io::Write as _;
+    let _ = writeln!(std::io::stdout(), "{value:#}");
+}

@@ -1,0 +1,214 @@
+//! `sog-sim run`: closes the control loop of a policy around a simulated robot.
+
+use std::{fmt::Write as _, path::PathBuf};
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use serde_json::json;
+use sog_runtime::{
+    control::{self, Config, Controller, FreeRun, Plan, Request, RunReport, Ticker},
+    os,
+    policy::PolicyFile,
+};
+
+use super::{Outcome, RobotArgs, print_json};
+use crate::{
+    robot::{Recording, SimRobot},
+    task::{Modes, TaskId, TaskInfo},
+    tasks,
+};
+
+#[derive(Args)]
+#[command(
+    after_help = "The loop is the one that `sog-run` runs on a robot, with its watchdogs and \
+    limits; the robot is simulated in the same process, so that execution times include the physics. \
+    Without --realtime it runs as fast as possible.\n\n\
+    Exit code: 0 the run was completed (or the robot fell, which is reported), 1 the controller \
+    stopped it for another reason, 2 the policy or an option cannot be used."
+)]
+pub(super) struct RunArgs {
+    /// Policy file
+    policy: PathBuf,
+    /// Number of the code to run: one of the policy's K codes
+    #[arg(long, value_name = "K", default_value_t = 0, conflicts_with = "code")]
+    mode: u16,
+    /// The code itself, for a policy with a Gaussian latent: d numbers with commas
+    #[arg(long, value_name = "Z", value_delimiter = ',', allow_hyphen_values = true)]
+    code: Vec<f32>,
+    /// Control steps to run [default: the task's horizon]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
+    steps: Option<u64>,
+    /// Seed of the robot's start and noise
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// Keep to the control period in real time, with real-time scheduling if it can be had
+    #[arg(long)]
+    realtime: bool,
+    /// Write position, velocity, action and rewards of each step to a CSV file
+    #[arg(long, value_name = "FILE.csv")]
+    trace: Option<PathBuf>,
+    #[command(flatten)]
+    robots: RobotArgs,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// What a run gave.
+struct Run {
+    info: TaskInfo,
+    steps: u64,
+    report: RunReport,
+    returns: Vec<f64>,
+    scheduling: Option<os::Obtained>,
+    recording: Recording,
+}
+
+pub(super) fn run(args: &RunArgs) -> Result<Outcome> {
+    let run = simulate(args)?;
+    if let Some(path) = &args.trace {
+        std::fs::write(path, csv(&run))
+            .with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    if args.json {
+        print_json(&to_json(args, &run));
+    } else {
+        print(args, &run);
+    }
+    let fell = run.report.end.name() == "terminated";
+    Ok(if run.report.end.is_good() || fell { Outcome::Good } else { Outcome::CheckFailed })
+}
+
+fn simulate(args: &RunArgs) -> Result<Run> {
+    let bytes = std::fs::read(&args.policy)
+        .with_context(|| format!("cannot read {}", args.policy.display()))?;
+    let file = PolicyFile::parse(&bytes)
+        .with_context(|| format!("{} is refused", args.policy.display()))?;
+    let id: TaskId = file.task.parse().context("the policy's task is not one of this simulator")?;
+    let task = tasks::make(id, &args.robots.options())?;
+    let info = task.info().clone();
+    let steps = args.steps.unwrap_or(info.horizon as u64);
+    let mut robot = SimRobot::new(task, args.seed)?;
+    let config = Config { codes: args.code.clone(), code: args.mode, ..Config::default() };
+    let mut controller = Controller::new(&file, &crate::robot::spec(&info), config)?;
+    os::quit_on_signals(&controller.mailbox())?;
+    robot.record(usize::try_from(steps)?);
+    controller.request(Request::Arm);
+    controller.request(Request::Start);
+    let plan = Plan::ticks(steps);
+    let (report, scheduling) = if args.realtime {
+        let obtained = os::set_up(&os::RealTimeConfig::default())?;
+        let mut ticker = os::RealTime::new(controller.period_ns(), 0);
+        (drive(&mut controller, &mut robot, &mut ticker, &plan), Some(obtained))
+    } else {
+        (drive(&mut controller, &mut robot, &mut FreeRun::new(), &plan), None)
+    };
+    let Some(recording) = robot.take_recording() else { bail!("nothing was recorded") };
+    Ok(Run { info, steps, report, returns: robot.returns().to_vec(), scheduling, recording })
+}
+
+fn drive(
+    controller: &mut Controller,
+    robot: &mut SimRobot,
+    ticker: &mut dyn Ticker,
+    plan: &Plan,
+) -> RunReport {
+    control::run(controller, robot, ticker, plan, &mut ())
+}
+
+/// Labels of the rewards.
+fn labels(modes: &Modes) -> Vec<String> {
+    match modes {
+        Modes::Discrete(modes) => modes.iter().map(|m| m.label.clone()).collect(),
+        Modes::Continuous(space) => {
+            space.default.chunks_exact(space.dims()).map(|goal| format!("goal {goal:?}")).collect()
+        }
+    }
+}
+
+/// The mode with the largest return.
+fn best(returns: &[f64]) -> usize {
+    (0..returns.len()).fold(0, |b, i| if returns[i] > returns[b] { i } else { b })
+}
+
+fn to_json(args: &RunArgs, run: &Run) -> serde_json::Value {
+    let best = best(&run.returns);
+    let labels = labels(&run.info.modes);
+    let mut object = run.report.to_json();
+    object["task"] = json!(run.info.name());
+    object["seed"] = json!(args.seed);
+    object["steps"] = json!(run.steps);
+    object["dt_s"] = json!(run.info.dt_s);
+    object["realtime"] = json!(args.realtime);
+    object["scheduling"] = json!(run.scheduling.as_ref().map(os::Obtained::to_json));
+    object["returns"] = json!(run.returns);
+    object["labels"] = json!(labels);
+    object["best_mode"] = json!(best);
+    object["return"] = json!(run.returns[best]);
+    object
+}
+
+fn print(args: &RunArgs, run: &Run) {
+    let r = &run.report;
+    println!(
+        "{} under code {} for {} of {} steps: {}",
+        run.info.name(),
+        r.code,
+        r.policy_ticks,
+        run.steps,
+        r.end.name()
+    );
+    let best = best(&run.returns);
+    for (i, (label, value)) in labels(&run.info.modes).iter().zip(&run.returns).enumerate() {
+        println!("  return for {label:<12} {value:>10.1}{}", if i == best { "  ←" } else { "" });
+    }
+    if let Some(obtained) = &run.scheduling {
+        println!("  scheduling: {obtained}");
+        println!(
+            "  wake-up latency p50 {} µs, p99 {} µs, max {} µs; {} deadlines missed",
+            r.wake_latency_ns.p50 / 1000,
+            r.wake_latency_ns.p99 / 1000,
+            r.wake_latency_ns.max / 1000,
+            r.misses
+        );
+    }
+    println!(
+        "  execution (physics included) p50 {} µs, p99 {} µs, max {} µs",
+        r.exec_ns.p50 / 1000,
+        r.exec_ns.p99 / 1000,
+        r.exec_ns.max / 1000
+    );
+    for (fault, count) in r.faults.iter().filter(|(_, count)| *count > 0) {
+        println!("  {}: {count}", fault.name());
+    }
+    if let Some(path) = &args.trace {
+        println!("  wrote {}", path.display());
+    }
+}
+
+/// One line a step: time, position, velocity, action, rewards.
+fn csv(run: &Run) -> String {
+    let (a, m) = (run.info.action_dim(), run.returns.len());
+    let mut text = String::from("step,time_s,x_m,y_m,z_m,vx_m_s,vy_m_s");
+    for term in &run.info.action_terms.0 {
+        match term.width {
+            1 => text += &format!(",action.{}", term.name),
+            n => (0..n).for_each(|i| text += &format!(",action.{}.{i}", term.name)),
+        }
+    }
+    (0..m).for_each(|i| text += &format!(",reward.{i}"));
+    text.push('\n');
+    for t in 0..run.recording.steps() {
+        let probe = &run.recording.probes[t + 1];
+        let [x, y, z] = probe.position_m;
+        let [vx, vy] = probe.velocity_m_s;
+        let time_s = (t + 1) as f64 * run.info.dt_s;
+        let _ = write!(text, "{},{time_s:.6},{x},{y},{z},{vx},{vy}", t + 1);
+        let action = run.recording.actions[t * a..][..a].iter();
+        action.for_each(|v| text += &format!(",{v}"));
+        let rewards = run.recording.rewards[t * m..][..m].iter();
+        rewards.for_each(|v| text += &format!(",{v}"));
+        text.push('\n');
+    }
+    text
+}

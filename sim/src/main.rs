@@ -1,0 +1,7 @@
+//! The `sog-sim` command.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    sog_sim::cli::main()
+}
