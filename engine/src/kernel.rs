@@ -375,6 +375,63 @@ dispatched! {
     }
 }
 
+dispatched! {
+    /// y[i] = w[i] where h[i] > 0, slope·w[i] elsewhere.
+    pub(crate) fn leaky_mask(simd: S, w: &'a [f32], h: &'a [Row], slope: f32, y: &'a mut [Row]) {
+        let zero = simd.splat_f32s(0.0);
+        for ((&w, h), y) in w.iter().zip(h).zip(y) {
+            let (full, part) = (simd.splat_f32s(w), simd.splat_f32s(w * slope));
+            let (h, _) = S::as_simd_f32s(&h.0);
+            let (y, _) = S::as_mut_simd_f32s(&mut y.0);
+            for (y, &h) in y.iter_mut().zip(h) {
+                *y = simd.select_f32s(simd.greater_than_f32s(h, zero), full, part);
+            }
+        }
+    }
+}
+
+dispatched! {
+    /// y = t x + (1 − t) y with one t per row of the panel.
+    pub(crate) fn mix(simd: S, t: &'a Row, x: &'a [Row], y: &'a mut [Row]) {
+        let (t, _) = S::as_simd_f32s(&t.0);
+        for (x, y) in x.iter().zip(y) {
+            let (x, _) = S::as_simd_f32s(&x.0);
+            let (y, _) = S::as_mut_simd_f32s(&mut y.0);
+            for ((&t, &x), y) in t.iter().zip(x).zip(y) {
+                *y = simd.mul_add_e_f32s(t, simd.sub_f32s(x, *y), *y);
+            }
+        }
+    }
+}
+
+dispatched! {
+    /// Σ_i x[i]² for each row of the panel.
+    pub(crate) fn square_norms(simd: S, x: &'a [Row]) -> Row {
+        let mut sums = Row::ZERO;
+        for x in x {
+            let (x, _) = S::as_simd_f32s(&x.0);
+            let (sums, _) = S::as_mut_simd_f32s(&mut sums.0);
+            for (sum, &x) in sums.iter_mut().zip(x) {
+                *sum = simd.mul_add_e_f32s(x, x, *sum);
+            }
+        }
+        sums
+    }
+}
+
+dispatched! {
+    /// x[i] ∘= c, one factor per row of the panel.
+    pub(crate) fn scale_rows(simd: S, x: &'a mut [Row], c: &'a Row) {
+        let (c, _) = S::as_simd_f32s(&c.0);
+        for x in x {
+            let (x, _) = S::as_mut_simd_f32s(&mut x.0);
+            for (x, &c) in x.iter_mut().zip(c) {
+                *x = simd.mul_f32s(*x, c);
+            }
+        }
+    }
+}
+
 /// Applies an activation to a panel.
 pub(crate) fn activate(arch: Arch, activation: Activation, x: &mut [Row]) {
     match activation {

@@ -12,12 +12,14 @@
 //! * [`search`]: exhaustive and coordinate-wise search for codes (Algorithm 4);
 //! * [`sog_bc`]: SOG-BC (Algorithm 2);
 //! * [`mlp`]: passes of a chain of dense layers;
-//! * [`moments`], [`gae`], [`ppo`]: running normalisers, advantages, and the PPO update (Eqs. 3–4).
+//! * [`moments`], [`gae`], [`ppo`]: running normalisers, advantages, and the PPO update (Eqs. 3–4);
+//! * [`discriminator`], [`posterior`]: adversarial training and InfoGAIL.
 //!
 //! Nothing here normalises: observations are network inputs as the caller gives them.
 #![deny(unsafe_code)]
 
 pub mod adam;
+pub mod discriminator;
 pub mod error;
 pub mod gae;
 pub mod init;
@@ -27,6 +29,7 @@ pub mod mlp;
 pub mod moments;
 pub mod net;
 pub mod policy;
+pub mod posterior;
 pub mod ppo;
 pub mod search;
 pub mod shard;

@@ -96,28 +96,30 @@ pub struct MlpPass {
     shards: Vec<MlpShard>,
 }
 
+/// What every shard needs to know.
 #[derive(Debug, Clone)]
-struct Shape {
-    simd: Arch,
-    arch: MlpArch,
-    layers: Vec<Layer>,
-    params: usize,
+pub(crate) struct Shape {
+    pub(crate) simd: Arch,
+    pub(crate) arch: MlpArch,
+    pub(crate) layers: Vec<Layer>,
+    /// Number of parameters.
+    pub(crate) params: usize,
 }
 
 /// What one shard needs while it is worked on.
 #[derive(Debug, Clone)]
-struct MlpShard {
-    x: Vec<Row>,
+pub(crate) struct MlpShard {
+    pub(crate) x: Vec<Row>,
     /// Output of each layer.
-    acts: Vec<Vec<Row>>,
+    pub(crate) acts: Vec<Vec<Row>>,
     /// Input of the layer at hand, transposed.
-    tiles: Vec<Row>,
+    pub(crate) tiles: Vec<Row>,
     d: Vec<Row>,
     d_next: Vec<Row>,
-    grad: Vec<f32>,
+    pub(crate) grad: Vec<f32>,
     /// dL/dx of this shard's rows, row-major.
     d_input: Vec<f32>,
-    sums: [f64; SUMS],
+    pub(crate) sums: [f64; SUMS],
 }
 
 impl ShardGrad for MlpShard {
@@ -129,13 +131,7 @@ impl ShardGrad for MlpShard {
 impl MlpPass {
     /// Buffers for networks of shape `arch`; they grow with the largest batch.
     pub fn new(arch: &MlpArch) -> Self {
-        let shape = Shape {
-            simd: Arch::new(),
-            arch: arch.clone(),
-            layers: layers_of(arch),
-            params: arch.layout().len(),
-        };
-        Self { shape, parallelism: Parallelism::Serial, shards: Vec::new() }
+        Self { shape: Shape::new(arch), parallelism: Parallelism::Serial, shards: Vec::new() }
     }
 
     /// The same, worked on by the threads that `parallelism` says; results do not change.
@@ -272,14 +268,7 @@ impl MlpPass {
     }
 
     fn begin(&mut self, net: &Mlp, input: &[Part<'_>]) -> Result<Plan, EngineError> {
-        if *net.arch() != self.shape.arch {
-            return Err(EngineError::Range {
-                what: "network shape",
-                got: format!("{:?}", net.arch()),
-                need: "the shape that the buffers were made for",
-            });
-        }
-        check_len("network parameters", net.params.len(), self.shape.params)?;
+        self.shape.check(net)?;
         let plan = Plan::new(check_parts(input, self.shape.arch.inputs)?);
         if self.shards.len() < plan.shards {
             let shape = &self.shape;
@@ -289,8 +278,30 @@ impl MlpPass {
     }
 }
 
+impl Shape {
+    pub(crate) fn new(arch: &MlpArch) -> Self {
+        Self {
+            simd: Arch::new(),
+            arch: arch.clone(),
+            layers: layers_of(arch),
+            params: arch.layout().len(),
+        }
+    }
+
+    pub(crate) fn check(&self, net: &Mlp) -> Result<(), EngineError> {
+        if *net.arch() == self.arch {
+            return check_len("network parameters", net.params.len(), self.params);
+        }
+        Err(EngineError::Range {
+            what: "network shape",
+            got: format!("{:?}", net.arch()),
+            need: "the shape that the buffers were made for",
+        })
+    }
+}
+
 impl MlpShard {
-    fn new(shape: &Shape) -> Self {
+    pub(crate) fn new(shape: &Shape) -> Self {
         let zeros = |n: usize| vec![Row::ZERO; n];
         let widest = shape.layers.iter().map(|l| l.inputs.max(l.outputs)).max().unwrap_or(0);
         Self {
@@ -306,7 +317,7 @@ impl MlpShard {
     }
 
     /// Outputs of every layer for the input panel; returns the last.
-    fn forward(&mut self, shape: &Shape, p: &[f32]) -> &[Row] {
+    pub(crate) fn forward(&mut self, shape: &Shape, p: &[f32]) -> &[Row] {
         for (i, layer) in shape.layers.iter().enumerate() {
             let (before, from_here) = self.acts.split_at_mut(i);
             let input = before.last().unwrap_or(&self.x);
@@ -318,7 +329,7 @@ impl MlpShard {
     }
 
     /// Fills `d` with dL/dout.
-    fn start_backward(
+    pub(crate) fn start_backward(
         &mut self,
         shape: &Shape,
         rows: Range<usize>,
@@ -332,7 +343,13 @@ impl MlpShard {
     }
 
     /// Takes `d` back through all layers; the gradient of the inputs of `input_rows` rows if given.
-    fn backward(&mut self, shape: &Shape, p: &[f32], grad: &mut [f32], input_rows: Option<usize>) {
+    pub(crate) fn backward(
+        &mut self,
+        shape: &Shape,
+        p: &[f32],
+        grad: &mut [f32],
+        input_rows: Option<usize>,
+    ) {
         for (i, layer) in shape.layers.iter().enumerate().rev() {
             let d = &mut self.d[..layer.outputs];
             activate_backward(shape.simd, layer.activation, d, &self.acts[i]);
