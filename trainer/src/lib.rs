@@ -15,5 +15,6 @@ pub mod data;
 pub mod error;
 pub mod evaluate;
 pub mod export;
+pub mod figures;
 pub mod normalise;
 pub mod train;

@@ -58,11 +58,8 @@ pub(super) fn run(args: &EvalArgs) -> Result<Outcome> {
     if !(0.0..=1.0).contains(&args.perturb) {
         bail!("--perturb {}: need a probability from 0 to 1", args.perturb);
     }
-    let labels = match (&task.modes, file.latent) {
-        (Modes::Discrete(modes), LatentKind::OneHot(_) | LatentKind::None) => {
-            modes.iter().map(|m| m.label.clone()).collect::<Vec<_>>()
-        }
-        _ => bail!("{} with code {} cannot be evaluated yet", task.name(), file.latent),
+    let Some(labels) = mode_labels(&task, file.latent) else {
+        bail!("{} with code {} cannot be evaluated yet", task.name(), file.latent);
     };
     let maker = TaskMaker::new(task.id, &TaskOptions::default())?;
     let options = ModeOptions {
@@ -84,6 +81,16 @@ pub(super) fn run(args: &EvalArgs) -> Result<Outcome> {
         print(&modes, task.name(), &file.provenance.algorithm);
     }
     Ok(Outcome::Good)
+}
+
+/// The names of a task's modes, where a policy with codes of this kind can be matched with them.
+pub(super) fn mode_labels(task: &TaskInfo, latent: LatentKind) -> Option<Vec<String>> {
+    match (&task.modes, latent) {
+        (Modes::Discrete(modes), LatentKind::OneHot(_) | LatentKind::None) => {
+            Some(modes.iter().map(|m| m.label.clone()).collect())
+        }
+        _ => None,
+    }
 }
 
 fn print(report: &ModeReport, task: &str, algorithm: &str) {

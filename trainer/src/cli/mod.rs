@@ -4,6 +4,7 @@
 
 mod demos;
 mod eval;
+mod figures;
 mod list_tasks;
 mod progress;
 mod train;
@@ -35,6 +36,8 @@ enum Command {
     Train(train::TrainArgs),
     /// Measure a policy: what each code does, and how well
     Eval(eval::EvalArgs),
+    /// Draw what runs learned: trajectories by code, learning curves
+    Figures(figures::FiguresArgs),
 }
 
 /// How a command ended when nothing was wrong with its input.
@@ -55,6 +58,7 @@ pub fn main() -> ExitCode {
         Command::Demos(command) => demos::run(&command),
         Command::Train(args) => train::run(&args),
         Command::Eval(args) => eval::run(&args),
+        Command::Figures(args) => figures::run(&args),
     };
     match outcome {
         Ok(Outcome::Good) => ExitCode::SUCCESS,

@@ -1,0 +1,123 @@
+//! Figures, each as PNG and SVG: print-sized, with units, in colours that colour-blind readers
+//! tell apart (Okabe and Ito 2008).
+//!
+//! * [`trajectories`]: what each code does (paper, Figs. 1 and 3);
+//! * [`curves`]: learning curves from a run's metrics.
+
+pub mod curves;
+pub mod trajectories;
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Once,
+};
+
+use plotters::{
+    backend::DrawingBackend,
+    coord::Shift,
+    drawing::{DrawingArea, IntoDrawingArea},
+    prelude::{BitMapBackend, SVGBackend},
+    style::{FontStyle, RGBColor, register_font},
+};
+
+/// Okabe–Ito palette without its yellow and black: codes in order.
+pub const PALETTE: [RGBColor; 6] = [
+    RGBColor(0, 114, 178),
+    RGBColor(213, 94, 0),
+    RGBColor(0, 158, 115),
+    RGBColor(204, 121, 167),
+    RGBColor(86, 180, 233),
+    RGBColor(230, 159, 0),
+];
+
+/// Axis labels and grid.
+pub(crate) const INK: RGBColor = RGBColor(40, 40, 40);
+pub(crate) const FAINT: RGBColor = RGBColor(225, 225, 225);
+
+/// Font sizes in pixels.
+pub(crate) const TITLE_PX: u32 = 26;
+pub(crate) const LABEL_PX: u32 = 20;
+pub(crate) const TICK_PX: u32 = 17;
+
+/// Why a figure is not drawn.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum FigureError {
+    /// The file cannot be written or the drawing backend refuses.
+    #[error("{}: cannot draw ({reason})", path.display())]
+    Draw {
+        /// The picture.
+        path: PathBuf,
+        /// What the backend said.
+        reason: String,
+    },
+    /// The metrics cannot be read.
+    #[error("{}: {reason}", path.display())]
+    Metrics {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+}
+
+/// A figure that any backend can draw.
+pub(crate) trait Figure {
+    /// Width and height in pixels.
+    fn size(&self) -> (u32, u32);
+
+    /// Draws on an area of [`size`](Self::size), white to begin with.
+    fn draw<DB: DrawingBackend>(
+        &self,
+        area: &DrawingArea<DB, Shift>,
+    ) -> Result<(), Box<dyn std::error::Error>>
+    where
+        DB::ErrorType: 'static;
+}
+
+/// The colour of code number `code`.
+pub fn colour(code: usize) -> RGBColor {
+    PALETTE[code % PALETTE.len()]
+}
+
+/// Writes `DIR/name.png` and `DIR/name.svg` and returns their paths.
+pub(crate) fn save(
+    figure: &impl Figure,
+    dir: &Path,
+    name: &str,
+) -> Result<Vec<PathBuf>, FigureError> {
+    use_own_font();
+    let png = dir.join(format!("{name}.png"));
+    let svg = dir.join(format!("{name}.svg"));
+    let failed = |path: &Path, reason: String| FigureError::Draw { path: path.into(), reason };
+    std::fs::create_dir_all(dir).map_err(|e| failed(&png, e.to_string()))?;
+    paint(figure, BitMapBackend::new(&png, figure.size()))
+        .map_err(|e| failed(&png, e.to_string()))?;
+    paint(figure, SVGBackend::new(&svg, figure.size())).map_err(|e| failed(&svg, e.to_string()))?;
+    Ok(vec![png, svg])
+}
+
+fn paint<DB: DrawingBackend>(
+    figure: &impl Figure,
+    backend: DB,
+) -> Result<(), Box<dyn std::error::Error>>
+where
+    DB::ErrorType: 'static,
+{
+    let area = backend.into_drawing_area();
+    area.fill(&plotters::style::WHITE)?;
+    figure.draw(&area)?;
+    area.present()?;
+    Ok(())
+}
+
+/// The font comes with the program: a bare machine has none.
+fn use_own_font() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        for style in [FontStyle::Normal, FontStyle::Bold] {
+            // Fails only for bytes that are no font; these are.
+            let _ = register_font("sans-serif", style, epaint_default_fonts::UBUNTU_LIGHT);
+        }
+    });
+}
