@@ -24,9 +24,10 @@ const TANH_Q: [f32; 4] = [4.893_525e-3, 2.268_434_6e-3, 1.185_347_1e-4, 1.198_25
 /// tanh of every lane; absolute error below 5e-7 for every finite input, NaN for NaN.
 #[inline(always)]
 pub fn tanh<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
-    // x stands second: x86 returns the second operand where either is NaN.
-    let x = simd.max_f32s(simd.splat_f32s(-TANH_CLAMP), x);
-    let x = simd.min_f32s(simd.splat_f32s(TANH_CLAMP), x);
+    // By comparison, because minimum and maximum treat NaN differently on every machine.
+    let (high, low) = (simd.splat_f32s(TANH_CLAMP), simd.splat_f32s(-TANH_CLAMP));
+    let x = simd.select_f32s(simd.greater_than_f32s(x, high), high, x);
+    let x = simd.select_f32s(simd.less_than_f32s(x, low), low, x);
     let x2 = simd.mul_f32s(x, x);
     let mut p = simd.splat_f32s(TANH_P[6]);
     for &c in TANH_P[..6].iter().rev() {

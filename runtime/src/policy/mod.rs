@@ -29,6 +29,7 @@
 mod example;
 mod file;
 mod infer;
+mod kernel;
 mod kinds;
 
 #[cfg(feature = "std")]
