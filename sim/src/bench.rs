@@ -23,7 +23,7 @@ use crate::{
 /// Environments stepped by one core.
 const ENVS_PER_CORE: usize = 8;
 /// Length of a turn.
-const TURN: Duration = Duration::from_millis(100);
+const TURN: Duration = Duration::from_millis(20);
 /// Seed of starts and actions.
 const SEED: u64 = 1;
 

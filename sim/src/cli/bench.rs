@@ -18,15 +18,15 @@ use crate::{
     after_help = "The raw rate is that of MuJoCo alone on the same states and actions in the \
     same process: frame skip × mj_step, plus one mj_rnePostConstraint where the task reads contact \
     forces, plus one mj_forward where the task asks for it (fetchreach). Task and raw take turns of \
-    a tenth of a second and the best turn of each counts."
+    a fiftieth of a second and the best turn of each counts."
 )]
 pub(super) struct BenchArgs {
     /// Task to measure; may be repeated [default: all]
     #[arg(long = "task", value_name = "TASK", value_parser = parse_task)]
     tasks: Vec<TaskId>,
     /// Seconds to spend on each task
-    #[arg(long, value_name = "S", default_value_t = 3.0)]
-    seconds: f64,
+    #[arg(long, value_name = "S", default_value = "3", value_parser = parse_seconds)]
+    seconds: Duration,
     #[command(flatten)]
     robots: RobotArgs,
     /// Print JSON: one object for one task, else an array
@@ -35,7 +35,6 @@ pub(super) struct BenchArgs {
 }
 
 pub(super) fn run(args: &BenchArgs) -> Result<Outcome> {
-    let time = Duration::try_from_secs_f64(args.seconds)?;
     let tasks = if args.tasks.is_empty() { &TaskId::ALL[..] } else { &args.tasks };
     if !args.json {
         println!(
@@ -45,7 +44,7 @@ pub(super) fn run(args: &BenchArgs) -> Result<Outcome> {
     }
     let mut rows = Vec::new();
     for &task in tasks {
-        let report = bench(&TaskMaker::new(task, &args.robots.options())?, time)?;
+        let report = bench(&TaskMaker::new(task, &args.robots.options())?, args.seconds)?;
         if !args.json {
             print_row(&report);
         }
@@ -55,6 +54,12 @@ pub(super) fn run(args: &BenchArgs) -> Result<Outcome> {
         print_json(&if rows.len() == 1 { rows.remove(0) } else { rows.into() });
     }
     Ok(Outcome::Good)
+}
+
+fn parse_seconds(text: &str) -> Result<Duration, String> {
+    let seconds = text.parse().ok().filter(|&s: &f64| s > 0.0);
+    let time = seconds.and_then(|s| Duration::try_from_secs_f64(s).ok());
+    time.ok_or_else(|| "need a positive number of seconds".to_string())
 }
 
 fn print_row(r: &BenchReport) {
