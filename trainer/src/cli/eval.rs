@@ -2,16 +2,16 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use clap::Args;
 use serde::Serialize;
-use sog_runtime::policy::{LatentKind, Policy, PolicyFile};
+use sog_runtime::policy::{LatentKind, Policy};
 use sog_sim::{
     task::{Modes, TaskInfo},
     tasks::{TaskMaker, TaskOptions},
 };
 
-use super::{Outcome, parse_task, progress::Progress};
+use super::{Outcome, load_policy, parse_task, progress::Progress};
 use crate::evaluate::modes::{ModeOptions, ModeReport, evaluate_modes};
 
 #[derive(Args)]
@@ -46,15 +46,10 @@ struct Report<'a> {
 }
 
 pub(super) fn run(args: &EvalArgs) -> Result<Outcome> {
-    let bytes =
-        std::fs::read(&args.policy).with_context(|| format!("{}", args.policy.display()))?;
-    let file = PolicyFile::parse(&bytes)
-        .with_context(|| format!("{} is refused", args.policy.display()))?;
-    let task = match &args.task {
-        Some(task) => task.clone(),
-        None => parse_task(&file.task)?,
-    };
-    file.check_fits(task.name(), &task.obs_terms, &task.action_terms)?;
+    let (file, task) = load_policy(&args.policy)?;
+    if let Some(asked) = &args.task {
+        file.check_fits(asked.name(), &asked.obs_terms, &asked.action_terms)?;
+    }
     if !(0.0..=1.0).contains(&args.perturb) {
         bail!("--perturb {}: need a probability from 0 to 1", args.perturb);
     }
