@@ -309,6 +309,32 @@ impl Run {
         Ok(Some(own.step))
     }
 
+    /// Loads the part `name` of the newest checkpoint of a run, which another process may be
+    /// writing; returns its step, or `None` and leaves `part` alone where there is no checkpoint.
+    ///
+    /// # Errors
+    /// [`RunError::Checkpoint`] if the newest checkpoint is damaged or does not fit.
+    pub fn peek(
+        dir: &Path,
+        name: &str,
+        part: &mut impl Checkpoint,
+    ) -> Result<Option<u64>, RunError> {
+        let dir = dir.join("checkpoints");
+        if !dir.is_dir() {
+            return Ok(None);
+        }
+        let mut checkpoints = files::checkpoints(&dir)?;
+        let Some(path) = checkpoints.pop() else { return Ok(None) };
+        let bytes = std::fs::read(&path).map_err(RunError::io("read", &path))?;
+        let mut load = || -> Result<u64, SnapshotError> {
+            let snapshot = Snapshot::parse(&bytes)?;
+            part.load(&snapshot.nested("state").nested(name))?;
+            Ok(snapshot.read_state::<RunState>(RUN_STATE)?.step)
+        };
+        let older = checkpoints.pop();
+        load().map(Some).map_err(|source| RunError::Checkpoint { path, older, source })
+    }
+
     /// Appends one line of named numbers; numbers that are not finite are written as `null`.
     ///
     /// # Errors

@@ -1,15 +1,9 @@
 //! The paper's measures.
 //!
-//! * [`modes`]: mode rewards, codes matched with modes (Table 1);
-//! * [`assignment`]: that matching;
-//! * [`goals`]: reached targets and velocities of continuous modes (Tables 2 and 3);
+//! * [`assignment`]: which code does which mode;
 //! * [`estimators`]: entropy and mutual information from samples;
-//! * [`switching`]: codes that change while an episode runs (Fig. 6);
-//! * [`embed`]: the code of a demonstration.
+//! * [`modes`]: mode rewards (Table 1).
 
 pub mod assignment;
-pub mod embed;
 pub mod estimators;
-pub mod goals;
 pub mod modes;
-pub mod switching;

@@ -1,0 +1,119 @@
+//! An expert as an actor: chooses the network of the mode, or conditions it on the goal.
+
+use std::path::Path;
+
+use sog_runtime::policy::{LatentKind, Policy, Workspace};
+use sog_sim::{
+    rollout::{Actor, ActorWorker},
+    task::GoalSpace,
+};
+
+use super::file::{ExpertFile, ExpertFileError, ExpertProvenance};
+
+/// A trained expert. As an [`Actor`] its code is the mode as a one-hot vector (one network a mode)
+/// or the goal scaled to [−1, 1] (one network for all goals).
+#[derive(Clone, Debug)]
+pub struct Expert {
+    task: String,
+    networks: Vec<Policy>,
+    latent: LatentKind,
+    provenance: ExpertProvenance,
+}
+
+impl Expert {
+    /// An expert of verified networks.
+    pub fn new(file: &ExpertFile) -> Self {
+        let latent = match file.networks[0].latent {
+            LatentKind::None => LatentKind::OneHot(file.networks.len()),
+            conditioned => conditioned,
+        };
+        Self {
+            task: file.task.clone(),
+            networks: file.networks.iter().map(Policy::new).collect(),
+            latent,
+            provenance: file.provenance.clone(),
+        }
+    }
+
+    /// Reads and verifies an expert file.
+    ///
+    /// # Errors
+    /// [`ExpertFileError`].
+    pub fn read(path: &Path) -> Result<Self, ExpertFileError> {
+        Ok(Self::new(&ExpertFile::read(path)?))
+    }
+
+    /// Task name.
+    pub fn task(&self) -> &str {
+        &self.task
+    }
+
+    /// What its code is.
+    pub fn latent(&self) -> LatentKind {
+        self.latent
+    }
+
+    /// Where it comes from and how good it is.
+    pub fn provenance(&self) -> &ExpertProvenance {
+        &self.provenance
+    }
+
+    /// The code of a mode.
+    ///
+    /// # Panics
+    /// If there is no such mode, or the expert takes a goal.
+    pub fn mode_code(&self, mode: usize) -> Vec<f32> {
+        match self.latent {
+            LatentKind::OneHot(k) if mode < k => (0..k).map(|j| f32::from(j == mode)).collect(),
+            other => panic!("mode {mode} of an expert that takes {other}"),
+        }
+    }
+}
+
+/// The code of a goal: each dimension scaled to [−1, 1] over the task's range of goals.
+pub fn goal_code(space: &GoalSpace, goal: &[f64], code: &mut [f32]) {
+    for (((c, &g), &low), &high) in code.iter_mut().zip(goal).zip(&space.low).zip(&space.high) {
+        *c = ((2.0 * g - low - high) / (high - low)) as f32;
+    }
+}
+
+impl Actor for Expert {
+    fn obs_dim(&self) -> usize {
+        self.networks[0].obs_dim()
+    }
+
+    fn latent_dim(&self) -> usize {
+        self.latent.width()
+    }
+
+    fn action_dim(&self) -> usize {
+        self.networks[0].action_dim()
+    }
+
+    fn worker(&self, _max_batch: usize) -> Box<dyn ActorWorker + '_> {
+        let workspaces = self.networks.iter().map(|n| n.workspace(1)).collect();
+        Box::new(Worker { expert: self, workspaces })
+    }
+}
+
+struct Worker<'a> {
+    expert: &'a Expert,
+    workspaces: Vec<Workspace>,
+}
+
+impl ActorWorker for Worker<'_> {
+    fn mean_actions(&mut self, obs: &[f32], latent: &[f32], actions: &mut [f32]) {
+        let Expert { networks, .. } = self.expert;
+        let (s, a) = (networks[0].obs_dim(), networks[0].action_dim());
+        let z = self.expert.latent.width();
+        let rows = obs.chunks_exact(s).zip(latent.chunks_exact(z)).zip(actions.chunks_exact_mut(a));
+        for ((obs, code), action) in rows {
+            // A conditioned network takes the code; one a mode is chosen by it.
+            let (k, input) = match self.expert.latent {
+                LatentKind::OneHot(_) => (code.iter().position(|&c| c > 0.5).unwrap_or(0), &[][..]),
+                _ => (0, code),
+            };
+            networks[k].mean_actions(&mut self.workspaces[k], obs, input, action);
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! How an expert is trained: one versioned TOML file a task, built into the program.
+
+use serde::{Deserialize, Serialize};
+use sog_sim::task::TaskId;
+
+use super::symmetry::Reflection;
+use crate::{
+    ppo::PpoConfig,
+    run::{Config, ConfigError, parse_config, within},
+};
+
+/// Training of one task's expert.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ExpertConfig {
+    /// Seed of everything drawn.
+    pub seed: u64,
+    /// Environment steps of each network's training.
+    pub budget: u64,
+    /// Iterations between evaluations.
+    pub evaluate_every: u64,
+    /// Episodes of an evaluation.
+    pub evaluate_episodes: usize,
+    /// Iterations between checkpoints; at each one the environments start new episodes.
+    pub checkpoint_every: u64,
+    /// Width of the policy's hidden layers.
+    pub hidden: usize,
+    /// Log standard deviation at the start.
+    pub log_std: f32,
+    /// Factor from the policy's output to the robot's action.
+    pub action_scale: f32,
+    /// Observation terms that the networks do not see.
+    pub hide: Vec<String>,
+    /// Where the network of each mode comes from; one entry for a network that takes the goal.
+    pub networks: Vec<Source>,
+    /// Hyper-parameters of PPO.
+    pub ppo: PpoConfig,
+}
+
+/// Where a network comes from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Source {
+    /// Trained on this mode's reward.
+    Train,
+    /// Trained from another mode's best network, mirrored or as it is.
+    Start {
+        /// The other mode.
+        from: usize,
+        /// Mirror image, if any.
+        mirror: Option<Reflection>,
+    },
+    /// The mirror image of another mode's network.
+    Mirror {
+        /// The other mode.
+        of: usize,
+        /// Which image.
+        by: Reflection,
+    },
+}
+
+impl ExpertConfig {
+    /// The built-in configuration of a task.
+    ///
+    /// # Errors
+    /// [`ConfigError::Range`] for circles, whose expert is scripted, and for fetchreach, which
+    /// has a configuration of another kind.
+    pub fn of(task: TaskId) -> Result<Self, ConfigError> {
+        let text = match task {
+            TaskId::AntFwdBack => include_str!("../../experts/ant-fwd-back.toml"),
+            TaskId::AntDir6 => include_str!("../../experts/ant-dir-6.toml"),
+            TaskId::HalfCheetahFwdBack => include_str!("../../experts/halfcheetah-fwd-back.toml"),
+            TaskId::HalfCheetahVel => include_str!("../../experts/halfcheetah-vel.toml"),
+            TaskId::Walker2dVel6 => include_str!("../../experts/walker2d-vel-6.toml"),
+            TaskId::HopperVel6 => include_str!("../../experts/hopper-vel-6.toml"),
+            TaskId::HumanoidDir6 => include_str!("../../experts/humanoid-dir-6.toml"),
+            TaskId::Circles | TaskId::Circles6 | TaskId::FetchReach => {
+                return Err(ConfigError::Range {
+                    key: "task".to_string(),
+                    found: task.to_string(),
+                    needed: "a locomotion task; the expert of circles is scripted, that of \
+                             fetchreach is trained by DDPG"
+                        .to_string(),
+                });
+            }
+        };
+        parse_config(text)
+    }
+}
+
+impl Config for ExpertConfig {
+    fn check(&self) -> Result<(), ConfigError> {
+        within("budget", self.budget, 1..=1_000_000_000_000)?;
+        within("evaluate_every", self.evaluate_every, 1..=1_000_000)?;
+        within("evaluate_episodes", self.evaluate_episodes, 1..=100_000)?;
+        within("checkpoint_every", self.checkpoint_every, 1..=1_000_000)?;
+        within("hidden", self.hidden, 1..=4096)?;
+        within("log_std", self.log_std, self.ppo.update.log_std_min..=self.ppo.update.log_std_max)?;
+        within("action_scale", self.action_scale, 1e-6..=1e6)?;
+        within("networks", self.networks.len(), 1..=1000)?;
+        self.ppo.check("ppo.")?;
+        for (k, source) in self.networks.iter().enumerate() {
+            let (Source::Start { from: other, .. } | Source::Mirror { of: other, .. }) = source
+            else {
+                continue;
+            };
+            let good = *other < k && !matches!(self.networks[*other], Source::Mirror { .. });
+            if !good {
+                return Err(ConfigError::Range {
+                    key: format!("networks[{k}]"),
+                    found: other.to_string(),
+                    needed: "an earlier mode that is trained itself".to_string(),
+                });
+            }
+        }
+        Ok(())
+    }
+}

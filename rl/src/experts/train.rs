@@ -1,0 +1,385 @@
+//! Training of one network of an expert, resumable at any time.
+
+use std::path::{Path, PathBuf};
+
+use sog_runtime::policy::{LatentKind, PolicyFile};
+use sog_sim::{
+    error::SimError,
+    rollout::{Batch, EpisodeStart},
+    seed,
+    task::{GoalSpace, Modes, TaskInfo},
+    tasks::TaskMaker,
+};
+
+use super::{
+    actor::goal_code,
+    config::{ExpertConfig, Source},
+    evaluation::{Subject, evaluate_subject},
+    file::{ExpertFileError, ModeEvaluation},
+    symmetry::Mirror,
+};
+use crate::{
+    ppo::{Diagnostics, HookError, Hooks, Ppo, PpoError, PpoSetup, TaskReward},
+    run::{Checkpoint, ConfigError, Run, RunError, Snapshot, SnapshotError},
+};
+
+/// Streams of the seed: evaluation for selection shares no start state with training.
+const NETWORK_STREAM: u64 = 0x100;
+const SELECTION_STREAM: u64 = 0x200;
+
+/// As if the normaliser of a policy to start from came from so many observations.
+const START_WEIGHT: u64 = 100_000;
+
+/// Why an expert cannot be trained.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ExpertError {
+    /// The run directory.
+    #[error(transparent)]
+    Run(#[from] RunError),
+    /// Training.
+    #[error(transparent)]
+    Ppo(#[from] PpoError),
+    /// The simulator.
+    #[error(transparent)]
+    Sim(#[from] SimError),
+    /// A file.
+    #[error(transparent)]
+    File(#[from] ExpertFileError),
+    /// The configuration.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// A network that another one needs is not trained yet.
+    #[error(
+        "network {needed} is needed for network {network} and has no evaluated policy yet; train it first"
+    )]
+    Order {
+        /// The network asked for.
+        network: usize,
+        /// The network that it needs.
+        needed: usize,
+    },
+    /// There is no such network.
+    #[error(
+        "network {network}: the expert has networks 0 to {last}, of which {trained} are trained"
+    )]
+    NoNetwork {
+        /// The network asked for.
+        network: usize,
+        /// The last one.
+        last: usize,
+        /// Those that are trained.
+        trained: String,
+    },
+}
+
+/// What is told after each evaluation.
+#[derive(Clone, Debug)]
+pub struct Progress<'a> {
+    /// Network, from 0.
+    pub network: usize,
+    /// Environment steps so far and in all.
+    pub steps: u64,
+    /// Environment steps in all.
+    pub budget: u64,
+    /// Wall time so far, s.
+    pub wall_s: f64,
+    /// This evaluation.
+    pub evaluation: &'a ModeEvaluation,
+    /// The best evaluation so far.
+    pub best: &'a Best,
+    /// Last iteration.
+    pub diagnostics: &'a Diagnostics,
+}
+
+/// The best policy so far.
+#[derive(Clone, Debug)]
+pub struct Best {
+    /// The policy, not sealed; random before the first evaluation.
+    pub policy: PolicyFile,
+    /// Its evaluation; `None` before the first.
+    pub evaluation: Option<ModeEvaluation>,
+    /// Environment steps when it was reached.
+    pub steps: u64,
+    /// Wall time when it was reached, s.
+    pub wall_s: f64,
+}
+
+impl Best {
+    fn none(policy: PolicyFile) -> Self {
+        Self { policy, evaluation: None, steps: 0, wall_s: 0.0 }
+    }
+
+    fn score(&self) -> f64 {
+        self.evaluation.as_ref().map_or(f64::NEG_INFINITY, score)
+    }
+}
+
+/// What is maximised over evaluations: the mean return, or minus the speed error.
+fn score(evaluation: &ModeEvaluation) -> f64 {
+    match evaluation.speed_error_m_s {
+        Some(error) => -error,
+        // Episodes that end early shall be rare, not merely paid for by the others.
+        None => evaluation.mean * (1.0 - evaluation.early_ends),
+    }
+}
+
+/// The hook: the reward of one mode, or of the goal drawn for the episode.
+enum ExpertHooks {
+    Mode(TaskReward),
+    Goals(GoalSpace),
+}
+
+impl Hooks for ExpertHooks {
+    fn begin_episode(&self, start: &mut EpisodeStart<'_>) {
+        if let Self::Goals(space) = self {
+            space.sample(start.rng, start.goals);
+            goal_code(space, start.goals, start.code);
+        }
+    }
+
+    fn rewards(
+        &mut self,
+        batch: &Batch,
+        obs: &[f32],
+        rewards: &mut [f32],
+    ) -> Result<(), HookError> {
+        match self {
+            Self::Mode(reward) => reward.rewards(batch, obs, rewards),
+            Self::Goals(_) => TaskReward { mode: 0 }.rewards(batch, obs, rewards),
+        }
+    }
+}
+
+/// Training of one network.
+pub struct Training {
+    network: usize,
+    config: ExpertConfig,
+    maker: TaskMaker,
+    run: Run,
+    ppo: Ppo,
+    hooks: ExpertHooks,
+    subject: Subject,
+    best: Best,
+}
+
+/// What a checkpoint holds: the learner and the best policy.
+struct State<'a> {
+    ppo: &'a mut Ppo,
+    best: &'a mut Best,
+}
+
+impl Checkpoint for State<'_> {
+    fn save(&self, to: &mut Snapshot) {
+        to.nest("ppo", self.ppo);
+        to.nest("best", self.best);
+    }
+
+    fn load(&mut self, from: &Snapshot) -> Result<(), SnapshotError> {
+        from.read_nested("ppo", self.ppo)?;
+        from.read_nested("best", self.best)
+    }
+}
+
+impl Checkpoint for Best {
+    fn save(&self, to: &mut Snapshot) {
+        to.state("evaluation", &self.evaluation);
+        to.state("steps", &self.steps);
+        to.state("wall_s", &self.wall_s);
+        for (name, values) in best_tensors(&mut self.policy.clone()) {
+            to.f32s(name, &[values.len()], values);
+        }
+    }
+
+    fn load(&mut self, from: &Snapshot) -> Result<(), SnapshotError> {
+        self.evaluation = from.read_state("evaluation")?;
+        self.steps = from.read_state("steps")?;
+        self.wall_s = from.read_state("wall_s")?;
+        for (name, values) in best_tensors(&mut self.policy) {
+            from.read_f32s(name, values)?;
+        }
+        Ok(())
+    }
+}
+
+/// What differs between two policies of one run.
+fn best_tensors(p: &mut PolicyFile) -> [(&'static str, &mut Vec<f32>); 11] {
+    let w = &mut p.weights;
+    [
+        ("state.0.weight", &mut w.state0_weight),
+        ("state.0.bias", &mut w.state0_bias),
+        ("state.1.weight", &mut w.state1_weight),
+        ("state.1.bias", &mut w.state1_bias),
+        ("latent.weight", &mut w.latent_weight),
+        ("latent.bias", &mut w.latent_bias),
+        ("mean.weight", &mut w.mean_weight),
+        ("mean.bias", &mut w.mean_bias),
+        ("obs.mean", &mut p.normaliser.mean),
+        ("obs.var", &mut p.normaliser.var),
+        ("log_std", &mut p.log_std),
+    ]
+}
+
+/// The run directory of a network.
+pub fn network_dir(dir: &Path, network: usize) -> PathBuf {
+    dir.join(format!("network-{network}"))
+}
+
+impl Training {
+    /// Starts or resumes the training of a network below `dir`.
+    ///
+    /// # Errors
+    /// [`ExpertError`].
+    pub fn open(
+        maker: &TaskMaker,
+        config: &ExpertConfig,
+        dir: &Path,
+        network: usize,
+    ) -> Result<Self, ExpertError> {
+        let source = config.networks.get(network);
+        let Some(source @ (Source::Train | Source::Start { .. })) = source else {
+            return Err(no_network(config, network));
+        };
+        let info = maker.info();
+        let (hooks, subject) = match &info.modes {
+            Modes::Discrete(_) => {
+                let subject = Subject::Mode { mode: network, code: vec![] };
+                (ExpertHooks::Mode(TaskReward { mode: network }), subject)
+            }
+            Modes::Continuous(space) => (ExpertHooks::Goals(space.clone()), Subject::Goals),
+        };
+        let mut ppo = Ppo::new(maker, &config.ppo, &setup(info, config, network))?;
+        let own = network_dir(dir, network);
+        let (mut run, _) = Run::create_or_resume(&own, config)?;
+        let mut best = Best::none(ppo.policy_file());
+        let restored = run.restore(&mut State { ppo: &mut ppo, best: &mut best })?;
+        if let (None, Source::Start { from, mirror }) = (restored, source) {
+            let other = best_of(info, config, dir, *from)?;
+            if other.evaluation.is_none() {
+                return Err(ExpertError::Order { network, needed: *from });
+            }
+            let other = match mirror {
+                Some(reflection) => Mirror::of(info.id, *reflection)?.policy(&other.policy),
+                None => other.policy,
+            };
+            ppo.start_from(&other, Some(&vec![config.log_std; info.action_dim()]), START_WEIGHT)?;
+        }
+        let (config, maker) = (config.clone(), maker.clone());
+        Ok(Self { network, config, maker, run, ppo, hooks, subject, best })
+    }
+
+    /// The best policy so far.
+    pub fn best(&self) -> &Best {
+        &self.best
+    }
+
+    /// Whether the budget is spent.
+    pub fn is_done(&self) -> bool {
+        self.ppo.steps() >= self.config.budget
+    }
+
+    /// Trains until the budget is spent, or until `tell` (called after each evaluation) returns
+    /// false and a checkpoint is due.
+    ///
+    /// # Errors
+    /// [`ExpertError`]; the last checkpoint stays good.
+    pub fn train(
+        &mut self,
+        tell: &mut dyn FnMut(&Progress<'_>) -> bool,
+    ) -> Result<(), ExpertError> {
+        let (mut asked, mut stop) = (false, false);
+        while !stop && !self.is_done() {
+            let diagnostics = self.ppo.iterate(&mut self.hooks)?;
+            let iteration = self.ppo.iterations();
+            let due = |every| iteration.is_multiple_of(every) || self.is_done();
+            let (evaluate, checkpoint) =
+                (due(self.config.evaluate_every), due(self.config.checkpoint_every));
+            let mut values = diagnostics.named().to_vec();
+            if evaluate {
+                let evaluation = self.evaluate()?;
+                values.push(("evaluation/return", evaluation.mean));
+                values.push(("evaluation/early_ends", evaluation.early_ends));
+                if let Some(error) = evaluation.speed_error_m_s {
+                    values.push(("evaluation/speed_error_m_s", error));
+                }
+                values.push(("evaluation/best", self.best.score()));
+                asked |= !tell(&Progress {
+                    network: self.network,
+                    steps: self.ppo.steps(),
+                    budget: self.config.budget,
+                    wall_s: self.run.wall_s(),
+                    evaluation: &evaluation,
+                    best: &self.best,
+                    diagnostics: &diagnostics,
+                });
+            }
+            self.run.log(self.ppo.steps(), &values)?;
+            if checkpoint {
+                self.ppo.restart();
+                let state = State { ppo: &mut self.ppo, best: &mut self.best };
+                self.run.checkpoint(state.ppo.steps(), &state)?;
+                // Only here, so that a stop on request leaves the same run as a kill does.
+                stop = asked;
+            }
+        }
+        Ok(())
+    }
+
+    /// Evaluates the present policy and keeps it if it is the best.
+    fn evaluate(&mut self) -> Result<ModeEvaluation, ExpertError> {
+        let policy = self.ppo.policy_file();
+        let actor = sog_runtime::policy::Policy::new(&policy);
+        let seed = seed::derive(self.config.seed, SELECTION_STREAM + self.network as u64);
+        let episodes = self.config.evaluate_episodes;
+        let evaluation = evaluate_subject(&self.maker, &actor, &self.subject, episodes, seed)?;
+        if score(&evaluation) > self.best.score() {
+            self.best = Best {
+                policy,
+                evaluation: Some(evaluation.clone()),
+                steps: self.ppo.steps(),
+                wall_s: self.run.wall_s(),
+            };
+        }
+        Ok(evaluation)
+    }
+}
+
+/// What is learned for a network.
+fn setup(info: &TaskInfo, config: &ExpertConfig, network: usize) -> PpoSetup {
+    PpoSetup {
+        latent: match &info.modes {
+            Modes::Discrete(_) => LatentKind::None,
+            Modes::Continuous(space) => LatentKind::Gaussian(space.dims()),
+        },
+        hidden: config.hidden,
+        log_std: config.log_std,
+        action_scale: config.action_scale,
+        hide: config.hide.clone(),
+        total_steps: config.budget,
+        seed: seed::derive(config.seed, NETWORK_STREAM + network as u64),
+        ..PpoSetup::default()
+    }
+}
+
+/// The best policy of a network, from the last checkpoint of its run; it may be training.
+///
+/// # Errors
+/// [`ExpertError`].
+pub fn best_of(
+    info: &TaskInfo,
+    config: &ExpertConfig,
+    dir: &Path,
+    network: usize,
+) -> Result<Best, ExpertError> {
+    let mut best = Best::none(Ppo::untrained(info, &setup(info, config, network))?);
+    Run::peek(&network_dir(dir, network), "best", &mut best)?;
+    Ok(best)
+}
+
+fn no_network(config: &ExpertConfig, network: usize) -> ExpertError {
+    let trained = config.networks.iter().enumerate();
+    let trained = trained.filter(|(_, s)| !matches!(s, Source::Mirror { .. }));
+    let trained: Vec<String> = trained.map(|(k, _)| k.to_string()).collect();
+    let last = config.networks.len().saturating_sub(1);
+    ExpertError::NoNetwork { network, last, trained: trained.join(", ") }
+}

@@ -1,0 +1,130 @@
+//! Every choice of PPO, with its default.
+
+use serde::{Deserialize, Serialize};
+use sog_engine::ppo::PpoConfig as UpdateConfig;
+use sog_runtime::policy::{LatentKind, MeanScale};
+
+use crate::run::{ConfigError, within};
+
+/// Hyper-parameters of PPO. Defaults suit the locomotion tasks.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PpoConfig {
+    /// Environments that run side by side.
+    pub envs: usize,
+    /// Steps of each environment in an iteration.
+    pub steps: usize,
+    /// Passes over the iteration's data.
+    pub epochs: usize,
+    /// Rows of a minibatch.
+    pub minibatch: usize,
+    /// Adam's step size at the start.
+    pub learning_rate: f32,
+    /// Adam's step size at the end, as a share of the one at the start; linear in between.
+    pub final_learning_rate: f32,
+    /// Discount γ.
+    pub gamma: f32,
+    /// λ of generalised advantage estimation.
+    pub lambda: f32,
+    /// Epochs stop once the approximate KL divergence of a minibatch exceeds this; 0 switches it
+    /// off.
+    pub target_kl: f32,
+    /// Whether rewards are divided by the running standard deviation of their discounted sum.
+    pub scale_rewards: bool,
+    /// Whether the observation normaliser keeps adapting.
+    pub adapt_normaliser: bool,
+    /// Clipping, coefficients and bounds of the update.
+    pub update: UpdateConfig,
+}
+
+impl Default for PpoConfig {
+    fn default() -> Self {
+        Self {
+            envs: 32,
+            steps: 256,
+            epochs: 5,
+            minibatch: 2048,
+            learning_rate: 3e-4,
+            final_learning_rate: 0.0,
+            gamma: 0.99,
+            lambda: 0.95,
+            target_kl: 0.0,
+            scale_rewards: true,
+            adapt_normaliser: true,
+            update: UpdateConfig::default(),
+        }
+    }
+}
+
+impl PpoConfig {
+    /// Checks ranges; `at` is put before each key.
+    ///
+    /// # Errors
+    /// [`ConfigError::Range`].
+    pub fn check(&self, at: &str) -> Result<(), ConfigError> {
+        let key = |name: &str| format!("{at}{name}");
+        within(&key("envs"), self.envs, 1..=4096)?;
+        within(&key("steps"), self.steps, 1..=65_536)?;
+        within(&key("epochs"), self.epochs, 1..=1000)?;
+        within(&key("minibatch"), self.minibatch, 1..=self.envs * self.steps)?;
+        within(&key("learning_rate"), self.learning_rate, 0.0..=1.0)?;
+        within(&key("final_learning_rate"), self.final_learning_rate, 0.0..=1.0)?;
+        within(&key("gamma"), self.gamma, 0.0..=1.0)?;
+        within(&key("lambda"), self.lambda, 0.0..=1.0)?;
+        within(&key("target_kl"), self.target_kl, 0.0..=10.0)?;
+        let update = &self.update;
+        within(&key("update.clip"), update.clip, 1e-6..=10.0)?;
+        within(&key("update.value_clip"), update.value_clip.unwrap_or(1.0), 1e-6..=1e6)?;
+        within(&key("update.value_coef"), update.value_coef, 0.0..=1e3)?;
+        within(&key("update.entropy_coef"), update.entropy_coef, 0.0..=10.0)?;
+        within(&key("update.max_grad_norm"), update.max_grad_norm.unwrap_or(1.0), 1e-6..=1e6)?;
+        within(&key("update.log_std_min"), update.log_std_min, -20.0..=update.log_std_max)?;
+        within(&key("update.log_std_max"), update.log_std_max, update.log_std_min..=5.0)
+    }
+
+    /// Adam's step size after `steps` of `total` environment steps.
+    pub fn learning_rate_at(&self, steps: u64, total: u64) -> f32 {
+        let left = 1.0 - (steps as f64 / total.max(1) as f64).min(1.0);
+        let floor = f64::from(self.final_learning_rate);
+        (f64::from(self.learning_rate) * (floor + (1.0 - floor) * left)) as f32
+    }
+}
+
+/// What is learned and on what, beside the hyper-parameters.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PpoSetup {
+    /// Latent code of the policy; the value network sees it too.
+    pub latent: LatentKind,
+    /// Width of the policy's hidden layers.
+    pub hidden: usize,
+    /// How the last layer becomes the action mean.
+    pub mean_scale: MeanScale,
+    /// Gain of the policy's last layer at the start.
+    pub last_gain: f32,
+    /// Log standard deviation at the start.
+    pub log_std: f32,
+    /// Factor from the policy's output to the robot's action.
+    pub action_scale: f32,
+    /// Names of observation terms that the networks do not see.
+    pub hide: Vec<String>,
+    /// Environment steps over which the learning rate decays.
+    pub total_steps: u64,
+    /// Seed of everything drawn.
+    pub seed: u64,
+}
+
+impl Default for PpoSetup {
+    fn default() -> Self {
+        Self {
+            latent: LatentKind::None,
+            hidden: 128,
+            mean_scale: MeanScale::None,
+            last_gain: 0.01,
+            log_std: -0.5,
+            action_scale: 1.0,
+            hide: Vec::new(),
+            total_steps: 10_000_000,
+            seed: 0,
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! The learner on the circles task, which needs no physics.
+
+use sog_runtime::policy::{LatentKind, MeanScale, Policy};
+use sog_sim::{
+    rollout::{Batch, EpisodeStart, sample_prior},
+    task::TaskId,
+    tasks::{TaskMaker, TaskOptions},
+};
+
+use super::*;
+use crate::run::{Checkpoint, Snapshot};
+
+fn maker() -> TaskMaker {
+    TaskMaker::new(TaskId::Circles, &TaskOptions::default()).unwrap()
+}
+
+fn config() -> PpoConfig {
+    PpoConfig { envs: 8, steps: 64, minibatch: 128, learning_rate: 1e-3, ..PpoConfig::default() }
+}
+
+fn setup() -> PpoSetup {
+    PpoSetup { hidden: 32, total_steps: 100_000, seed: 3, ..PpoSetup::default() }
+}
+
+/// A code an episode, and a reward for stepping to the right, more so under the first code.
+struct Rightwards;
+
+impl Hooks for Rightwards {
+    fn begin_episode(&self, start: &mut EpisodeStart<'_>) {
+        sample_prior(LatentKind::OneHot(2), start.rng, start.code);
+    }
+
+    fn rewards(
+        &mut self,
+        batch: &Batch,
+        _obs: &[f32],
+        rewards: &mut [f32],
+    ) -> Result<(), HookError> {
+        let actions = batch.actions.chunks_exact(2);
+        for ((r, action), code) in rewards.iter_mut().zip(actions).zip(batch.codes.chunks_exact(2))
+        {
+            *r = -(action[0] - code[0]).powi(2) - action[1].powi(2);
+        }
+        Ok(())
+    }
+}
+
+fn snapshot(ppo: &Ppo) -> Snapshot {
+    let mut snapshot = Snapshot::new();
+    ppo.save(&mut snapshot);
+    snapshot
+}
+
+#[test]
+fn it_learns_what_the_hook_rewards_under_each_code() {
+    let setup = PpoSetup { latent: LatentKind::OneHot(2), ..setup() };
+    let mut ppo = Ppo::new(&maker(), &config(), &setup).unwrap();
+    let first = ppo.iterate(&mut Rightwards).unwrap();
+    let mut last = first.clone();
+    for _ in 0..60 {
+        last = ppo.iterate(&mut Rightwards).unwrap();
+    }
+    assert!(last.reward > 0.5 * first.reward, "{} then {}", first.reward, last.reward);
+    // The mean action is what is rewarded: 1 to the right under the first code, nothing else.
+    let policy = Policy::new(&ppo.policy_file());
+    let mut ws = policy.workspace(2);
+    let mut actions = [0.0; 4];
+    let obs = ppo.batch().obs[..20].to_vec();
+    policy.mean_actions(&mut ws, &obs, &[1.0, 0.0, 0.0, 1.0], &mut actions);
+    for (action, want) in actions.iter().zip([1.0, 0.0, 0.0, 0.0]) {
+        assert!((action - want).abs() < 0.3, "{actions:?}");
+    }
+}
+
+#[test]
+fn a_resumed_learner_goes_on_bit_for_bit() {
+    let new = || Ppo::new(&maker(), &config(), &setup()).unwrap();
+    let mut whole = new();
+    let mut hooks = TaskReward { mode: 2 };
+    for _ in 0..3 {
+        whole.iterate(&mut hooks).unwrap();
+    }
+    whole.restart();
+    let mut resumed = new();
+    resumed.load(&snapshot(&whole)).unwrap();
+    for _ in 0..3 {
+        whole.iterate(&mut hooks).unwrap();
+        resumed.iterate(&mut hooks).unwrap();
+    }
+    assert_eq!(snapshot(&whole).to_bytes(), snapshot(&resumed).to_bytes());
+    assert_eq!(whole.policy_file(), resumed.policy_file());
+}
+
+#[test]
+fn threads_do_not_change_the_result() {
+    let train = |threads| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        pool.install(|| {
+            let mut ppo = Ppo::new(&maker(), &config(), &setup()).unwrap();
+            ppo.iterate(&mut TaskReward { mode: 0 }).unwrap();
+            ppo.iterate(&mut TaskReward { mode: 0 }).unwrap();
+            snapshot(&ppo).to_bytes()
+        })
+    };
+    assert_eq!(train(1), train(3));
+}
+
+#[test]
+fn a_policy_file_and_the_learner_it_starts_agree() {
+    for mean_scale in [MeanScale::None, MeanScale::Tanh(1.5)] {
+        let setup = PpoSetup { action_scale: 0.4, mean_scale, last_gain: 1.0, ..setup() };
+        let mut ppo = Ppo::new(&maker(), &config(), &setup).unwrap();
+        ppo.iterate(&mut TaskReward { mode: 0 }).unwrap();
+        let file = ppo.policy_file();
+        let mut other = Ppo::new(&maker(), &config(), &PpoSetup { seed: 99, ..setup }).unwrap();
+        other.start_from(&file, None, 1000).unwrap();
+        let copy = other.policy_file();
+        let close = |a: &[f32], b: &[f32]| {
+            a.iter().zip(b).all(|(a, b)| (a - b).abs() <= 1e-5 * a.abs().max(1.0))
+        };
+        assert!(close(&file.weights.mean_weight, &copy.weights.mean_weight));
+        assert_eq!(file.weights.state1_weight, copy.weights.state1_weight);
+        assert!(close(&file.normaliser.var, &copy.normaliser.var));
+        assert!(close(&file.log_std, &copy.log_std));
+        assert_eq!(file.mean_scale, copy.mean_scale);
+    }
+}
+
+#[test]
+fn the_scale_of_the_robots_actions_is_that_of_the_policy_times_the_factor() {
+    let new = |action_scale| {
+        let setup = PpoSetup { action_scale, last_gain: 1.0, ..setup() };
+        Ppo::untrained(maker().info(), &setup).unwrap()
+    };
+    let (one, tenth) = (new(1.0), new(0.1));
+    let mean = |file| {
+        let policy = Policy::new(file);
+        let (mut ws, mut action) = (policy.workspace(1), [0.0; 2]);
+        policy.mean_actions(&mut ws, &[0.7; 10], &[], &mut action);
+        action
+    };
+    assert!((mean(&one)[0] - 10.0 * mean(&tenth)[0]).abs() < 1e-5);
+    assert!((one.log_std[0] - tenth.log_std[0] - 10.0_f32.ln()).abs() < 1e-6);
+}
+
+#[test]
+fn hidden_terms_have_no_influence_and_unknown_ones_are_named() {
+    let term = maker().info().obs_terms.0[0].name.clone();
+    let setup = PpoSetup { hide: vec![term], ..setup() };
+    let mut ppo = Ppo::new(&maker(), &config(), &setup).unwrap();
+    ppo.iterate(&mut TaskReward { mode: 0 }).unwrap();
+    let file = ppo.policy_file();
+    assert!(file.weights.state0_weight.contains(&0.0));
+    let width = maker().info().obs_terms.0[0].width;
+    for row in file.weights.state0_weight.chunks_exact(file.obs_dim()) {
+        assert!(row[..width].iter().all(|w| *w == 0.0));
+    }
+    let setup = PpoSetup { hide: vec!["tail".to_string()], ..setup };
+    let error = Ppo::new(&maker(), &config(), &setup).err().unwrap().to_string();
+    assert!(error.contains("`tail`"), "{error}");
+}
+
+#[test]
+fn numbers_out_of_range_are_named() {
+    let bad = PpoConfig { minibatch: 1 << 20, ..config() };
+    let error = bad.check("ppo.").unwrap_err().to_string();
+    assert!(error.starts_with("key `ppo.minibatch`: found 1048576"), "{error}");
+    PpoConfig::default().check("").unwrap();
+}
+
+#[test]
+fn the_learning_rate_falls_linearly_to_its_floor() {
+    let config = PpoConfig { learning_rate: 1.0, final_learning_rate: 0.2, ..config() };
+    for (steps, want) in [(0, 1.0), (50, 0.6), (100, 0.2), (200, 0.2)] {
+        assert!((config.learning_rate_at(steps, 100) - want).abs() < 1e-6);
+    }
+}
