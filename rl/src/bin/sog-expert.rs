@@ -1,30 +1,88 @@
-//! Trains experts; the `sog` command will take this over.
-use sog_rl::experts::{ExpertConfig, Training};
+//! Trains and assembles experts until the `sog` command does:
+//! `sog-expert train TASK RUNS NETWORK [BUDGET [CONFIG]]`, `sog-expert assemble TASK RUNS FILE [EPISODES]`.
+
+use std::path::{Path, PathBuf};
+
+use sog_rl::{
+    experts::{ExpertConfig, Origin, Training, assemble, verdict},
+    run::{read_config, write_atomic},
+};
 use sog_sim::{
     task::TaskId,
     tasks::{TaskMaker, TaskOptions},
 };
-use std::path::PathBuf;
 
-fn main() -> Result<(), Box<dyn std::error::Error>> {
+type Outcome = Result<(), Box<dyn std::error::Error>>;
+
+fn main() -> Outcome {
     let args: Vec<String> = std::env::args().skip(1).collect();
-    let (task, dir, network) =
-        (args[0].parse::<TaskId>()?, PathBuf::from(&args[1]), args[2].parse::<usize>()?);
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    match args[..] {
+        ["train", task, runs, network, ref more @ ..] => {
+            train(task.parse()?, Path::new(runs), network.parse()?, more)
+        }
+        ["assemble", task, runs, file, ref more @ ..] => {
+            let episodes = more.first().map_or(Ok(100), |n| n.parse())?;
+            put_together(task.parse()?, Path::new(runs), &PathBuf::from(file), episodes)
+        }
+        _ => Err("usage: sog-expert train TASK RUNS NETWORK [BUDGET [CONFIG]] | \
+                  assemble TASK RUNS FILE [EPISODES]"
+            .into()),
+    }
+}
+
+fn train(task: TaskId, runs: &Path, network: usize, more: &[&str]) -> Outcome {
     let mut config = ExpertConfig::of(task)?;
-    if let Some(budget) = args.get(3) {
+    if let Some(file) = more.get(1) {
+        config = read_config(Path::new(file))?;
+    }
+    if let Some(budget) = more.first() {
         config.budget = budget.parse()?;
     }
-    if let Some(file) = args.get(4) {
-        config = ExpertConfig { budget: config.budget, ..sog_rl::run::read_config(file.as_ref())? };
-    }
     let maker = TaskMaker::new(task, &TaskOptions::default())?;
-    let mut training = Training::open(&maker, &config, &dir, network)?;
+    let mut training = Training::open(&maker, &config, runs, network)?;
     training.train(&mut |p| {
         let (d, e) = (p.diagnostics, p.evaluation);
-        println!("{task} {} {:>9} {:>6.0}s sampled {:>7.1} len {:>5.0} eval {:>7.1}±{:<5.0} early {:>4.2} err {:.3} best {:>7.1}@{} ev {:.2} kl {:.4} clip {:.2} logstd {:.2} t {:.2}+{:.2}",
-            p.network, p.steps, p.wall_s, d.episode_return, d.episode_length, e.mean, e.std, e.early_ends, e.speed_error_m_s.unwrap_or(f64::NAN),
-            p.best.evaluation.as_ref().map_or(f64::NAN, |e| e.mean), p.best.steps, d.explained_variance, d.approx_kl, d.clip_fraction, d.log_std, d.collect_s, d.update_s);
+        println!(
+            "{task} {} {:>9}/{} {:>6.0} s  sampled {:>7.1}  mean action {:>7.1} ± {:<6.1} early {:.2} \
+             speed error {:.3}  best {:>7.1} at {:>9}  ev {:.2} kl {:.4} clip {:.2} log_std {:.2} \
+             collect {:.2} s update {:.2} s",
+            p.network, p.steps, p.budget, p.wall_s, d.episode_return, e.mean, e.std, e.early_ends,
+            e.speed_error_m_s.unwrap_or(f64::NAN),
+            p.best.evaluation.as_ref().map_or(f64::NAN, |e| e.mean), p.best.steps,
+            d.explained_variance, d.approx_kl, d.clip_fraction, d.log_std, d.collect_s, d.update_s,
+        );
         true
     })?;
+    Ok(())
+}
+
+fn put_together(task: TaskId, runs: &Path, path: &Path, episodes: usize) -> Outcome {
+    let maker = TaskMaker::new(task, &TaskOptions::default())?;
+    let revision = std::process::Command::new("git").args(["rev-parse", "HEAD"]).output();
+    let revision = revision.map(|o| String::from_utf8_lossy(&o.stdout).trim().to_string());
+    let origin = Origin {
+        command: format!("sog expert train --task {task}"),
+        revision: revision.unwrap_or_default(),
+    };
+    let file = assemble(&maker, runs, episodes, &origin)?;
+    let evaluation = &file.provenance.evaluation;
+    for (m, n) in evaluation.modes.iter().zip(&file.provenance.networks) {
+        println!(
+            "{:<10} {:>8.1} ± {:<7.1} early {:.3} speed error {:.4}  {:>10} steps {:>6.0} s  {}",
+            m.label,
+            m.mean,
+            m.std,
+            m.early_ends,
+            m.speed_error_m_s.unwrap_or(f64::NAN),
+            n.env_steps,
+            n.wall_s,
+            n.origin
+        );
+    }
+    println!("mean {:.1}  {:?}", evaluation.mean, verdict(maker.info(), evaluation));
+    if path != Path::new("-") {
+        write_atomic(path, &file.to_bytes()?)?;
+    }
     Ok(())
 }

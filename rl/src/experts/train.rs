@@ -226,7 +226,8 @@ pub fn network_dir(dir: &Path, network: usize) -> PathBuf {
 }
 
 impl Training {
-    /// Starts or resumes the training of a network below `dir`.
+    /// Starts or resumes the training of a network below `dir`. A run that is there keeps its
+    /// configuration but for the budget.
     ///
     /// # Errors
     /// [`ExpertError`].
@@ -236,11 +237,20 @@ impl Training {
         dir: &Path,
         network: usize,
     ) -> Result<Self, ExpertError> {
-        let source = config.networks.get(network);
+        let source = config.networks.get(network).cloned();
         let Some(source @ (Source::Train | Source::Start { .. })) = source else {
             return Err(no_network(config, network));
         };
         let info = maker.info();
+        let own = network_dir(dir, network);
+        let (mut run, config) = if own.join("config.toml").is_file() {
+            let (run, stored) = Run::resume::<ExpertConfig>(&own)?;
+            let config = ExpertConfig { budget: config.budget, ..stored };
+            run.reconfigure(&config)?;
+            (run, config)
+        } else {
+            (Run::create(&own, config)?, config.clone())
+        };
         let (hooks, subject) = match &info.modes {
             Modes::Discrete(_) => {
                 let subject = Subject::Mode { mode: network, code: vec![] };
@@ -248,24 +258,21 @@ impl Training {
             }
             Modes::Continuous(space) => (ExpertHooks::Goals(space.clone()), Subject::Goals),
         };
-        let mut ppo = Ppo::new(maker, &config.ppo, &setup(info, config, network))?;
-        let own = network_dir(dir, network);
-        let (mut run, _) = Run::create_or_resume(&own, config)?;
+        let mut ppo = Ppo::new(maker, &config.ppo, &setup(info, &config, network))?;
         let mut best = Best::none(ppo.policy_file());
         let restored = run.restore(&mut State { ppo: &mut ppo, best: &mut best })?;
         if let (None, Source::Start { from, mirror }) = (restored, source) {
-            let other = best_of(info, config, dir, *from)?;
+            let (other, _) = best_of(info, dir, from)?;
             if other.evaluation.is_none() {
-                return Err(ExpertError::Order { network, needed: *from });
+                return Err(ExpertError::Order { network, needed: from });
             }
             let other = match mirror {
-                Some(reflection) => Mirror::of(info.id, *reflection)?.policy(&other.policy),
+                Some(reflection) => Mirror::of(info.id, reflection)?.policy(&other.policy),
                 None => other.policy,
             };
             ppo.start_from(&other, Some(&vec![config.log_std; info.action_dim()]), START_WEIGHT)?;
         }
-        let (config, maker) = (config.clone(), maker.clone());
-        Ok(Self { network, config, maker, run, ppo, hooks, subject, best })
+        Ok(Self { network, config, maker: maker.clone(), run, ppo, hooks, subject, best })
     }
 
     /// The best policy so far.
@@ -361,19 +368,17 @@ fn setup(info: &TaskInfo, config: &ExpertConfig, network: usize) -> PpoSetup {
     }
 }
 
-/// The best policy of a network, from the last checkpoint of its run; it may be training.
+/// The best policy of a network, from the last checkpoint of its run, which may be training; and
+/// the seed of the run.
 ///
 /// # Errors
 /// [`ExpertError`].
-pub fn best_of(
-    info: &TaskInfo,
-    config: &ExpertConfig,
-    dir: &Path,
-    network: usize,
-) -> Result<Best, ExpertError> {
-    let mut best = Best::none(Ppo::untrained(info, &setup(info, config, network))?);
-    Run::peek(&network_dir(dir, network), "best", &mut best)?;
-    Ok(best)
+pub fn best_of(info: &TaskInfo, dir: &Path, network: usize) -> Result<(Best, u64), ExpertError> {
+    let own = network_dir(dir, network);
+    let config: ExpertConfig = Run::config(&own)?;
+    let mut best = Best::none(Ppo::untrained(info, &setup(info, &config, network))?);
+    Run::peek(&own, "best", &mut best)?;
+    Ok((best, config.seed))
 }
 
 fn no_network(config: &ExpertConfig, network: usize) -> ExpertError {

@@ -309,6 +309,18 @@ impl Run {
         Ok(Some(own.step))
     }
 
+    /// The configuration of the run in a directory, which another process may be writing.
+    ///
+    /// # Errors
+    /// [`RunError::NotARun`], [`RunError::Config`], [`RunError::Io`].
+    pub fn config<C: Config>(dir: &Path) -> Result<C, RunError> {
+        let path = dir.join("config.toml");
+        if !path.is_file() {
+            return Err(RunError::NotARun { dir: dir.to_path_buf() });
+        }
+        read_config(&path)
+    }
+
     /// Loads the part `name` of the newest checkpoint of a run, which another process may be
     /// writing; returns its step, or `None` and leaves `part` alone where there is no checkpoint.
     ///
