@@ -92,3 +92,10 @@ fn print_json(value: &serde_json::Value) {
     use std::io::Write as _;
     let _ = writeln!(std::io::stdout(), "{value:#}");
 }
+
+/// A progress bar on a terminal; nothing elsewhere.
+fn progress(what: &'static str, total: u64) -> indicatif::ProgressBar {
+    let style = indicatif::ProgressStyle::with_template("{msg} {bar:40} {pos}/{len} {eta}")
+        .expect("a template of fixed form");
+    indicatif::ProgressBar::new(total).with_style(style).with_message(what)
+}

@@ -1,6 +1,9 @@
 //! `sog-sim run`: closes the control loop of a policy around a simulated robot.
 
-use std::{fmt::Write as _, path::PathBuf};
+use std::{
+    fmt::Write as _,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
@@ -13,6 +16,7 @@ use sog_runtime::{
 
 use super::{Outcome, RobotArgs, print_json};
 use crate::{
+    render::{FilmKind, Reel},
     robot::{Recording, SimRobot},
     task::{Modes, TaskId, TaskInfo},
     tasks,
@@ -47,6 +51,15 @@ pub(super) struct RunArgs {
     /// Write position, velocity, action and rewards of each step to a CSV file
     #[arg(long, value_name = "FILE.csv")]
     trace: Option<PathBuf>,
+    /// Goal to reward, numbers with commas (halfcheetah-vel: m/s; fetchreach: x,y,z in m)
+    #[arg(long, value_name = "G", value_delimiter = ',', allow_hyphen_values = true)]
+    goal: Vec<f64>,
+    /// Draw the run to a file: .gif, .png (numbered frames), or .mp4 where ffmpeg is
+    #[arg(long, value_name = "FILE")]
+    render: Option<PathBuf>,
+    /// Size of the picture in pixels
+    #[arg(long, value_name = "WxH", default_value = "480x360", value_parser = parse_size)]
+    size: (u32, u32),
     #[command(flatten)]
     robots: RobotArgs,
     /// Print JSON
@@ -62,9 +75,11 @@ struct Run {
     returns: Vec<f64>,
     scheduling: Option<os::Obtained>,
     recording: Recording,
+    robot: SimRobot,
 }
 
 pub(super) fn run(args: &RunArgs) -> Result<Outcome> {
+    let kind = args.render.as_deref().map(FilmKind::of).transpose()?;
     let run = simulate(args)?;
     if let Some(path) = &args.trace {
         std::fs::write(path, csv(&run))
@@ -74,6 +89,12 @@ pub(super) fn run(args: &RunArgs) -> Result<Outcome> {
         print_json(&to_json(args, &run));
     } else {
         print(args, &run);
+    }
+    if let (Some(path), Some(_)) = (&args.render, kind) {
+        let written = draw(args, &run, path)?;
+        if !args.json {
+            println!("  drew {written}");
+        }
     }
     let fell = run.report.end.name() == "terminated";
     Ok(if run.report.end.is_good() || fell { Outcome::Good } else { Outcome::CheckFailed })
@@ -85,7 +106,10 @@ fn simulate(args: &RunArgs) -> Result<Run> {
     let file = PolicyFile::parse(&bytes)
         .with_context(|| format!("{} is refused", args.policy.display()))?;
     let id: TaskId = file.task.parse().context("the policy's task is not one of this simulator")?;
-    let task = tasks::make(id, &args.robots.options())?;
+    let mut task = tasks::make(id, &args.robots.options())?;
+    if !args.goal.is_empty() {
+        task.set_goals(&args.goal)?;
+    }
     let info = task.info().clone();
     let steps = args.steps.unwrap_or(info.horizon as u64);
     let mut robot = SimRobot::new(task, args.seed)?;
@@ -104,7 +128,8 @@ fn simulate(args: &RunArgs) -> Result<Run> {
         (drive(&mut controller, &mut robot, &mut FreeRun::new(), &plan), None)
     };
     let Some(recording) = robot.take_recording() else { bail!("nothing was recorded") };
-    Ok(Run { info, steps, report, returns: robot.returns().to_vec(), scheduling, recording })
+    let returns = robot.returns().to_vec();
+    Ok(Run { info, steps, report, returns, scheduling, recording, robot })
 }
 
 fn drive(
@@ -117,13 +142,31 @@ fn drive(
 }
 
 /// Labels of the rewards.
-fn labels(modes: &Modes) -> Vec<String> {
+fn labels(modes: &Modes, goals: &[f64]) -> Vec<String> {
     match modes {
         Modes::Discrete(modes) => modes.iter().map(|m| m.label.clone()).collect(),
         Modes::Continuous(space) => {
-            space.default.chunks_exact(space.dims()).map(|goal| format!("goal {goal:?}")).collect()
+            let goals = if goals.is_empty() { &space.default } else { goals };
+            goals.chunks_exact(space.dims()).map(|goal| format!("goal {goal:?}")).collect()
         }
     }
+}
+
+/// Draws what was recorded; says what was written.
+fn draw(args: &RunArgs, run: &Run, path: &Path) -> Result<String> {
+    let best = best(&run.returns);
+    let label = &labels(&run.info.modes, &args.goal)[best];
+    let caption = format!("{}\ncode {}: {label}", run.info.name(), run.report.code);
+    let reel = Reel::of(run.robot.task(), &run.recording, &args.goal);
+    let progress = super::progress("drawing", reel.frames() as u64);
+    let written = reel.draw(path, args.size, &caption, &mut || progress.inc(1))?;
+    progress.finish_and_clear();
+    Ok(written)
+}
+
+fn parse_size(text: &str) -> Result<(u32, u32), String> {
+    let sides = text.split_once('x').and_then(|(w, h)| Some((w.parse().ok()?, h.parse().ok()?)));
+    sides.ok_or_else(|| "need width x height in pixels, as in 640x480".to_string())
 }
 
 /// The mode with the largest return.
@@ -133,7 +176,7 @@ fn best(returns: &[f64]) -> usize {
 
 fn to_json(args: &RunArgs, run: &Run) -> serde_json::Value {
     let best = best(&run.returns);
-    let labels = labels(&run.info.modes);
+    let labels = labels(&run.info.modes, &args.goal);
     let mut object = run.report.to_json();
     object["task"] = json!(run.info.name());
     object["seed"] = json!(args.seed);
@@ -159,7 +202,9 @@ fn print(args: &RunArgs, run: &Run) {
         r.end.name()
     );
     let best = best(&run.returns);
-    for (i, (label, value)) in labels(&run.info.modes).iter().zip(&run.returns).enumerate() {
+    for (i, (label, value)) in
+        labels(&run.info.modes, &args.goal).iter().zip(&run.returns).enumerate()
+    {
         println!("  return for {label:<12} {value:>10.1}{}", if i == best { "  ←" } else { "" });
     }
     if let Some(obtained) = &run.scheduling {
