@@ -7,7 +7,7 @@ use std::{
 };
 
 use serde_json::Value;
-use sog_runtime::policy::{LatentKind, PolicyFile, example};
+use sog_runtime::policy::{PolicyFile, example};
 use sog_sim::{task::TaskId, tasks};
 
 fn sog_sim(arguments: &[&str]) -> Output {
@@ -129,7 +129,6 @@ fn run_refuses_what_it_cannot_run() {
         ),
         (&|f: &mut PolicyFile| f.task = "ant-dir-6".into(), "observation terms are"),
         (&|f: &mut PolicyFile| f.dt_s = 0.02, "dt = 0.02 s"),
-        (&|f: &mut PolicyFile| f.latent = LatentKind::None, "latent"),
     ] {
         let path = policy(directory.path(), change).display().to_string();
         let output = sog_sim(&["run", &path]);
