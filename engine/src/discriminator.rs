@@ -32,7 +32,7 @@ use crate::kernel::{
 use crate::mlp::{MlpOutput, MlpPass, MlpShard, Part, Shape, check_parts, panel_from_parts};
 use crate::net::{Activation, Mlp, MlpArch};
 use crate::policy::SUMS;
-use crate::shard::{Parallelism, Plan, ShardGrad, accumulate};
+use crate::shard::{Adds, Parallelism, Plan, ShardGrad, accumulate};
 
 /// Constants of the update.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -211,7 +211,7 @@ impl Discriminator {
         }
         let work = Work { shape: &self.shape, p: &net.params, batch, rows: plan.rows };
         let shards = &mut self.shards[..plan.shards];
-        accumulate(self.parallelism, plan, shards, grad, |i, shard, grad| {
+        accumulate(self.parallelism, (plan, Adds::Often), shards, grad, |i, shard, grad| {
             shard.clear_sums();
             for rows in plan.panels_of(i) {
                 shard.panel(work, config.penalty, rows, grad);

@@ -9,8 +9,9 @@
 //! * [`shard`]: batches cut so that results do not depend on the number of threads;
 //! * [`adam`]: the optimiser;
 //! * [`policy`]: the policy's passes, split where the latent code enters;
-//! * [`search`]: exhaustive and coordinate-wise search for codes (Algorithm 4);
-//! * [`sog_bc`]: SOG-BC (Algorithm 2);
+//! * [`search`]: exhaustive and coordinate-wise search for codes (Algorithm 4), for any model;
+//!   `factored` makes it cheap for the policy;
+//! * [`sog`], [`sog_bc`]: SOG in general (Algorithm 1), and for cloning (Algorithm 2);
 //! * [`mlp`]: passes of a chain of dense layers;
 //! * [`moments`], [`gae`], [`ppo`]: running normalisers, advantages, and the PPO update (Eqs. 3–4);
 //! * [`discriminator`], [`posterior`]: adversarial training and InfoGAIL.
@@ -21,6 +22,7 @@
 pub mod adam;
 pub mod discriminator;
 pub mod error;
+mod factored;
 pub mod gae;
 pub mod init;
 mod kernel;
@@ -33,6 +35,7 @@ pub mod posterior;
 pub mod ppo;
 pub mod search;
 pub mod shard;
+pub mod sog;
 pub mod sog_bc;
 
 pub use error::EngineError;

@@ -16,7 +16,7 @@ use crate::kernel::{
 };
 use crate::net::{Activation, Mlp, MlpArch};
 use crate::policy::SUMS;
-use crate::shard::{Parallelism, Plan, ShardGrad, accumulate};
+use crate::shard::{Adds, Parallelism, Plan, ShardGrad, accumulate};
 
 /// A block of columns of a network's input, row-major `[rows, width]`. The input is the blocks side
 /// by side: observation and action, or observation and code.
@@ -242,7 +242,7 @@ impl MlpPass {
         }
         let (shape, wants_input) = (&self.shape, d_input.is_some());
         let shards = &mut self.shards[..plan.shards];
-        accumulate(self.parallelism, plan, shards, grad, |i, shard, grad| {
+        accumulate(self.parallelism, (plan, Adds::Once), shards, grad, |i, shard, grad| {
             shard.sums = [0.0; SUMS];
             shard.d_input.clear();
             for rows in plan.panels_of(i) {

@@ -19,7 +19,7 @@ use crate::kernel::{
     transpose,
 };
 use crate::net::{PolicyArch, PolicyNet};
-use crate::shard::{Parallelism, Plan, ShardGrad, accumulate, run};
+use crate::shard::{Adds, Parallelism, Plan, ShardGrad, accumulate, run};
 
 /// Number of sums that a loss may gather beside its gradient.
 pub(crate) const SUMS: usize = 6;
@@ -195,7 +195,7 @@ impl PolicyPass {
         let (shape, plan) = (&self.shape, self.plan);
         let latent = shape.arch.latent;
         let shards = &mut self.shards[..plan.shards];
-        accumulate(self.parallelism, plan, shards, grad, |i, shard, grad| {
+        accumulate(self.parallelism, (plan, Adds::Once), shards, grad, |i, shard, grad| {
             shard.sums = [0.0; SUMS];
             for (panel, rows) in plan.panels_of(i).enumerate() {
                 let codes = &latents[rows.start * latent..rows.end * latent];

@@ -1,24 +1,13 @@
-//! The factored search for latent codes: exhaustive over K one-hot codes, or coordinate-wise over
-//! samples (Algorithm 4).
-//!
-//! For a panel of states the state branch is there already ([`PolicyPass::load`]); a candidate code
-//! adds one vector of H to it. Only tanh and the last layer are evaluated per (state, code), in a
-//! tile that stays in the first-level cache; states × codes × H is never stored. In the
-//! coordinate-wise search the candidates of a block differ from the incumbent in that block alone,
-//! so the candidate vectors are shared by all groups and the incumbents enter through the state
-//! side.
+//! The search for latent codes: exhaustive over K one-hot codes, or coordinate-wise over samples
+//! (Algorithm 4), for any [`LatentModel`].
 
-use pulp::{Arch, Simd, WithSimd};
+use std::ops::Range;
+
 use rand::{Rng, RngExt};
 use rand_distr::StandardNormal;
 use serde::{Deserialize, Serialize};
-use sog_runtime::math::tanh;
 
 use crate::error::{EngineError, check_len};
-use crate::kernel::{Row, add, affine, dispatched, load, panel_from_rows, store};
-use crate::net::PolicyNet;
-use crate::policy::PolicyPass;
-use crate::shard::{Plan, run};
 
 /// Which codes are tried.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -114,225 +103,189 @@ impl Groups<'_> {
     }
 }
 
-/// Buffers of the search; they grow with the largest batch.
+/// Codes that a model is asked to evaluate.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Candidates<'a> {
+    /// The same codes for every row `[candidates, Z]`.
+    Codes(&'a [f32]),
+    /// Variations of the code that each group has: the coordinates `block` take each of the values
+    /// `[candidates, Δ]`, the others stay.
+    Block {
+        /// Code of each group `[groups, Z]`; its coordinates in `block` do not count.
+        codes: &'a [f32],
+        /// The coordinates that vary, Δ of them.
+        block: Range<usize>,
+        /// Their values.
+        values: &'a [f32],
+    },
+}
+
+/// A model y ≈ f(z, x) over a batch of rows (xᵢ, yᵢ) that it holds.
+pub trait LatentModel {
+    /// Z: size of a code.
+    fn code_len(&self) -> usize;
+
+    /// Number of rows held.
+    fn rows(&self) -> usize;
+
+    /// `sums[g, c]` = Σ over the rows of group g of L(f(z, xᵢ), yᵢ) for candidate c, `[groups,
+    /// candidates]`, all overwritten.
+    fn losses(&mut self, candidates: Candidates<'_>, groups: Groups<'_>, sums: &mut [f64]);
+}
+
+/// The search and what it found. Owns its buffers, which grow with the largest batch.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct SearchBuffers {
-    /// Candidate vectors `[candidates, H]`.
-    deltas: Vec<f32>,
-    /// Losses summed over the rows of each group `[groups, candidates]`.
-    pub(crate) group_losses: Vec<f64>,
-    /// Candidate values of one block `[candidates, Δ]`.
-    samples: Vec<f32>,
+pub struct Search {
+    /// Codes `[groups, Z]`.
+    pub(crate) codes: Vec<f32>,
+    /// Mean losses, see [`Search::losses`].
+    pub(crate) losses: Vec<f32>,
+    /// Sums of losses `[groups, candidates]`.
+    sums: Vec<f64>,
+    /// Rows in each group.
+    group_rows: Vec<u32>,
+    /// All one-hot codes, or the values of one block `[candidates, Δ]`.
+    values: Vec<f32>,
     /// Incumbents' losses `[groups]`.
     best: Vec<f64>,
-    /// Code of each row with the block's coordinates at zero `[rows, Z]`.
-    row_codes: Vec<f32>,
-    shards: Vec<SearchShard>,
 }
 
-/// The part of the search that one shard works on.
-#[derive(Debug, Clone, Default)]
-struct SearchShard {
-    /// ‖mean − target‖² `[panels][candidates]`.
-    row_losses: Vec<Row>,
-    /// base + W_z z of the incumbents `[panels][H]`.
-    shifted: Vec<Row>,
-    z: Vec<Row>,
-    hidden: Vec<Row>,
-}
-
-/// To what the candidate vectors are added.
-#[derive(Clone, Copy, PartialEq)]
-enum Onto {
-    /// The state branch.
-    Base,
-    /// The state branch and the incumbents' other coordinates.
-    Shifted,
-}
-
-/// One batch to be searched: what [`PolicyPass`] does not hold.
-#[derive(Clone, Copy)]
-pub(crate) struct Query<'a> {
-    pub(crate) net: &'a PolicyNet,
-    /// Actions, feature-major `[panels][A]`.
-    pub(crate) targets: &'a [Row],
-    pub(crate) groups: Groups<'a>,
-    pub(crate) group_count: usize,
-}
-
-impl SearchBuffers {
-    /// Losses of given codes `[candidates, Z]`, into [`SearchBuffers::group_losses`].
-    pub(crate) fn evaluate(&mut self, pass: &PolicyPass, query: Query<'_>, codes: &[f32]) {
-        let (latent, hidden) = (pass.shape.arch.latent, pass.shape.arch.hidden);
-        let p = &query.net.params;
-        let (wz, bz) = (&p[pass.shape.at.wz.clone()], &p[pass.shape.at.bz.clone()]);
-        self.deltas.clear();
-        for code in codes.chunks_exact(latent) {
-            for h in 0..hidden {
-                let row = &wz[h * latent..(h + 1) * latent];
-                let dot: f32 = row.iter().zip(code).map(|(w, z)| w * z).sum();
-                self.deltas.push(bz[h] + dot);
-            }
-        }
-        self.losses(pass, query, Onto::Base);
-    }
-
-    /// The best one-hot code of each group, into `codes [groups, Z]`.
-    pub(crate) fn one_hot(&mut self, pass: &PolicyPass, query: Query<'_>, codes: &mut [f32]) {
-        let (latent, hidden) = (pass.shape.arch.latent, pass.shape.arch.hidden);
-        let p = &query.net.params;
-        let (wz, bz) = (&p[pass.shape.at.wz.clone()], &p[pass.shape.at.bz.clone()]);
-        self.deltas.clear();
-        for k in 0..latent {
-            self.deltas.extend((0..hidden).map(|h| wz[h * latent + k] + bz[h]));
-        }
-        self.losses(pass, query, Onto::Base);
-        for (losses, code) in
-            self.group_losses.chunks_exact(latent).zip(codes.chunks_exact_mut(latent))
-        {
-            code.fill(0.0);
-            code[least(losses).0] = 1.0;
-        }
-    }
-
-    /// Coordinate-wise search (Algorithm 4) for each group, into `codes [groups, Z]`; leaves the
-    /// loss of each winner in [`SearchBuffers::group_losses`].
-    pub(crate) fn coordinate(
+impl Search {
+    /// Finds the best code of each group of the rows that `model` holds (lines 6–9 of Algorithm 1,
+    /// line 6 of Algorithm 2, lines 5–12 of Algorithm 4).
+    ///
+    /// # Errors
+    /// If the groups do not fit the rows or the search is empty.
+    pub fn run(
         &mut self,
-        pass: &PolicyPass,
-        query: Query<'_>,
-        (samples, block, rounds): (usize, usize, usize),
-        codes: &mut [f32],
+        model: &mut impl LatentModel,
+        groups: Groups<'_>,
+        search: CodeSearch,
         rng: &mut (impl Rng + ?Sized),
-    ) {
-        let latent = pass.shape.arch.latent;
-        codes.fill(0.0);
-        self.best.clear();
-        self.best.resize(query.group_count, f64::INFINITY);
-        for round in 0..rounds {
-            for from in (0..latent).step_by(block) {
-                let to = latent.min(from + block);
-                let width = to - from;
-                self.samples.clear();
-                self.samples
-                    .extend((0..samples * width).map(|_| -> f32 { rng.sample(StandardNormal) }));
-                self.candidates_of_block(pass, query.net, from..to);
-                self.shift_base(pass, query, codes, from..to);
-                self.losses(pass, query, Onto::Shifted);
-                for (g, losses) in self.group_losses.chunks_exact(samples).enumerate() {
-                    let (winner, loss) = least(losses);
-                    if round == 0 || loss < self.best[g] {
-                        self.best[g] = loss;
-                        codes[g * latent + from..g * latent + to]
-                            .copy_from_slice(&self.samples[winner * width..(winner + 1) * width]);
+    ) -> Result<(), EngineError> {
+        search.check()?;
+        self.count_groups(model.rows(), groups)?;
+        let latent = model.code_len();
+        self.codes.clear();
+        self.codes.resize(self.group_rows.len() * latent, 0.0);
+        self.losses.clear();
+        if latent == 0 {
+            return Ok(());
+        }
+        match search {
+            CodeSearch::OneHot => self.one_hot(model, groups),
+            CodeSearch::Coordinate { samples, block, rounds } => {
+                for round in 0..rounds {
+                    for from in (0..latent).step_by(block) {
+                        let block = from..latent.min(from + block);
+                        self.values.clear();
+                        let draw = |_| -> f32 { rng.sample(StandardNormal) };
+                        self.values.extend((0..samples * block.len()).map(draw));
+                        self.improve_block(model, groups, block, round == 0);
                     }
                 }
+                self.sums.clone_from(&self.best);
             }
         }
-        self.group_losses.clone_from(&self.best);
+        self.average(search.losses_per_group(latent));
+        Ok(())
     }
 
-    /// delta of sample c: W_z[:, block] · v_c.
-    fn candidates_of_block(
+    /// Mean losses of given codes `[candidates, Z]` per group, `[groups, candidates]`; the codes
+    /// found before stay.
+    ///
+    /// # Errors
+    /// If there is not a whole number of codes or the groups do not fit the rows.
+    pub fn evaluate(
         &mut self,
-        pass: &PolicyPass,
-        net: &PolicyNet,
-        block: std::ops::Range<usize>,
-    ) {
-        let (latent, hidden) = (pass.shape.arch.latent, pass.shape.arch.hidden);
-        let wz = &net.params[pass.shape.at.wz.clone()];
-        self.deltas.clear();
-        for value in self.samples.chunks_exact(block.len()) {
-            for h in 0..hidden {
-                let row = &wz[h * latent + block.start..h * latent + block.end];
-                self.deltas.push(row.iter().zip(value).map(|(w, v)| w * v).sum());
-            }
-        }
-    }
-
-    /// shifted = base + b_z + W_z z', z' the code of the row's group without the block.
-    fn shift_base(
-        &mut self,
-        pass: &PolicyPass,
-        query: Query<'_>,
+        model: &mut impl LatentModel,
+        groups: Groups<'_>,
         codes: &[f32],
-        block: std::ops::Range<usize>,
+    ) -> Result<&[f32], EngineError> {
+        let latent = model.code_len();
+        let candidates = codes.len().checked_div(latent).unwrap_or(0);
+        check_len("codes", codes.len(), candidates.max(1) * latent.max(1))?;
+        self.count_groups(model.rows(), groups)?;
+        self.ask(model, groups, candidates, Candidates::Codes(codes));
+        self.average(candidates);
+        Ok(&self.losses)
+    }
+
+    /// Codes `[groups, Z]` of the last search (or as set).
+    pub fn codes(&self) -> &[f32] {
+        &self.codes
+    }
+
+    /// Mean losses of the last search: of every code, `[groups, K]`, when one-hot; of the winner,
+    /// `[groups]`, when continuous. A group without rows has NaN.
+    pub fn losses(&self) -> &[f32] {
+        &self.losses
+    }
+
+    fn count_groups(&mut self, rows: usize, groups: Groups<'_>) -> Result<(), EngineError> {
+        groups.check(rows)?;
+        self.group_rows.clear();
+        self.group_rows.resize(groups.count(rows), 0);
+        (0..rows).for_each(|row| self.group_rows[groups.of(row)] += 1);
+        Ok(())
+    }
+
+    fn ask(
+        &mut self,
+        model: &mut impl LatentModel,
+        groups: Groups<'_>,
+        count: usize,
+        candidates: Candidates<'_>,
     ) {
-        let (latent, hidden) = (pass.shape.arch.latent, pass.shape.arch.hidden);
-        let p = &query.net.params;
-        self.row_codes.clear();
-        for row in 0..pass.rows() {
-            let g = query.groups.of(row);
-            let from = self.row_codes.len();
-            self.row_codes.extend_from_slice(&codes[g * latent..(g + 1) * latent]);
-            self.row_codes[from + block.start..from + block.end].fill(0.0);
-        }
-        self.grow(pass.plan);
-        let (plan, row_codes) = (pass.plan, &self.row_codes);
-        run(pass.parallelism, &mut self.shards[..plan.shards], |i, shard| {
-            let base = &pass.shards[i].base;
-            shard.z.resize(latent, Row::ZERO);
-            shard.shifted.resize(base.len(), Row::ZERO);
-            let targets = shard.shifted.chunks_exact_mut(hidden).zip(base.chunks_exact(hidden));
-            for (rows, (shifted, base)) in plan.panels_of(i).zip(targets) {
-                let codes = &row_codes[rows.start * latent..rows.end * latent];
-                panel_from_rows(codes, latent, &mut shard.z);
-                let (wz, bz) = (&p[pass.shape.at.wz.clone()], &p[pass.shape.at.bz.clone()]);
-                affine(pass.shape.simd, wz, Some(bz), &shard.z, shifted);
-                add(pass.shape.simd, shifted, base);
-            }
-        });
+        self.sums.resize(self.group_rows.len() * count, 0.0);
+        model.losses(candidates, groups, &mut self.sums);
     }
 
-    /// Losses of all candidates in `deltas`, summed over the rows of each group in row order.
-    fn losses(&mut self, pass: &PolicyPass, query: Query<'_>, onto: Onto) {
-        let (hidden, action) = (pass.shape.arch.hidden, pass.shape.arch.action);
-        let candidates = self.deltas.len() / hidden;
-        let p = &query.net.params;
-        let last = LastLayer {
-            w: &p[pass.shape.at.w2.clone()],
-            b: &p[pass.shape.at.b2.clone()],
-            scale: pass.shape.arch.mean_scale,
-        };
-        self.grow(pass.plan);
-        let (plan, deltas) = (pass.plan, &self.deltas);
-        run(pass.parallelism, &mut self.shards[..plan.shards], |i, shard| {
-            let base = if onto == Onto::Base { &pass.shards[i].base } else { &shard.shifted };
-            let count = base.len() / hidden;
-            shard.row_losses.resize(count * candidates, Row::ZERO);
-            shard.hidden.resize(hidden, Row::ZERO);
-            let targets = &query.targets[i * plan.per_shard * action..];
-            let inputs = base.chunks_exact(hidden).zip(targets.chunks_exact(action));
-            let losses = shard.row_losses.chunks_exact_mut(candidates);
-            for ((base, targets), losses) in inputs.zip(losses) {
-                let hidden = &mut shard.hidden;
-                panel_losses(pass.shape.simd, base, deltas, last, targets, hidden, losses);
-            }
-        });
-        self.sum_over_groups(pass, query, candidates);
-    }
-
-    fn grow(&mut self, plan: Plan) {
-        if self.shards.len() < plan.shards {
-            self.shards.resize_with(plan.shards, SearchShard::default);
+    fn one_hot(&mut self, model: &mut impl LatentModel, groups: Groups<'_>) {
+        let latent = model.code_len();
+        let mut identity = std::mem::take(&mut self.values);
+        identity.clear();
+        identity.resize(latent * latent, 0.0);
+        (0..latent).for_each(|k| identity[k * latent + k] = 1.0);
+        self.ask(model, groups, latent, Candidates::Codes(&identity));
+        self.values = identity;
+        for (sums, code) in self.sums.chunks_exact(latent).zip(self.codes.chunks_exact_mut(latent))
+        {
+            code[least(sums).0] = 1.0;
         }
     }
 
-    fn sum_over_groups(&mut self, pass: &PolicyPass, query: Query<'_>, candidates: usize) {
-        self.group_losses.clear();
-        self.group_losses.resize(query.group_count * candidates, 0.0);
-        for (i, shard) in self.shards[..pass.plan.shards].iter().enumerate() {
-            for (rows, losses) in
-                pass.plan.panels_of(i).zip(shard.row_losses.chunks_exact(candidates))
-            {
-                for (lane, row) in rows.enumerate() {
-                    let from = query.groups.of(row) * candidates;
-                    let sums = &mut self.group_losses[from..from + candidates];
-                    for (sum, loss) in sums.iter_mut().zip(losses) {
-                        *sum += f64::from(loss.0[lane]);
-                    }
-                }
+    /// One block of Algorithm 4 (lines 8–10) with the values drawn for it.
+    fn improve_block(
+        &mut self,
+        model: &mut impl LatentModel,
+        groups: Groups<'_>,
+        block: Range<usize>,
+        first_round: bool,
+    ) {
+        let (latent, width) = (model.code_len(), block.len());
+        let count = self.values.len() / width;
+        let (mut codes, values) =
+            (std::mem::take(&mut self.codes), std::mem::take(&mut self.values));
+        let candidates = Candidates::Block { codes: &codes, block: block.clone(), values: &values };
+        self.ask(model, groups, count, candidates);
+        self.best.resize(self.group_rows.len(), f64::INFINITY);
+        for (g, sums) in self.sums.chunks_exact(count).enumerate() {
+            let (winner, loss) = least(sums);
+            if first_round || loss < self.best[g] {
+                self.best[g] = loss;
+                codes[g * latent + block.start..g * latent + block.end]
+                    .copy_from_slice(&values[winner * width..(winner + 1) * width]);
             }
+        }
+        (self.codes, self.values) = (codes, values);
+    }
+
+    /// Turns sums over rows into means.
+    fn average(&mut self, per_group: usize) {
+        self.losses.clear();
+        for (sums, &rows) in self.sums.chunks_exact(per_group).zip(&self.group_rows) {
+            self.losses.extend(sums.iter().map(|&sum| (sum / f64::from(rows)) as f32));
         }
     }
 }
@@ -346,66 +299,4 @@ fn least(losses: &[f64]) -> (usize, f64) {
         }
     }
     best
-}
-
-/// The layer behind tanh.
-#[derive(Clone, Copy)]
-struct LastLayer<'a> {
-    w: &'a [f32],
-    b: &'a [f32],
-    scale: Option<f32>,
-}
-
-dispatched! {
-    /// losses[c] = ‖last(tanh(base + deltas[c])) − target‖² for the rows of one panel.
-    fn panel_losses(
-        simd: S,
-        base: &'a [Row],
-        deltas: &'a [f32],
-        last: LastLayer<'a>,
-        targets: &'a [Row],
-        hidden: &'a mut [Row],
-        losses: &'a mut [Row],
-    ) {
-        for (delta, loss) in deltas.chunks_exact(base.len()).zip(losses) {
-            for ((h, b), &d) in hidden.iter_mut().zip(base).zip(delta) {
-                let d = simd.splat_f32s(d);
-                let (h, _) = S::as_mut_simd_f32s(&mut h.0);
-                let (b, _) = S::as_simd_f32s(&b.0);
-                for (h, &b) in h.iter_mut().zip(b) {
-                    *h = tanh(simd, simd.add_f32s(b, d));
-                }
-            }
-            *loss = Row::ZERO;
-            crate::kernel::for_width!(S, |MR, NV| crate::kernel::in_blocks!(MR, targets.len(), |o, N| {
-                add_losses::<S, N, NV>(simd, last, hidden, &targets[o..o + N], o, loss)
-            }))
-        }
-    }
-}
-
-/// loss += Σ over the outputs o..o+N of (mean − target)².
-#[inline(always)]
-fn add_losses<S: Simd, const N: usize, const NV: usize>(
-    simd: S,
-    last: LastLayer<'_>,
-    hidden: &[Row],
-    targets: &[Row],
-    o: usize,
-    loss: &mut Row,
-) {
-    let acc = crate::kernel::affine_block::<S, N, NV>(simd, last.w, Some(last.b), hidden, o);
-    let mut sum = load::<S, NV>(loss);
-    for (acc, target) in acc.into_iter().zip(targets) {
-        let target = load::<S, NV>(target);
-        for v in 0..NV {
-            let mean = match last.scale {
-                Some(c) => simd.mul_f32s(simd.splat_f32s(c), tanh(simd, acc[v])),
-                None => acc[v],
-            };
-            let d = simd.sub_f32s(mean, target[v]);
-            sum[v] = simd.mul_add_e_f32s(d, d, sum[v]);
-        }
-    }
-    store::<S, NV>(loss, sum);
 }

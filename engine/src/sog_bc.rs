@@ -7,10 +7,11 @@ use rand::Rng;
 
 use crate::adam::{Adam, clip_scale, global_norm};
 use crate::error::{EngineError, check_len};
+use crate::factored::{Buffers, LoadedPolicy};
 use crate::kernel::{PANEL, Row, panel_from_rows, panels};
 use crate::net::{PolicyArch, PolicyNet};
 use crate::policy::{PanelOutput, PolicyPass};
-use crate::search::{CodeSearch, Groups, Query, SearchBuffers};
+use crate::search::{CodeSearch, Groups, Search};
 use crate::shard::Parallelism;
 
 /// A minibatch of demonstrations.
@@ -29,15 +30,10 @@ pub struct SogBatch<'a> {
 #[derive(Debug, Clone)]
 pub struct SogBc {
     pass: PolicyPass,
-    search: SearchBuffers,
+    search: Search,
+    factored: Buffers,
     /// Actions, feature-major `[panels][A]`.
     targets: Vec<Row>,
-    /// Codes `[groups, Z]`.
-    codes: Vec<f32>,
-    /// Mean losses `[groups, K]` (one-hot) or `[groups]` (continuous).
-    losses: Vec<f32>,
-    /// Rows in each group.
-    group_rows: Vec<u32>,
     /// Code of each row `[rows, Z]`.
     row_codes: Vec<f32>,
     grad: Vec<f32>,
@@ -73,11 +69,9 @@ impl SogBc {
     pub fn new(arch: &PolicyArch) -> Self {
         Self {
             pass: PolicyPass::new(arch),
-            search: SearchBuffers::default(),
+            search: Search::default(),
+            factored: Buffers::default(),
             targets: Vec::new(),
-            codes: Vec::new(),
-            losses: Vec::new(),
-            group_rows: Vec::new(),
             row_codes: Vec::new(),
             grad: vec![0.0; arch.layout().len()],
         }
@@ -137,11 +131,6 @@ impl SogBc {
         {
             panel_from_rows(actions, action, panel);
         }
-        self.group_rows.clear();
-        self.group_rows.resize(batch.groups.count(rows), 0);
-        for row in 0..rows {
-            self.group_rows[batch.groups.of(row)] += 1;
-        }
         Ok(())
     }
 
@@ -157,29 +146,14 @@ impl SogBc {
         search: CodeSearch,
         rng: &mut (impl Rng + ?Sized),
     ) -> Result<(), EngineError> {
-        search.check()?;
         self.load(net, batch)?;
-        let latent = self.pass.shape.arch.latent;
-        self.codes.resize(self.group_rows.len() * latent, 0.0);
-        self.losses.clear();
-        if latent == 0 {
-            return Ok(());
-        }
-        let query = Query {
+        let mut model = LoadedPolicy {
             net,
+            pass: &self.pass,
             targets: &self.targets,
-            groups: batch.groups,
-            group_count: self.group_rows.len(),
+            buffers: &mut self.factored,
         };
-        match search {
-            CodeSearch::OneHot => self.search.one_hot(&self.pass, query, &mut self.codes),
-            CodeSearch::Coordinate { samples, block, rounds } => {
-                let plan = (samples, block, rounds);
-                self.search.coordinate(&self.pass, query, plan, &mut self.codes, rng);
-            }
-        }
-        self.average_losses(search.losses_per_group(latent));
-        Ok(())
+        self.search.run(&mut model, batch.groups, search, rng)
     }
 
     /// Mean losses of given codes `[candidates, Z]` on the loaded batch, per group
@@ -195,38 +169,37 @@ impl SogBc {
         codes: &[f32],
     ) -> Result<&[f32], EngineError> {
         self.pass.check_net(net)?;
-        let latent = self.pass.shape.arch.latent;
-        let candidates = codes.len().checked_div(latent).unwrap_or(0);
-        check_len("codes", codes.len(), candidates.max(1) * latent.max(1))?;
-        groups.check(self.pass.rows())?;
-        check_len("groups", groups.count(self.pass.rows()), self.group_rows.len())?;
-        let query =
-            Query { net, targets: &self.targets, groups, group_count: self.group_rows.len() };
-        self.search.evaluate(&self.pass, query, codes);
-        self.average_losses(candidates);
-        Ok(&self.losses)
+        let mut model = LoadedPolicy {
+            net,
+            pass: &self.pass,
+            targets: &self.targets,
+            buffers: &mut self.factored,
+        };
+        self.search.evaluate(&mut model, groups, codes)
     }
 
     /// Codes `[groups, Z]` of the last search (or as set).
     pub fn codes(&self) -> &[f32] {
-        &self.codes
+        self.search.codes()
     }
 
     /// Mean losses of the last search: of every code, `[groups, K]`, when one-hot; of the winner,
     /// `[groups]`, when continuous. A group without rows has NaN.
     pub fn losses(&self) -> &[f32] {
-        &self.losses
+        self.search.losses()
     }
 
     /// Replaces the codes `[groups, Z]` that [`SogBc::gradient`] takes as given, for assignments
     /// other than the plain minimum.
     ///
     /// # Errors
-    /// If there are not as many codes as groups in the loaded batch.
+    /// If `codes` is not a whole number of codes.
     pub fn set_codes(&mut self, codes: &[f32]) -> Result<(), EngineError> {
-        check_len("codes", codes.len(), self.group_rows.len() * self.pass.shape.arch.latent)?;
-        self.codes.clear();
-        self.codes.extend_from_slice(codes);
+        let latent = self.pass.shape.arch.latent;
+        let count = codes.len().checked_div(latent).unwrap_or(0);
+        check_len("codes", codes.len(), count * latent)?;
+        self.search.codes.clear();
+        self.search.codes.extend_from_slice(codes);
         Ok(())
     }
 
@@ -248,11 +221,12 @@ impl SogBc {
         let (rows, latent, action) =
             (self.pass.rows(), self.pass.shape.arch.latent, self.pass.shape.arch.action);
         groups.check(rows)?;
-        check_len("codes", self.codes.len(), groups.count(rows) * latent)?;
+        let codes = self.search.codes();
+        check_len("codes", codes.len(), groups.count(rows) * latent)?;
         self.row_codes.clear();
         for row in 0..rows {
             let g = groups.of(row);
-            self.row_codes.extend_from_slice(&self.codes[g * latent..(g + 1) * latent]);
+            self.row_codes.extend_from_slice(&codes[g * latent..(g + 1) * latent]);
         }
         let targets = &self.targets;
         let factor = 2.0 * scale / rows as f32;
@@ -262,15 +236,6 @@ impl SogBc {
             [sum, 0.0, 0.0, 0.0, 0.0, 0.0]
         });
         Ok((total / rows as f64) as f32)
-    }
-
-    /// Turns the search's sums over rows into means.
-    fn average_losses(&mut self, per_group: usize) {
-        self.losses.clear();
-        for (sums, &rows) in self.search.group_losses.chunks_exact(per_group).zip(&self.group_rows)
-        {
-            self.losses.extend(sums.iter().map(|&sum| (sum / f64::from(rows)) as f32));
-        }
     }
 }
 

@@ -1,6 +1,9 @@
-//! From a trained network to the policy file.
+//! From a trained network to the policy file, and back.
 
-use sog_engine::net::PolicyNet;
+use sog_engine::{
+    EngineError,
+    net::{PolicyArch, PolicyNet},
+};
 use sog_runtime::policy::{
     Golden, LatentKind, MeanScale, Normaliser, PolicyFile, Provenance, Weights,
 };
@@ -57,4 +60,39 @@ pub fn policy_file(
     };
     file.seal(GOLDEN_ROWS);
     file
+}
+
+/// The network in a policy file.
+///
+/// # Errors
+/// [`EngineError`] if the file was not verified and its sizes do not fit.
+pub fn network_of(file: &PolicyFile) -> Result<PolicyNet, EngineError> {
+    let mean_scale = match file.mean_scale {
+        MeanScale::None => None,
+        MeanScale::Tanh(c) => Some(c),
+    };
+    let arch = PolicyArch {
+        obs: file.obs_dim(),
+        latent: file.latent_dim(),
+        hidden: file.hidden_dim(),
+        action: file.action_dim(),
+        mean_scale,
+    };
+    let w = &file.weights;
+    let mut params = vec![0.0; arch.layout().len()];
+    for spec in &arch.layout().tensors {
+        let values = match spec.name.as_str() {
+            "actor.state.0.weight" => &w.state0_weight,
+            "actor.state.0.bias" => &w.state0_bias,
+            "actor.state.1.weight" => &w.state1_weight,
+            "actor.state.1.bias" => &w.state1_bias,
+            "actor.latent.weight" => &w.latent_weight,
+            "actor.latent.bias" => &w.latent_bias,
+            "actor.mean.weight" => &w.mean_weight,
+            "actor.mean.bias" => &w.mean_bias,
+            _ => &file.log_std,
+        };
+        params[spec.range()].copy_from_slice(values);
+    }
+    PolicyNet::from_params(arch, params)
 }

@@ -1,6 +1,14 @@
 //! What a robot looks like to the control loop.
 //!
-//! Middleware (fault injection, recording, replay) is a [`RobotIo`] around a [`RobotIo`].
+//! * [`RobotIo`], [`RobotSpec`], [`Reading`], [`Command`]: the robot, one control step at a time;
+//! * [`FaultyRobot`]: a robot around a robot, with faults ([`FaultPlan`]);
+//! * [`link`](crate::io): a robot at the other end of UDP or a serial line (feature `host`).
+
+mod fault;
+#[cfg(feature = "host")]
+pub mod link;
+
+pub use fault::{FaultKind, FaultPlan, FaultyRobot, ParseFaultError, Random};
 
 use alloc::{
     string::{String, ToString},
@@ -130,4 +138,18 @@ pub trait RobotIo {
     /// # Errors
     /// As [`IoError`] says; the control loop takes every error as a fault.
     fn write(&mut self, command: Command<'_>) -> Result<(), IoError>;
+}
+
+impl<R: RobotIo + ?Sized> RobotIo for &mut R {
+    fn spec(&self) -> &RobotSpec {
+        (**self).spec()
+    }
+
+    fn read(&mut self, obs: &mut [f32]) -> Result<Reading, IoError> {
+        (**self).read(obs)
+    }
+
+    fn write(&mut self, command: Command<'_>) -> Result<(), IoError> {
+        (**self).write(command)
+    }
 }

@@ -3,6 +3,7 @@
 //! * [`RealTime`]: periods with absolute deadlines on the monotonic clock;
 //! * [`set_up`], [`RealTimeConfig`], [`Obtained`]: scheduling class, affinity, locked memory;
 //! * [`quit_on_signals`]: `SIGINT`, `SIGTERM` and `SIGHUP` end a run in damping;
+//! * [`monotonic_ns`], [`random_u64`], [`wait_readable`], [`wait_writable`]: small services;
 //! * [`CountingAllocator`]: proof that a tick allocates nothing;
 //!
 //! ```
@@ -20,8 +21,10 @@ mod alloc;
 mod clock;
 mod schedule;
 mod signals;
+mod system;
 
 pub use alloc::CountingAllocator;
 pub use clock::{RealTime, monotonic_ns};
 pub use schedule::{Obtained, RealTimeConfig, RealTimeError, Scheduler, Strictness, set_up};
 pub use signals::quit_on_signals;
+pub use system::{random_u64, wait_readable, wait_writable};

@@ -18,7 +18,6 @@ use rand::{RngExt, seq::SliceRandom};
 use sog_engine::{
     adam::{Adam, AdamConfig, clip_scale, global_norm},
     net::PolicyNet,
-    policy::PolicyPass,
     search::{CodeSearch, Groups},
     sog_bc as engine,
 };
@@ -27,13 +26,15 @@ use sog_runtime::policy::LatentKind;
 use sog_sim::seed::{self, Rng};
 
 use super::assign;
-use crate::{config::CloningConfig, data::Demonstrations, normalise::ObsNormaliser};
+use crate::{
+    config::CloningConfig, data::Demonstrations, evaluate::embed::embed, normalise::ObsNormaliser,
+};
 
 /// Bounds of the log standard deviation taken from the cloning residual.
 pub const LOG_STD_BOUNDS: (f32, f32) = (-4.0, 0.0);
 
-/// Pairs of each trajectory that embedding and residual look at.
-const EMBEDDING_ROWS: usize = 256;
+/// Pairs of each trajectory that the residual looks at.
+const RESIDUAL_ROWS: usize = 256;
 
 /// The learner: networks, optimiser, and the order in which trajectories are visited.
 pub struct SogBc<'a> {
@@ -51,7 +52,6 @@ pub struct SogBc<'a> {
     order: Vec<u32>,
     visited: usize,
     engine: engine::SogBc,
-    pass: PolicyPass,
     grad: Vec<f32>,
     batch: Minibatch,
     /// What the metrics report.
@@ -95,7 +95,6 @@ impl<'a> SogBc<'a> {
     ) -> Self {
         let adam = Adam::new(AdamConfig::default(), net.params.len());
         let engine = engine::SogBc::new(net.arch());
-        let pass = PolicyPass::new(net.arch());
         let grad = vec![0.0; net.params.len()];
         let order = (0..demos.len() as u32).collect();
         let stats = CloningStats {
@@ -115,7 +114,6 @@ impl<'a> SogBc<'a> {
             visited: demos.len(),
             order,
             engine,
-            pass,
             grad,
             batch: Minibatch::default(),
             stats,
@@ -261,62 +259,21 @@ impl<'a> SogBc<'a> {
         metrics
     }
 
-    /// Codes `[N, Z]` of all trajectories (up to 256 evenly spaced pairs of each) under the
-    /// present policy, and the root mean square cloning error of each action component `[A]`.
-    ///
-    /// # Errors
-    /// As [`SogBc::update`].
-    pub fn embed(&mut self) -> Result<(Vec<f32>, Vec<f32>), sog_engine::EngineError> {
-        let a = self.demos.action_dim();
-        let (mut codes, mut squares, mut rows) = (vec![], vec![0.0_f64; a], 0_usize);
-        let mut rng = seed::rng(0);
-        for n in 0..self.demos.len() {
-            let (obs, actions) = spaced(self.demos, n, EMBEDDING_ROWS);
-            let mut inputs = vec![];
-            self.normaliser.extend(&obs, &mut inputs);
-            let batch =
-                engine::SogBatch { obs: &inputs, actions: &actions, groups: Groups::Shared };
-            self.engine.search(&self.net, batch, self.search(), &mut rng)?;
-            let code = self.engine.codes().to_vec();
-            let count = actions.len() / a;
-            let mut means = vec![0.0; actions.len()];
-            self.pass.load(&self.net, &inputs)?;
-            self.pass.mean(&self.net, &code.repeat(count), &mut means)?;
-            for (mean, action) in means.chunks_exact(a).zip(actions.chunks_exact(a)) {
-                for ((sum, m), x) in squares.iter_mut().zip(mean).zip(action) {
-                    *sum += f64::from(m - x).powi(2);
-                }
-            }
-            rows += count;
-            codes.extend(code);
-        }
-        let rms = squares.into_iter().map(|sum| (sum / rows as f64).sqrt() as f32).collect();
-        Ok((codes, rms))
-    }
-
     /// Sets the exploration from the cloning residual (cloning itself never trains it): log of the
     /// root mean square error of each action component, within [`LOG_STD_BOUNDS`].
     ///
     /// # Errors
     /// As [`SogBc::update`].
     pub fn set_log_std(&mut self) -> Result<(), sog_engine::EngineError> {
-        let (_, rms) = self.embed()?;
+        let rows = RESIDUAL_ROWS;
+        let search = self.search();
+        let found = embed(&self.net, &self.normaliser, search, self.demos, rows, 0)?;
         let (low, high) = LOG_STD_BOUNDS;
-        for (log_std, rms) in self.net.log_std_mut().iter_mut().zip(rms) {
+        for (log_std, rms) in self.net.log_std_mut().iter_mut().zip(found.rms_error) {
             *log_std = rms.max(f32::MIN_POSITIVE).ln().clamp(low, high);
         }
         Ok(())
     }
-}
-
-/// Up to `count` evenly spaced pairs of trajectory `n`: observations and actions.
-pub fn spaced(demos: &Demonstrations, n: usize, count: usize) -> (Vec<f32>, Vec<f32>) {
-    let (s, a) = (demos.obs_dim(), demos.action_dim());
-    let stride = demos.rows(n).len().div_ceil(count).max(1);
-    let take = |all: &[f32], width: usize| -> Vec<f32> {
-        all.chunks_exact(width).step_by(stride).flatten().copied().collect()
-    };
-    (take(demos.observations_of(n), s), take(demos.actions_of(n), a))
 }
 
 impl Checkpoint for SogBc<'_> {

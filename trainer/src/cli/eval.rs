@@ -2,17 +2,24 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use clap::Args;
 use serde::Serialize;
-use sog_runtime::policy::{LatentKind, Policy, PolicyFile};
+use sog_runtime::policy::{LatentKind, Policy};
 use sog_sim::{
-    task::{Modes, TaskInfo},
+    task::{Modes, TaskId, TaskInfo},
     tasks::{TaskMaker, TaskOptions},
 };
 
-use super::{Outcome, parse_task, progress::Progress};
-use crate::evaluate::modes::{ModeOptions, ModeReport, evaluate_modes};
+use super::{Outcome, load_policy, parse_task, progress::Progress};
+use crate::{
+    data::DemoFile,
+    evaluate::{
+        goals::{GoalReport, evaluate_goals},
+        modes::{ModeOptions, ModeReport, evaluate_modes},
+        switching::evaluate_switching,
+    },
+};
 
 #[derive(Args)]
 pub(super) struct EvalArgs {
@@ -22,12 +29,18 @@ pub(super) struct EvalArgs {
     /// The task (see `sog tasks`) [default: the policy's]
     #[arg(long, value_parser = parse_task)]
     task: Option<TaskInfo>,
-    /// Rollouts in all, at least 10 a code
-    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
-    rollouts: u32,
+    /// Rollouts in all, at least 10 a code [default: 100; fetchreach 1000]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    rollouts: Option<u32>,
     /// Probability of a uniform random action instead of the policy's
     #[arg(long, value_name = "P", default_value_t = 0.0)]
     perturb: f64,
+    /// Also run episodes that switch through all codes
+    #[arg(long)]
+    switch: bool,
+    /// Held-out demonstrations to embed (goals: hit rate, returns)
+    #[arg(long, value_name = "FILE")]
+    demos: Option<PathBuf>,
     /// Seed of the rollouts
     #[arg(long, default_value_t = 0)]
     seed: u64,
@@ -42,45 +55,83 @@ struct Report<'a> {
     task: &'a str,
     algorithm: &'a str,
     #[serde(flatten)]
-    modes: &'a ModeReport,
+    modes: Option<&'a ModeReport>,
+    #[serde(flatten)]
+    goals: Option<&'a GoalReport>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    switch_survival: Option<f64>,
 }
 
 pub(super) fn run(args: &EvalArgs) -> Result<Outcome> {
-    let bytes =
-        std::fs::read(&args.policy).with_context(|| format!("{}", args.policy.display()))?;
-    let file = PolicyFile::parse(&bytes)
-        .with_context(|| format!("{} is refused", args.policy.display()))?;
-    let task = match &args.task {
-        Some(task) => task.clone(),
-        None => parse_task(&file.task)?,
-    };
-    file.check_fits(task.name(), &task.obs_terms, &task.action_terms)?;
+    let (file, task) = load_policy(&args.policy)?;
+    if let Some(asked) = &args.task {
+        file.check_fits(asked.name(), &asked.obs_terms, &asked.action_terms)?;
+    }
     if !(0.0..=1.0).contains(&args.perturb) {
         bail!("--perturb {}: need a probability from 0 to 1", args.perturb);
     }
-    let Some(labels) = mode_labels(&task, file.latent) else {
-        bail!("{} with code {} cannot be evaluated yet", task.name(), file.latent);
-    };
+    let default = if task.id == TaskId::FetchReach { 1000 } else { 100 };
+    let rollouts = args.rollouts.unwrap_or(default) as usize;
+    let options =
+        ModeOptions { rollouts, perturb: args.perturb, seed: args.seed, ..ModeOptions::default() };
     let maker = TaskMaker::new(task.id, &TaskOptions::default())?;
-    let options = ModeOptions {
-        rollouts: args.rollouts as usize,
-        perturb: args.perturb,
-        seed: args.seed,
-        ..ModeOptions::default()
-    };
-    let progress = Progress::new("rollouts", u64::from(args.rollouts));
-    let tick = |n: usize| (0..n).for_each(|_| progress.tick());
     let policy = Policy::new(&file);
-    let modes = evaluate_modes(&maker, &policy, file.latent, &labels, &options, Some(&tick))?;
-    progress.finish();
+    let (mut modes, mut goals) = (None, None);
+    match (mode_labels(&task, file.latent), &task.modes) {
+        (Some(labels), _) => {
+            let progress = Progress::new("rollouts", rollouts as u64);
+            let tick = |n: usize| (0..n).for_each(|_| progress.tick());
+            let run = evaluate_modes(&maker, &policy, file.latent, &labels, &options, Some(&tick));
+            progress.finish();
+            modes = Some(run?);
+        }
+        (None, Modes::Continuous(space)) => {
+            let demos = args.demos.as_ref().map(|path| DemoFile::load(path, &task)).transpose()?;
+            goals = Some(evaluate_goals(&maker, &file, space, demos.as_ref(), &options)?);
+        }
+        _ => bail!("codes `{}` cannot be matched with the modes of {}", file.latent, task.name()),
+    }
+    let switching = match file.latent {
+        LatentKind::OneHot(_) if args.switch => {
+            Some(evaluate_switching(&maker, &policy, file.latent, &options)?)
+        }
+        _ if args.switch => bail!("--switch needs a policy with one-hot codes"),
+        _ => None,
+    };
+    let algorithm = &file.provenance.algorithm;
+    let switch_survival = switching.map(|s| s.switch_survival);
+    let (modes, goals) = (modes.as_ref(), goals.as_ref());
+    let report = Report { task: task.name(), algorithm, modes, goals, switch_survival };
     if args.json {
-        let algorithm = &file.provenance.algorithm;
-        let report = Report { task: task.name(), algorithm, modes: &modes };
         println!("{}", serde_json::to_string_pretty(&report)?);
     } else {
-        print(&modes, task.name(), &file.provenance.algorithm);
+        print(&report);
     }
     Ok(Outcome::Good)
+}
+
+fn print(report: &Report<'_>) {
+    println!("{} on {}", report.algorithm, report.task);
+    if let Some(modes) = report.modes {
+        print_modes(modes);
+    }
+    if let Some(goals) = report.goals {
+        println!("{} rollouts with the mean action", goals.rollouts);
+        for (what, value) in [
+            ("return on demonstrated goals", goals.return_mean),
+            ("hit rate", goals.hit_rate),
+            ("entropy of reached targets / nats", goals.entropy_nats),
+            ("mutual information of code and velocity / nats", goals.mutual_information_nats),
+            ("falls", Some(goals.falls)),
+        ] {
+            if let Some(value) = value {
+                println!("{what:<48} {value:10.3}");
+            }
+        }
+    }
+    if let Some(survival) = report.switch_survival {
+        println!("switches survived: {:.1} %", 100.0 * survival);
+    }
 }
 
 /// The names of a task's modes, where a policy with codes of this kind can be matched with them.
@@ -93,8 +144,8 @@ pub(super) fn mode_labels(task: &TaskInfo, latent: LatentKind) -> Option<Vec<Str
     }
 }
 
-fn print(report: &ModeReport, task: &str, algorithm: &str) {
-    println!("{algorithm} on {task}: {} rollouts with the mean action", report.rollouts);
+fn print_modes(report: &ModeReport) {
+    println!("{} rollouts with the mean action", report.rollouts);
     println!("{:<6} {:<14} {:>6} {:>12} {:>10} {:>8}", "mode", "", "code", "mean", "std", "falls");
     for m in &report.per_mode {
         let code = m.code.map_or("-".to_string(), |c| c.to_string());

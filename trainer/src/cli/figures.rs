@@ -4,13 +4,13 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
-use sog_runtime::policy::{Policy, PolicyFile};
+use sog_runtime::policy::Policy;
 use sog_sim::{
     rollout::Capture,
     tasks::{TaskMaker, TaskOptions},
 };
 
-use super::{Outcome, eval::mode_labels, parse_task};
+use super::{Outcome, eval::mode_labels, load_policy};
 use crate::{
     evaluate::modes::{ModeOptions, evaluate_modes},
     figures::{curves, trajectories},
@@ -64,10 +64,7 @@ fn draw(dir: &Path, seed: u64) -> Result<Vec<PathBuf>> {
 }
 
 fn draw_policy(path: &Path, seed: u64, out: &Path) -> Result<Vec<PathBuf>> {
-    let bytes = std::fs::read(path)?;
-    let file = PolicyFile::parse(&bytes)?;
-    let task = parse_task(&file.task)?;
-    file.check_fits(task.name(), &task.obs_terms, &task.action_terms)?;
+    let (file, task) = load_policy(path)?;
     let Some(labels) = mode_labels(&task, file.latent) else { return Ok(vec![]) };
     let maker = TaskMaker::new(task.id, &TaskOptions::default())?;
     let options = ModeOptions { seed, capture: Capture::Probes, ..ModeOptions::default() };

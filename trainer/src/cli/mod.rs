@@ -3,15 +3,18 @@
 //! Exit codes: 0 good, 1 a check failed, 2 bad usage or input.
 
 mod demos;
+mod embed;
 mod eval;
 mod figures;
 mod list_tasks;
 mod progress;
 mod train;
 
-use std::process::ExitCode;
+use std::{path::Path, process::ExitCode};
 
+use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
+use sog_runtime::policy::PolicyFile;
 use sog_sim::{
     task::{TaskId, TaskInfo},
     tasks,
@@ -36,6 +39,8 @@ enum Command {
     Train(train::TrainArgs),
     /// Measure a policy: what each code does, and how well
     Eval(eval::EvalArgs),
+    /// Find the code of each demonstration
+    Embed(embed::EmbedArgs),
     /// Draw what runs learned: trajectories by code, learning curves
     Figures(figures::FiguresArgs),
 }
@@ -58,6 +63,7 @@ pub fn main() -> ExitCode {
         Command::Demos(command) => demos::run(&command),
         Command::Train(args) => train::run(&args),
         Command::Eval(args) => eval::run(&args),
+        Command::Embed(args) => embed::run(&args),
         Command::Figures(args) => figures::run(&args),
     };
     match outcome {
@@ -68,6 +74,16 @@ pub fn main() -> ExitCode {
             ExitCode::from(2)
         }
     }
+}
+
+/// A policy file, verified, with its task.
+fn load_policy(path: &Path) -> Result<(PolicyFile, TaskInfo)> {
+    let bytes = std::fs::read(path).with_context(|| format!("{}", path.display()))?;
+    let file =
+        PolicyFile::parse(&bytes).with_context(|| format!("{} is refused", path.display()))?;
+    let task = parse_task(&file.task)?;
+    file.check_fits(task.name(), &task.obs_terms, &task.action_terms)?;
+    Ok((file, task))
 }
 
 /// A task given by name.

@@ -1,9 +1,15 @@
 //! The paper's measures.
 //!
-//! * [`assignment`]: which code does which mode;
+//! * [`modes`]: mode rewards, codes matched with modes (Table 1);
+//! * [`assignment`]: that matching;
+//! * [`goals`]: reached targets and velocities of continuous modes (Tables 2 and 3);
 //! * [`estimators`]: entropy and mutual information from samples;
-//! * [`modes`]: mode rewards (Table 1).
+//! * [`switching`]: codes that change while an episode runs (Fig. 6);
+//! * [`embed`]: the code of a demonstration.
 
 pub mod assignment;
+pub mod embed;
 pub mod estimators;
+pub mod goals;
 pub mod modes;
+pub mod switching;

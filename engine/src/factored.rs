@@ -1,0 +1,251 @@
+//! The policy as a [`LatentModel`]: the factored evaluation of many codes.
+//!
+//! For a panel of states the state branch is there already ([`PolicyPass::load`]); a candidate code
+//! adds one vector of H to it. Only tanh and the last layer are evaluated per (state, code), in a
+//! tile that stays in the first-level cache; states × codes × H is never stored. In the
+//! coordinate-wise search the candidates of a block differ from the incumbent in that block alone,
+//! so the candidate vectors are shared by all groups and the incumbents enter through the state
+//! side.
+
+use std::ops::Range;
+
+use pulp::{Arch, Simd, WithSimd};
+use sog_runtime::math::tanh;
+
+use crate::kernel::{Row, add, affine, dispatched, load, panel_from_rows, store};
+use crate::net::PolicyNet;
+use crate::policy::PolicyPass;
+use crate::search::{Candidates, Groups, LatentModel};
+use crate::shard::{Plan, run};
+
+/// Buffers of the evaluation; they grow with the largest batch.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Buffers {
+    /// Candidate vectors `[candidates, H]`.
+    deltas: Vec<f32>,
+    /// Code of each row with the block's coordinates at zero `[rows, Z]`.
+    row_codes: Vec<f32>,
+    shards: Vec<Shard>,
+}
+
+/// The part of the evaluation that one shard works on.
+#[derive(Debug, Clone, Default)]
+struct Shard {
+    /// ‖mean − target‖² `[panels][candidates]`.
+    row_losses: Vec<Row>,
+    /// base + W_z z of the incumbents `[panels][H]`.
+    shifted: Vec<Row>,
+    z: Vec<Row>,
+    hidden: Vec<Row>,
+}
+
+/// To what the candidate vectors are added.
+#[derive(Clone, Copy, PartialEq)]
+enum Onto {
+    /// The state branch.
+    Base,
+    /// The state branch and the incumbents' other coordinates.
+    Shifted,
+}
+
+/// A loaded batch with its targets.
+pub(crate) struct LoadedPolicy<'a> {
+    pub(crate) net: &'a PolicyNet,
+    pub(crate) pass: &'a PolicyPass,
+    /// Actions, feature-major `[panels][A]`.
+    pub(crate) targets: &'a [Row],
+    pub(crate) buffers: &'a mut Buffers,
+}
+
+impl LatentModel for LoadedPolicy<'_> {
+    fn code_len(&self) -> usize {
+        self.pass.arch().latent
+    }
+
+    fn rows(&self) -> usize {
+        self.pass.rows()
+    }
+
+    fn losses(&mut self, candidates: Candidates<'_>, groups: Groups<'_>, sums: &mut [f64]) {
+        if self.buffers.shards.len() < self.pass.plan.shards {
+            self.buffers.shards.resize_with(self.pass.plan.shards, Shard::default);
+        }
+        match candidates {
+            Candidates::Codes(codes) => {
+                self.deltas_of_codes(codes);
+                self.row_losses(Onto::Base);
+            }
+            Candidates::Block { codes, block, values } => {
+                self.deltas_of_block(values, block.clone());
+                self.shift_base(codes, groups, block);
+                self.row_losses(Onto::Shifted);
+            }
+        }
+        self.sum_over_groups(groups, sums);
+    }
+}
+
+impl LoadedPolicy<'_> {
+    /// delta of code c: W_z z_c + b_z.
+    fn deltas_of_codes(&mut self, codes: &[f32]) {
+        let (latent, at) = (self.pass.arch().latent, &self.pass.shape.at);
+        let (wz, bz) = (&self.net.params[at.wz.clone()], &self.net.params[at.bz.clone()]);
+        self.buffers.deltas.clear();
+        for code in codes.chunks_exact(latent) {
+            let from = self.buffers.deltas.len();
+            self.buffers.deltas.extend_from_slice(bz);
+            let delta = &mut self.buffers.deltas[from..];
+            // A one-hot code costs one column.
+            for (j, &z) in code.iter().enumerate().filter(|(_, z)| **z != 0.0) {
+                let column = wz[j..].iter().step_by(latent);
+                delta.iter_mut().zip(column).for_each(|(d, w)| *d += w * z);
+            }
+        }
+    }
+
+    /// delta of value c: W_z[:, block] · v_c.
+    fn deltas_of_block(&mut self, values: &[f32], block: Range<usize>) {
+        let latent = self.pass.arch().latent;
+        let wz = &self.net.params[self.pass.shape.at.wz.clone()];
+        self.buffers.deltas.clear();
+        for value in values.chunks_exact(block.len()) {
+            self.buffers.deltas.extend(wz.chunks_exact(latent).map(|row| -> f32 {
+                row[block.clone()].iter().zip(value).map(|(w, v)| w * v).sum()
+            }));
+        }
+    }
+
+    /// shifted = base + b_z + W_z z', z' the code of the row's group without the block.
+    fn shift_base(&mut self, codes: &[f32], groups: Groups<'_>, block: Range<usize>) {
+        let (pass, p) = (self.pass, &self.net.params);
+        let (latent, hidden) = (pass.arch().latent, pass.arch().hidden);
+        let Buffers { row_codes, shards, .. } = &mut *self.buffers;
+        row_codes.clear();
+        for row in 0..pass.rows() {
+            let g = groups.of(row);
+            let from = row_codes.len();
+            row_codes.extend_from_slice(&codes[g * latent..(g + 1) * latent]);
+            row_codes[from + block.start..from + block.end].fill(0.0);
+        }
+        let plan = pass.plan;
+        run(pass.parallelism, &mut shards[..plan.shards], |i, shard| {
+            let base = &pass.shards[i].base;
+            shard.z.resize(latent, Row::ZERO);
+            shard.shifted.resize(base.len(), Row::ZERO);
+            let targets = shard.shifted.chunks_exact_mut(hidden).zip(base.chunks_exact(hidden));
+            for (rows, (shifted, base)) in plan.panels_of(i).zip(targets) {
+                let codes = &row_codes[rows.start * latent..rows.end * latent];
+                panel_from_rows(codes, latent, &mut shard.z);
+                let (wz, bz) = (&p[pass.shape.at.wz.clone()], &p[pass.shape.at.bz.clone()]);
+                affine(pass.shape.simd, wz, Some(bz), &shard.z, shifted);
+                add(pass.shape.simd, shifted, base);
+            }
+        });
+    }
+
+    /// Losses of every row for all candidates in `deltas`.
+    fn row_losses(&mut self, onto: Onto) {
+        let (pass, p) = (self.pass, &self.net.params);
+        let (hidden, action) = (pass.arch().hidden, pass.arch().action);
+        let last = LastLayer {
+            w: &p[pass.shape.at.w2.clone()],
+            b: &p[pass.shape.at.b2.clone()],
+            scale: pass.arch().mean_scale,
+        };
+        let Buffers { deltas, shards, .. } = &mut *self.buffers;
+        let (plan, candidates, targets) = (pass.plan, deltas.len() / hidden, self.targets);
+        run(pass.parallelism, &mut shards[..plan.shards], |i, shard| {
+            let base = if onto == Onto::Base { &pass.shards[i].base } else { &shard.shifted };
+            shard.row_losses.resize(base.len() / hidden * candidates, Row::ZERO);
+            shard.hidden.resize(hidden, Row::ZERO);
+            let targets = &targets[i * plan.per_shard * action..];
+            let inputs = base.chunks_exact(hidden).zip(targets.chunks_exact(action));
+            let losses = shard.row_losses.chunks_exact_mut(candidates);
+            for ((base, targets), losses) in inputs.zip(losses) {
+                let hidden = &mut shard.hidden;
+                panel_losses(pass.shape.simd, base, deltas, last, targets, hidden, losses);
+            }
+        });
+    }
+
+    /// Adds up the rows of each group, in order.
+    fn sum_over_groups(&self, groups: Groups<'_>, sums: &mut [f64]) {
+        let candidates = self.buffers.deltas.len() / self.pass.arch().hidden;
+        let plan: Plan = self.pass.plan;
+        sums.fill(0.0);
+        for (i, shard) in self.buffers.shards[..plan.shards].iter().enumerate() {
+            let panels = plan.panels_of(i).zip(shard.row_losses.chunks_exact(candidates));
+            for (rows, losses) in panels {
+                for (lane, row) in rows.enumerate() {
+                    let from = groups.of(row) * candidates;
+                    let sums = &mut sums[from..from + candidates];
+                    for (sum, loss) in sums.iter_mut().zip(losses) {
+                        *sum += f64::from(loss.0[lane]);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The layer behind tanh.
+#[derive(Clone, Copy)]
+struct LastLayer<'a> {
+    w: &'a [f32],
+    b: &'a [f32],
+    scale: Option<f32>,
+}
+
+dispatched! {
+    /// losses[c] = ‖last(tanh(base + deltas[c])) − target‖² for the rows of one panel.
+    fn panel_losses(
+        simd: S,
+        base: &'a [Row],
+        deltas: &'a [f32],
+        last: LastLayer<'a>,
+        targets: &'a [Row],
+        hidden: &'a mut [Row],
+        losses: &'a mut [Row],
+    ) {
+        for (delta, loss) in deltas.chunks_exact(base.len()).zip(losses) {
+            for ((h, b), &d) in hidden.iter_mut().zip(base).zip(delta) {
+                let d = simd.splat_f32s(d);
+                let (h, _) = S::as_mut_simd_f32s(&mut h.0);
+                let (b, _) = S::as_simd_f32s(&b.0);
+                for (h, &b) in h.iter_mut().zip(b) {
+                    *h = tanh(simd, simd.add_f32s(b, d));
+                }
+            }
+            *loss = Row::ZERO;
+            crate::kernel::for_width!(S, |MR, NV| crate::kernel::in_blocks!(MR, targets.len(), |o, N| {
+                add_losses::<S, N, NV>(simd, last, hidden, &targets[o..o + N], o, loss)
+            }))
+        }
+    }
+}
+
+/// loss += Σ over the outputs o..o+N of (mean − target)².
+#[inline(always)]
+fn add_losses<S: Simd, const N: usize, const NV: usize>(
+    simd: S,
+    last: LastLayer<'_>,
+    hidden: &[Row],
+    targets: &[Row],
+    o: usize,
+    loss: &mut Row,
+) {
+    let acc = crate::kernel::affine_block::<S, N, NV>(simd, last.w, Some(last.b), hidden, o);
+    let mut sum = load::<S, NV>(loss);
+    for (acc, target) in acc.into_iter().zip(targets) {
+        let target = load::<S, NV>(target);
+        for v in 0..NV {
+            let mean = match last.scale {
+                Some(c) => simd.mul_f32s(simd.splat_f32s(c), tanh(simd, acc[v])),
+                None => acc[v],
+            };
+            let d = simd.sub_f32s(mean, target[v]);
+            sum[v] = simd.mul_add_e_f32s(d, d, sum[v]);
+        }
+    }
+    store::<S, NV>(loss, sum);
+}

@@ -1,0 +1,431 @@
+//! The robot's end: serves any [`RobotIo`] to a controller behind a link.
+
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
+
+use super::{
+    Fate, Key, LinkCounts, Transport,
+    endpoint::Endpoint,
+    robot::{contract_of, difference},
+    wire::{Message, WireCommand, get_numbers, put_numbers},
+};
+use crate::{
+    control::{Histogram, Summary, Ticker},
+    io::{Command, IoError, Reading, RobotIo, RobotSpec},
+    os::{self, RealTime},
+};
+
+/// How long a wait for packets lasts before the stop flag is looked at again.
+const POLL: Duration = Duration::from_millis(20);
+/// A lock-step session whose controller is silent for so long is over.
+const SILENCE_NS: u64 = 10_000_000_000;
+
+/// Settings of a robot's end.
+#[derive(Clone, Debug)]
+pub struct PlantOptions {
+    /// Secret shared with the controller.
+    pub key: Option<Key>,
+    /// Whether the robot waits for the controller at every step, instead of keeping real time.
+    pub lock_step: bool,
+    /// In real time: the robot damps itself, until a reset, when it has got no command for this
+    /// many periods.
+    pub watchdog_periods: u32,
+    /// In real time, commands older than this many periods are late and not followed.
+    pub late_periods: f64,
+    /// Ends the service after this many sessions.
+    pub sessions: Option<u64>,
+}
+
+impl Default for PlantOptions {
+    fn default() -> Self {
+        Self { key: None, lock_step: false, watchdog_periods: 3, late_periods: 2.0, sessions: None }
+    }
+}
+
+/// What a service did.
+#[derive(Clone, Debug)]
+pub struct PlantReport {
+    /// Sessions.
+    pub sessions: u64,
+    /// Control steps.
+    pub steps: u64,
+    /// Periods without a control step.
+    pub misses: u64,
+    /// How often the robot damped itself because the controller was silent.
+    pub watchdog: u64,
+    /// Commands of each kind that were followed: act, damp, stop, reset.
+    pub commands: [u64; 4],
+    /// Round trips.
+    pub round_trip_ns: Summary,
+    /// Packets by fate.
+    pub link: LinkCounts,
+}
+
+impl PlantReport {
+    /// As a JSON object: `sessions, steps, misses, watchdog, commands: {act, damp, stop, reset},
+    /// round_trip_ns, link`.
+    pub fn to_json(&self) -> serde_json::Value {
+        let [act, damp, stop, reset] = self.commands;
+        serde_json::json!({
+            "sessions": self.sessions,
+            "steps": self.steps,
+            "misses": self.misses,
+            "watchdog": self.watchdog,
+            "commands": { "act": act, "damp": damp, "stop": stop, "reset": reset },
+            "round_trip_ns": self.round_trip_ns.to_json(),
+            "link": self.link.to_json(),
+        })
+    }
+}
+
+/// Serves a robot to one controller at a time.
+///
+/// The first session takes the robot as it is; every later one begins with a [`Command::Reset`]
+/// to it. A session ends with the controller's farewell, or when it is silent for too long; then
+/// the robot damps, and the next controller may come. While a session lasts, other peers are not
+/// heard.
+pub struct PlantServer<T: Transport> {
+    endpoint: Endpoint<T>,
+    spec: RobotSpec,
+    options: PlantOptions,
+    /// A session that was granted and whose first packet has not come: number and period.
+    granted: Option<(u64, u64)>,
+    step: u64,
+    reading: Reading,
+    obs: Vec<f32>,
+    action: Vec<f32>,
+    bytes: Vec<u8>,
+    /// Whether the robot follows actions.
+    follows: bool,
+    heard_ns: u64,
+    sessions: u64,
+    steps: u64,
+    misses: u64,
+    watchdog: u64,
+    commands: [u64; 4],
+}
+
+/// What came in and matters to the session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Heard {
+    Nothing,
+    Ready,
+    Bye,
+    Command { kind: WireCommand, step: u64 },
+}
+
+impl<T: Transport> PlantServer<T> {
+    /// A service of a robot of this description.
+    pub fn new(transport: T, spec: &RobotSpec, options: PlantOptions) -> Self {
+        Self {
+            endpoint: Endpoint::new(transport, options.key.clone()),
+            options,
+            granted: None,
+            step: 0,
+            reading: Reading::default(),
+            obs: vec![0.0; spec.obs_dim()],
+            action: vec![0.0; spec.action_dim()],
+            bytes: vec![0; spec.obs_dim().max(spec.action_dim() * 3) * 4],
+            follows: true,
+            heard_ns: 0,
+            sessions: 0,
+            steps: 0,
+            misses: 0,
+            watchdog: 0,
+            commands: [0; 4],
+            spec: spec.clone(),
+        }
+    }
+
+    /// Serves until `stop` is set, or the configured number of sessions is over.
+    ///
+    /// # Errors
+    /// What the robot says if it fails; a robot that merely has nothing new is no failure, and a
+    /// line that is closed ends the service.
+    pub fn serve<R: RobotIo + ?Sized>(
+        &mut self,
+        robot: &mut R,
+        stop: &AtomicBool,
+    ) -> Result<PlantReport, IoError> {
+        while !stop.load(Ordering::Relaxed) && self.options.sessions != Some(self.sessions) {
+            match self.await_session() {
+                Ok(Some(period_ns)) => self.serve_session(robot, stop, period_ns)?,
+                Ok(None) => {}
+                Err(IoError::Closed) => break,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(self.report())
+    }
+
+    fn serve_session<R: RobotIo + ?Sized>(
+        &mut self,
+        robot: &mut R,
+        stop: &AtomicBool,
+        period_ns: u64,
+    ) -> Result<(), IoError> {
+        if self.sessions > 0 {
+            robot.write(Command::Reset)?;
+        }
+        self.sessions += 1;
+        self.follows = true;
+        self.heard_ns = os::monotonic_ns();
+        self.observe(robot)?;
+        let served = if self.options.lock_step {
+            self.lock_step(robot, stop)
+        } else {
+            self.real_time(robot, stop, period_ns)
+        };
+        // However the session ended, the robot is not left to its last action.
+        robot.write(Command::Damp)?;
+        self.endpoint.send(Message::Bye).ok();
+        self.endpoint.begin(0, 0);
+        self.endpoint.transport().unlock_peer();
+        match served {
+            Err(IoError::Closed) => Ok(()),
+            served => served,
+        }
+    }
+
+    /// What was done so far.
+    pub fn report(&self) -> PlantReport {
+        PlantReport {
+            sessions: self.sessions,
+            steps: self.steps,
+            misses: self.misses,
+            watchdog: self.watchdog,
+            commands: self.commands,
+            round_trip_ns: self.endpoint.round_trip().summary(),
+            link: self.endpoint.counts(),
+        }
+    }
+
+    /// Round trips, ns.
+    pub fn round_trip(&self) -> &Histogram {
+        self.endpoint.round_trip()
+    }
+
+    /// Waits a little for a controller, and says at what period it runs once it is there.
+    fn await_session(&mut self) -> Result<Option<u64>, IoError> {
+        self.endpoint.begin_round();
+        let Some(received) = self.endpoint.receive(POLL)? else { return Ok(None) };
+        if let Some((session, period_ns)) = self.granted
+            && session == received.session
+            && self.endpoint.message(received) == Some(Message::Ready)
+        {
+            let late_periods = if self.options.lock_step { 0.0 } else { self.options.late_periods };
+            self.endpoint.begin(session, (late_periods * period_ns as f64) as u64);
+            self.endpoint.transport().lock_peer();
+            self.granted = None;
+            return Ok(Some(period_ns));
+        }
+        let terms = (self.spec.obs_terms.to_string(), self.spec.action_terms.to_string());
+        let ours = contract_of(&self.spec, &terms);
+        let answer = match self.endpoint.message(received) {
+            Some(Message::Hello { nonce, contract, period_ns }) => {
+                let bounds = 1_000_000_000 / 2_000..=1_000_000_000;
+                let refusal = match difference(&ours, &contract) {
+                    Some((what, robot, policy)) => Some(format!(
+                        "{what} of the policy is `{policy}`, the robot's is `{robot}`"
+                    )),
+                    None if !bounds.contains(&period_ns) => {
+                        Some(format!("a period of {period_ns} ns, need 0.5 ms to 1 s"))
+                    }
+                    None => None,
+                };
+                Some((nonce, period_ns, refusal))
+            }
+            _ => None,
+        };
+        let Some((nonce, period_ns, refusal)) = answer else {
+            self.endpoint.count(Fate::Foreign);
+            return Ok(None);
+        };
+        if let Some(reason) = refusal {
+            self.endpoint.send_as(0, 1, Message::Refuse { nonce, reason: &reason }).ok();
+            return Ok(None);
+        }
+        // Never 0, which means that there is no session.
+        let session = os::random_u64() | 1;
+        self.granted = Some((session, period_ns));
+        let width = self.spec.action_dim() * 4;
+        let (damping, rest) = self.bytes.split_at_mut(width);
+        let (stop, rest) = rest.split_at_mut(width);
+        let welcome = Message::Welcome {
+            nonce,
+            contract: ours,
+            lock_step: self.options.lock_step,
+            damping_action: put_numbers(&self.spec.damping_action, damping),
+            stop_action: put_numbers(&self.spec.stop_action, stop),
+            max_action_step: put_numbers(&self.spec.max_action_step, rest),
+        };
+        self.endpoint.send_as(session, 1, welcome).ok();
+        Ok(None)
+    }
+
+    /// One packet of the session.
+    fn hear(&mut self, timeout: Duration) -> Result<Heard, IoError> {
+        loop {
+            let Some(received) = self.endpoint.receive(timeout)? else { return Ok(Heard::Nothing) };
+            if received.session != self.endpoint.session() {
+                self.endpoint.count(Fate::Foreign);
+                continue;
+            }
+            let heard = match self.endpoint.message(received) {
+                Some(Message::Ready) => Heard::Ready,
+                Some(Message::Bye) => Heard::Bye,
+                Some(Message::Command { step, kind, action }) => {
+                    let fits = kind != WireCommand::Act || get_numbers(action, &mut self.action);
+                    if !fits || !self.action.iter().all(|v| v.is_finite()) {
+                        self.action.copy_from_slice(&self.spec.damping_action);
+                        self.endpoint.count(Fate::Misfit);
+                        continue;
+                    }
+                    Heard::Command { kind, step }
+                }
+                _ => {
+                    self.endpoint.count(Fate::Foreign);
+                    continue;
+                }
+            };
+            self.heard_ns = os::monotonic_ns();
+            return Ok(heard);
+        }
+    }
+
+    fn lock_step<R: RobotIo + ?Sized>(
+        &mut self,
+        robot: &mut R,
+        stop: &AtomicBool,
+    ) -> Result<(), IoError> {
+        self.send_observation();
+        while !stop.load(Ordering::Relaxed) {
+            self.endpoint.begin_round();
+            match self.hear(POLL)? {
+                Heard::Bye => return Ok(()),
+                Heard::Nothing => {
+                    if os::monotonic_ns().saturating_sub(self.heard_ns) > SILENCE_NS {
+                        self.watchdog += 1;
+                        return Ok(());
+                    }
+                }
+                Heard::Command { kind, step } if step == self.step => {
+                    self.follow(robot, Some(kind))?;
+                    self.observe(robot)?;
+                    self.send_observation();
+                }
+                // The controller asks again: the answer was lost.
+                Heard::Ready | Heard::Command { .. } => self.send_observation(),
+            }
+        }
+        Ok(())
+    }
+
+    fn real_time<R: RobotIo + ?Sized>(
+        &mut self,
+        robot: &mut R,
+        stop: &AtomicBool,
+        period_ns: u64,
+    ) -> Result<(), IoError> {
+        let mut ticker = RealTime::new(period_ns, 0);
+        let (mut silent, mut last) = (0, WireCommand::Damp);
+        // A robot that has damped itself and hears nothing for a second waits for a new session.
+        let patience = self.options.watchdog_periods + (1_000_000_000 / period_ns) as u32;
+        self.send_observation();
+        while !stop.load(Ordering::Relaxed) {
+            let wake = ticker.wait();
+            self.misses += u64::from(wake.missed);
+            self.endpoint.begin_round();
+            silent += 1;
+            let mut newest = None;
+            loop {
+                match self.hear(Duration::ZERO)? {
+                    Heard::Nothing => break,
+                    Heard::Bye => return Ok(()),
+                    Heard::Ready => silent = 0,
+                    Heard::Command { kind, .. } => {
+                        silent = 0;
+                        // A stop or a reset is never overtaken by what came after it.
+                        if matches!(kind, WireCommand::Stop | WireCommand::Reset) {
+                            self.obey(robot, kind)?;
+                        }
+                        newest = Some(kind);
+                    }
+                }
+            }
+            if silent >= self.options.watchdog_periods && self.follows {
+                self.watchdog += 1;
+                self.follows = false;
+            }
+            if silent >= patience {
+                return Ok(());
+            }
+            last = newest.unwrap_or(last);
+            match last {
+                // Obeyed above, and once is enough.
+                WireCommand::Reset => last = WireCommand::Damp,
+                kind => self.follow(robot, Some(kind))?,
+            }
+            self.observe(robot)?;
+            self.send_observation();
+        }
+        Ok(())
+    }
+
+    /// Obeys a command, or damps if the robot does not follow.
+    fn follow<R: RobotIo + ?Sized>(
+        &mut self,
+        robot: &mut R,
+        kind: Option<WireCommand>,
+    ) -> Result<(), IoError> {
+        match kind {
+            Some(WireCommand::Act) if !self.follows => self.obey(robot, WireCommand::Damp),
+            Some(kind) => self.obey(robot, kind),
+            None => Ok(()),
+        }
+    }
+
+    fn obey<R: RobotIo + ?Sized>(
+        &mut self,
+        robot: &mut R,
+        kind: WireCommand,
+    ) -> Result<(), IoError> {
+        self.commands[kind as usize] += 1;
+        match kind {
+            WireCommand::Act => robot.write(Command::Act(&self.action)),
+            WireCommand::Damp => robot.write(Command::Damp),
+            WireCommand::Stop => {
+                self.follows = false;
+                robot.write(Command::Stop)
+            }
+            WireCommand::Reset => {
+                self.follows = true;
+                robot.write(Command::Reset)
+            }
+        }
+    }
+
+    fn observe<R: RobotIo + ?Sized>(&mut self, robot: &mut R) -> Result<(), IoError> {
+        match robot.read(&mut self.obs) {
+            Ok(reading) => {
+                self.reading = reading;
+                self.step = reading.step;
+                self.steps += 1;
+                Ok(())
+            }
+            // Nothing new; what there was is sent again, and its step says so.
+            Err(IoError::Stale) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn send_observation(&mut self) {
+        let Reading { step, reward, terminated } = self.reading;
+        let values = put_numbers(&self.obs, &mut self.bytes);
+        let follows = self.follows;
+        // A packet that cannot be sent is counted; the controller will notice that it lacks.
+        self.endpoint.send(Message::Observation { step, reward, terminated, follows, values }).ok();
+    }
+}

@@ -1,0 +1,393 @@
+//! The controller's end: a robot behind a link is a [`RobotIo`].
+
+use std::time::{Duration, Instant};
+
+use super::{
+    Fate, Key, LinkCounts, Transport,
+    endpoint::Endpoint,
+    wire::{Contract, Message, WireCommand, get_numbers, put_numbers},
+};
+use crate::{
+    control::Histogram,
+    io::{Command, IoError, Reading, RobotIo, RobotSpec},
+    os,
+    policy::{SCHEMA, Terms},
+};
+
+/// How often a question is asked again while no answer comes.
+const ASK_AGAIN: Duration = Duration::from_millis(20);
+/// Largest observation or action that a packet has room for.
+const MAX_WIDTH: usize = 8192;
+
+/// Settings of a controller's end.
+#[derive(Clone, Debug)]
+pub struct LinkOptions {
+    /// Secret shared with the robot.
+    pub key: Option<Key>,
+    /// How long the handshake may take; in lock step also how long a step may.
+    pub timeout: Duration,
+    /// Control period that the controller runs at, ns; 0 for the task's own.
+    pub period_ns: u64,
+    /// In real time, how long a read waits for an observation that has not come yet, as a share
+    /// of the period: it keeps a robot and a controller whose clocks drift past each other from
+    /// missing each other by a hair.
+    pub wait_share: f64,
+    /// In real time, observations older than this many periods are late and not used.
+    pub late_periods: f64,
+}
+
+impl Default for LinkOptions {
+    fn default() -> Self {
+        Self {
+            key: None,
+            timeout: Duration::from_secs(5),
+            period_ns: 0,
+            wait_share: 0.25,
+            late_periods: 2.0,
+        }
+    }
+}
+
+/// Why there is no session.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LinkError {
+    /// Nobody answered.
+    #[error(
+        "no robot answered within {seconds} s ({dropped} packets dropped: {drops}); check address, \
+         key and that the robot's side runs"
+    )]
+    Timeout {
+        /// How long was waited.
+        seconds: f64,
+        /// Packets that came and were dropped.
+        dropped: u64,
+        /// The kinds of drops.
+        drops: String,
+    },
+    /// The robot said no.
+    #[error("the robot refuses: {reason}")]
+    Refused {
+        /// Its reason.
+        reason: String,
+    },
+    /// Robot and policy do not fit.
+    #[error("{what} of the robot is `{robot}`, the policy's is `{policy}`")]
+    Mismatch {
+        /// What differs.
+        what: &'static str,
+        /// The robot's.
+        robot: String,
+        /// The policy's.
+        policy: String,
+    },
+    /// The robot's description is not sound.
+    #[error("the robot describes itself badly: {0}")]
+    Description(&'static str),
+    /// The link failed.
+    #[error(transparent)]
+    Io(#[from] IoError),
+}
+
+/// A robot behind a link.
+///
+/// In real time, [`read`](RobotIo::read) takes the newest observation that has come and waits at
+/// most [`LinkOptions::wait_share`] of a period for it; in lock step it waits for the answer to
+/// the last command, and repeats the command until it comes, up to [`LinkOptions::timeout`].
+pub struct LinkRobot<T: Transport> {
+    endpoint: Endpoint<T>,
+    spec: RobotSpec,
+    lock_step: bool,
+    wait: Duration,
+    timeout: Duration,
+    /// Step of the newest observation.
+    step: Option<u64>,
+    /// The last command, to be repeated in lock step.
+    last: Option<WireCommand>,
+    action: Vec<u8>,
+    fresh: Option<Reading>,
+    obs: Vec<f32>,
+    follows: bool,
+    closed: bool,
+}
+
+impl<T: Transport> LinkRobot<T> {
+    /// Agrees on a session with the robot at the other end.
+    ///
+    /// # Errors
+    /// [`LinkError`], naming what does not fit.
+    pub fn connect(
+        transport: T,
+        policy: &RobotSpec,
+        options: &LinkOptions,
+    ) -> Result<Self, LinkError> {
+        let mut endpoint = Endpoint::new(transport, options.key.clone());
+        let contract_terms = (policy.obs_terms.to_string(), policy.action_terms.to_string());
+        let contract = contract_of(policy, &contract_terms);
+        let natural_ns = (policy.dt_s * 1e9).round() as u64;
+        let period_ns = if options.period_ns == 0 { natural_ns } else { options.period_ns };
+        let nonce = os::random_u64();
+        let deadline = Instant::now() + options.timeout;
+        let (session, spec, lock_step) = loop {
+            if Instant::now() >= deadline {
+                return Err(timeout(&endpoint, options.timeout));
+            }
+            endpoint.send_as(0, 1, Message::Hello { nonce, contract, period_ns }).ok();
+            endpoint.begin_round();
+            if let Some(welcome) = await_welcome(&mut endpoint, nonce, &contract)? {
+                break welcome;
+            }
+        };
+        let late_ns = if lock_step { 0.0 } else { options.late_periods * period_ns as f64 };
+        endpoint.begin(session, late_ns as u64);
+        endpoint.transport().lock_peer();
+        let wait = Duration::from_nanos((options.wait_share * period_ns as f64) as u64);
+        let (obs, action) = (vec![0.0; spec.obs_dim()], vec![0; spec.action_dim() * 4]);
+        let mut robot = Self {
+            endpoint,
+            spec,
+            lock_step,
+            wait,
+            timeout: options.timeout,
+            step: None,
+            last: None,
+            action,
+            fresh: None,
+            obs,
+            follows: true,
+            closed: false,
+        };
+        while robot.fresh.is_none() {
+            if Instant::now() >= deadline {
+                return Err(timeout(&robot.endpoint, options.timeout));
+            }
+            robot.endpoint.send(Message::Ready).ok();
+            robot.pump(ASK_AGAIN)?;
+            if robot.closed {
+                return Err(LinkError::Io(IoError::Closed));
+            }
+        }
+        Ok(robot)
+    }
+
+    /// Whether robot and controller wait for each other.
+    pub fn lock_step(&self) -> bool {
+        self.lock_step
+    }
+
+    /// Whether the robot follows actions, or holds itself in damping or stop until a reset.
+    pub fn follows(&self) -> bool {
+        self.follows
+    }
+
+    /// Packets by fate.
+    pub fn counts(&self) -> LinkCounts {
+        self.endpoint.counts()
+    }
+
+    /// Round trips, ns, less what the robot held the packets for.
+    pub fn round_trip(&self) -> &Histogram {
+        self.endpoint.round_trip()
+    }
+
+    /// Takes in what has come, waiting at most `wait` for the first observation.
+    fn pump(&mut self, wait: Duration) -> Result<(), IoError> {
+        self.endpoint.begin_round();
+        let mut timeout = Duration::ZERO;
+        loop {
+            let Some(received) = self.endpoint.receive(timeout)? else {
+                if self.fresh.is_some() || !timeout.is_zero() || wait.is_zero() || self.closed {
+                    return Ok(());
+                }
+                timeout = wait;
+                continue;
+            };
+            if received.session != self.endpoint.session() {
+                self.endpoint.count(Fate::Foreign);
+                continue;
+            }
+            match self.endpoint.message(received) {
+                Some(Message::Observation { step, reward, terminated, follows, values }) => {
+                    if !get_numbers(values, &mut self.obs) {
+                        self.endpoint.count(Fate::Misfit);
+                    } else if self.step.is_none_or(|last| step > last) {
+                        self.step = Some(step);
+                        self.follows = follows;
+                        self.fresh = Some(Reading { step, reward, terminated });
+                    }
+                }
+                Some(Message::Bye) => self.closed = true,
+                Some(Message::Welcome { .. }) => {}
+                _ => self.endpoint.count(Fate::Foreign),
+            }
+        }
+    }
+
+    fn send_last(&mut self) -> Result<(), IoError> {
+        let Some(kind) = self.last else { return Ok(()) };
+        let action: &[u8] = if kind == WireCommand::Act { &self.action } else { &[] };
+        let step = self.step.unwrap_or(0);
+        self.endpoint.send(Message::Command { step, kind, action })
+    }
+}
+
+impl<T: Transport> RobotIo for LinkRobot<T> {
+    fn spec(&self) -> &RobotSpec {
+        &self.spec
+    }
+
+    fn read(&mut self, obs: &mut [f32]) -> Result<Reading, IoError> {
+        if obs.len() != self.obs.len() {
+            return Err(IoError::Width { found: obs.len(), needed: self.obs.len() });
+        }
+        if !self.lock_step {
+            self.pump(self.wait)?;
+        } else if self.fresh.is_none() && self.last.is_some() {
+            let deadline = Instant::now() + self.timeout;
+            self.pump(ASK_AGAIN)?;
+            while self.fresh.is_none() && !self.closed && Instant::now() < deadline {
+                self.send_last()?;
+                self.pump(ASK_AGAIN)?;
+            }
+        }
+        if self.closed {
+            return Err(IoError::Closed);
+        }
+        if !self.follows && self.last == Some(WireCommand::Act) {
+            return Err(IoError::Robot("it holds itself in damping or stop until a reset"));
+        }
+        let reading = self.fresh.take().ok_or(IoError::Stale)?;
+        obs.copy_from_slice(&self.obs);
+        Ok(reading)
+    }
+
+    fn write(&mut self, command: Command<'_>) -> Result<(), IoError> {
+        let kind = match command {
+            Command::Act(action) => {
+                if action.len() != self.spec.action_dim() {
+                    let (found, needed) = (action.len(), self.spec.action_dim());
+                    return Err(IoError::Width { found, needed });
+                }
+                put_numbers(action, &mut self.action);
+                WireCommand::Act
+            }
+            Command::Damp => WireCommand::Damp,
+            Command::Stop => WireCommand::Stop,
+            Command::Reset => WireCommand::Reset,
+        };
+        self.last = Some(kind);
+        self.send_last()
+    }
+}
+
+impl<T: Transport> Drop for LinkRobot<T> {
+    /// Whatever ends the controller, the robot is told to damp.
+    fn drop(&mut self) {
+        if self.last.is_some_and(|last| last != WireCommand::Stop) {
+            self.endpoint
+                .send(Message::Command {
+                    step: self.step.unwrap_or(0),
+                    kind: WireCommand::Damp,
+                    action: &[],
+                })
+                .ok();
+        }
+        self.endpoint.send(Message::Bye).ok();
+    }
+}
+
+pub(super) fn contract_of<'a>(spec: &'a RobotSpec, terms: &'a (String, String)) -> Contract<'a> {
+    Contract {
+        schema: SCHEMA,
+        task: &spec.task,
+        obs_terms: &terms.0,
+        action_terms: &terms.1,
+        dt_s: spec.dt_s,
+    }
+}
+
+/// The first thing in which two contracts differ: what, ours, theirs.
+pub(super) fn difference(
+    ours: &Contract<'_>,
+    theirs: &Contract<'_>,
+) -> Option<(&'static str, String, String)> {
+    for (what, ours, theirs) in [
+        ("schema", ours.schema, theirs.schema),
+        ("task", ours.task, theirs.task),
+        ("observation terms", ours.obs_terms, theirs.obs_terms),
+        ("action terms", ours.action_terms, theirs.action_terms),
+    ] {
+        if ours != theirs {
+            return Some((what, ours.to_string(), theirs.to_string()));
+        }
+    }
+    // Written so that NaN differs.
+    let same = (ours.dt_s - theirs.dt_s).abs() <= 1e-9 * ours.dt_s.abs();
+    (!same).then(|| ("control period", ours.dt_s.to_string(), theirs.dt_s.to_string()))
+}
+
+fn timeout<T: Transport>(endpoint: &Endpoint<T>, waited: Duration) -> LinkError {
+    let counts = endpoint.counts();
+    let drops: Vec<String> = Fate::ALL
+        .into_iter()
+        .filter(|fate| counts.get(*fate) > 0)
+        .map(|fate| format!("{} {}", counts.get(fate), fate.name()))
+        .collect();
+    LinkError::Timeout {
+        seconds: waited.as_secs_f64(),
+        dropped: counts.dropped(),
+        drops: if drops.is_empty() { "none".to_string() } else { drops.join(", ") },
+    }
+}
+
+/// Waits a little for the answer to a hello: session, robot, and whether in lock step.
+fn await_welcome<T: Transport>(
+    endpoint: &mut Endpoint<T>,
+    our_nonce: u64,
+    ours: &Contract<'_>,
+) -> Result<Option<(u64, RobotSpec, bool)>, LinkError> {
+    while let Some(received) = endpoint.receive(ASK_AGAIN)? {
+        let session = received.session;
+        match endpoint.message(received) {
+            Some(Message::Refuse { nonce, reason }) if nonce == our_nonce => {
+                return Err(LinkError::Refused { reason: reason.to_string() });
+            }
+            Some(Message::Welcome {
+                nonce,
+                contract,
+                lock_step,
+                damping_action,
+                stop_action,
+                max_action_step,
+            }) if nonce == our_nonce && session != 0 => {
+                if let Some((what, policy, robot)) = difference(ours, &contract) {
+                    return Err(LinkError::Mismatch { what, robot, policy });
+                }
+                let parts = [damping_action, stop_action, max_action_step];
+                return Ok(Some((session, describe(&contract, parts)?, lock_step)));
+            }
+            _ => endpoint.count(Fate::Foreign),
+        }
+    }
+    Ok(None)
+}
+
+fn describe(contract: &Contract<'_>, parts: [&[u8]; 3]) -> Result<RobotSpec, LinkError> {
+    let terms = |text: &str| -> Result<Terms, LinkError> {
+        let terms: Terms =
+            text.parse().map_err(|_| LinkError::Description("its terms cannot be read"))?;
+        if terms.width() > MAX_WIDTH {
+            return Err(LinkError::Description("it is wider than a packet"));
+        }
+        Ok(terms)
+    };
+    let (obs_terms, action_terms) = (terms(contract.obs_terms)?, terms(contract.action_terms)?);
+    let mut spec = RobotSpec::new(contract.task, obs_terms, action_terms, contract.dt_s);
+    let own = [&mut spec.damping_action, &mut spec.stop_action, &mut spec.max_action_step];
+    for (bytes, numbers) in parts.into_iter().zip(own) {
+        if !get_numbers(bytes, numbers) {
+            return Err(LinkError::Description("its actions have another width than its terms"));
+        }
+    }
+    Ok(spec)
+}

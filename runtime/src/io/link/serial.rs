@@ -1,0 +1,144 @@
+//! Packets over a serial line: COBS frames between zero bytes.
+
+use std::{io, os::fd::OwnedFd, path::Path, time::Duration};
+
+use rustix::{
+    fs::{Mode, OFlags},
+    termios::{self, OptionalActions},
+};
+
+use super::{MAX_PACKET, Transport};
+use crate::{io::IoError, os};
+
+/// How long a send waits for room in the system's buffer before the packet is given up.
+const SEND_PATIENCE_NS: u64 = 1_000_000;
+
+/// A serial line, or a pseudo-terminal.
+///
+/// A packet is `0 cobs(packet) 0`; the first zero ends whatever was left unfinished before.
+#[derive(Debug)]
+pub struct Serial {
+    line: OwnedFd,
+    /// Bytes received and not yet looked at.
+    raw: Vec<u8>,
+    raw_range: std::ops::Range<usize>,
+    /// The frame in progress, still in COBS form; longer ones are damage.
+    frame: Vec<u8>,
+    overlong: bool,
+    out: Vec<u8>,
+    corrupt: u64,
+}
+
+impl Serial {
+    /// Opens a device exclusively, raw, at `baud` bits per second.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn open(device: &Path, baud: u32) -> io::Result<Self> {
+        let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let line = rustix::fs::open(device, flags, Mode::empty())?;
+        termios::ioctl_tiocexcl(&line)?;
+        Self::from_line(line, baud)
+    }
+
+    /// Takes an open terminal, non-blocking, and makes it raw.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn from_line(line: OwnedFd, baud: u32) -> io::Result<Self> {
+        let mut settings = termios::tcgetattr(&line)?;
+        settings.make_raw();
+        settings.set_speed(baud)?;
+        termios::tcsetattr(&line, OptionalActions::Flush, &settings)?;
+        let longest = cobs::max_encoding_length(MAX_PACKET) + 2;
+        Ok(Self {
+            line,
+            raw: vec![0; 4096],
+            raw_range: 0..0,
+            frame: Vec::with_capacity(longest),
+            overlong: false,
+            out: vec![0; longest],
+            corrupt: 0,
+        })
+    }
+
+    /// Moves received bytes into the frame in progress until it ends.
+    fn take_frame(&mut self) -> bool {
+        while let Some(byte) = self.raw_range.next().map(|i| self.raw[i]) {
+            if byte != 0 {
+                if self.frame.len() < self.frame.capacity() {
+                    self.frame.push(byte);
+                } else {
+                    self.overlong = true;
+                }
+            } else if std::mem::take(&mut self.overlong) {
+                self.frame.clear();
+                self.corrupt += 1;
+            } else if !self.frame.is_empty() {
+                return true;
+            }
+        }
+        false
+    }
+}
+
+impl Transport for Serial {
+    fn send(&mut self, packet: &[u8]) -> Result<(), IoError> {
+        let unsent = IoError::Robot("the serial line takes no more");
+        if packet.len() > MAX_PACKET {
+            return Err(unsent);
+        }
+        let len = cobs::encode(packet, &mut self.out[1..]);
+        self.out[0] = 0;
+        self.out[len + 1] = 0;
+        let mut rest = &self.out[..len + 2];
+        let deadline_ns = os::monotonic_ns() + SEND_PATIENCE_NS;
+        while !rest.is_empty() {
+            match rustix::io::write(&self.line, rest) {
+                Ok(n) => rest = &rest[n..],
+                Err(rustix::io::Errno::INTR) => {}
+                Err(rustix::io::Errno::AGAIN) => {
+                    let left_ns = deadline_ns.saturating_sub(os::monotonic_ns());
+                    if left_ns == 0 {
+                        return Err(unsent);
+                    }
+                    os::wait_writable(&self.line, left_ns);
+                }
+                Err(_) => return Err(IoError::Closed),
+            }
+        }
+        Ok(())
+    }
+
+    fn receive(&mut self, packet: &mut [u8], timeout: Duration) -> Result<Option<usize>, IoError> {
+        let deadline_ns = os::monotonic_ns() + timeout.as_nanos() as u64;
+        loop {
+            while self.take_frame() {
+                let decoded = cobs::decode(&self.frame, packet);
+                self.frame.clear();
+                match decoded {
+                    Ok(report) => return Ok(Some(report)),
+                    Err(_) => self.corrupt += 1,
+                }
+            }
+            match rustix::io::read(&self.line, &mut self.raw) {
+                Ok(0) => return Err(IoError::Closed),
+                Ok(n) => self.raw_range = 0..n,
+                Err(rustix::io::Errno::INTR) => {}
+                Err(rustix::io::Errno::AGAIN) => {
+                    let left_ns = deadline_ns.saturating_sub(os::monotonic_ns());
+                    if timeout.is_zero() || left_ns == 0 {
+                        return Ok(None);
+                    }
+                    os::wait_readable(&self.line, left_ns);
+                }
+                // The other end of a pseudo-terminal is closed, or the device was unplugged.
+                Err(_) => return Err(IoError::Closed),
+            }
+        }
+    }
+
+    fn corrupt(&self) -> u64 {
+        self.corrupt
+    }
+}

@@ -1,0 +1,352 @@
+//! The wire format: one packet in, one packet out.
+//!
+//! ```text
+//! packet = 'S' 'G' version  postcard(Frame)  [mac, 16 bytes, where a key is set]  crc32 LE
+//! ```
+//!
+//! The CRC-32 (ISO-HDLC, as in zlib) covers all that stands before it; the MAC (HMAC-SHA-256, its
+//! first 16 bytes) covers all that stands before it in turn. A packet is looked at in the order
+//! CRC, marks, version, MAC, content, so that a packet of another version is told from damage.
+
+use hmac::{Hmac, KeyInit, Mac};
+use serde::{Deserialize, Serialize};
+use sha2::Sha256;
+
+use super::Fate;
+
+/// Version of the wire format.
+pub const WIRE_VERSION: u8 = 1;
+
+/// Largest packet: what a UDP datagram can hold.
+pub const MAX_PACKET: usize = 65_507;
+
+const MARK: [u8; 2] = *b"SG";
+const MAC_BYTES: usize = 16;
+const CRC_BYTES: usize = 4;
+const CRC: crc::Crc<u32, crc::Table<16>> =
+    crc::Crc::<u32, crc::Table<16>>::new(&crc::CRC_32_ISO_HDLC);
+
+/// A shared secret that authenticates every packet.
+#[derive(Clone)]
+pub struct Key(Hmac<Sha256>);
+
+impl Key {
+    /// Fewest bytes of a secret.
+    pub const MIN_BYTES: usize = 16;
+
+    /// A key from the bytes of a secret, at least [`MIN_BYTES`](Self::MIN_BYTES) of them.
+    pub fn new(secret: &[u8]) -> Option<Self> {
+        if secret.len() < Self::MIN_BYTES {
+            return None;
+        }
+        Hmac::new_from_slice(secret).ok().map(Self)
+    }
+
+    fn mac(&self, body: &[u8]) -> Hmac<Sha256> {
+        self.0.clone().chain_update(body)
+    }
+}
+
+impl std::fmt::Debug for Key {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Key(secret)")
+    }
+}
+
+/// What every packet holds.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Frame<'a> {
+    /// Session, 0 before there is one.
+    pub session: u64,
+    /// Counts up from 1 in every session and direction.
+    pub seq: u32,
+    /// When it was sent, ns of the sender's clock.
+    pub sent_ns: u64,
+    /// Sequence number of the newest frame that the sender has got, 0 for none…
+    pub echo_seq: u32,
+    /// …and how long it has had it, ns.
+    pub echo_hold_ns: u64,
+    /// What it says.
+    #[serde(borrow)]
+    pub message: Message<'a>,
+}
+
+/// What a frame says. Numbers are little-endian `f32` bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Message<'a> {
+    /// Controller: asks for a session.
+    Hello {
+        /// Drawn by the controller, to know the answer by.
+        nonce: u64,
+        /// What the policy was made for.
+        #[serde(borrow)]
+        contract: Contract<'a>,
+        /// Control period that the controller will run at, ns.
+        period_ns: u64,
+    },
+    /// Robot: grants a session; its number is the frame's.
+    Welcome {
+        /// As the controller drew it.
+        nonce: u64,
+        /// What the robot is.
+        #[serde(borrow)]
+        contract: Contract<'a>,
+        /// Whether robot and controller wait for each other.
+        lock_step: bool,
+        /// What the actuators get in damping, `[A]`.
+        damping_action: &'a [u8],
+        /// What the actuators get in an emergency stop, `[A]`.
+        stop_action: &'a [u8],
+        /// Largest bearable change of action, `[A]`.
+        max_action_step: &'a [u8],
+    },
+    /// Robot: refuses a session.
+    Refuse {
+        /// As the controller drew it.
+        nonce: u64,
+        /// Why, for people.
+        reason: &'a str,
+    },
+    /// Controller: has understood the welcome; observations may flow.
+    Ready,
+    /// Robot: what it sees.
+    Observation {
+        /// Number of the control step.
+        step: u64,
+        /// Reward of the step that led here.
+        reward: Option<f64>,
+        /// Whether the robot's episode has ended.
+        terminated: bool,
+        /// Whether the robot follows actions, or holds itself in damping or stop until a reset.
+        follows: bool,
+        /// The observation, `[S]`.
+        values: &'a [u8],
+    },
+    /// Controller: what to do.
+    Command {
+        /// Step of the newest observation that the controller has got.
+        step: u64,
+        /// What kind of command.
+        kind: WireCommand,
+        /// The action, `[A]`; empty for other kinds.
+        action: &'a [u8],
+    },
+    /// Either: ends the session.
+    Bye,
+}
+
+/// Kind of a command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum WireCommand {
+    /// Apply the action.
+    Act,
+    /// Damp.
+    Damp,
+    /// Emergency stop.
+    Stop,
+    /// Clear a stop or a failure.
+    Reset,
+}
+
+/// What policy and robot must agree on.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Contract<'a> {
+    /// Schema of the policy file.
+    pub schema: &'a str,
+    /// Task.
+    pub task: &'a str,
+    /// Observation terms, in order.
+    pub obs_terms: &'a str,
+    /// Action terms, in order.
+    pub action_terms: &'a str,
+    /// Control period of the task, s.
+    pub dt_s: f64,
+}
+
+/// Writes a frame into `packet`; `None` if it does not fit.
+pub fn seal(frame: &Frame<'_>, key: Option<&Key>, packet: &mut [u8]) -> Option<usize> {
+    let (head, rest) = packet.split_at_mut_checked(MARK.len() + 1)?;
+    head[..2].copy_from_slice(&MARK);
+    head[2] = WIRE_VERSION;
+    let mut len = head.len() + postcard::to_slice(frame, rest).ok()?.len();
+    if let Some(key) = key {
+        let mac = key.mac(packet.get(..len)?).finalize().into_bytes();
+        packet.get_mut(len..len + MAC_BYTES)?.copy_from_slice(&mac[..MAC_BYTES]);
+        len += MAC_BYTES;
+    }
+    let crc = CRC.checksum(packet.get(..len)?).to_le_bytes();
+    packet.get_mut(len..len + CRC_BYTES)?.copy_from_slice(&crc);
+    Some(len + CRC_BYTES)
+}
+
+/// Reads a packet.
+///
+/// # Errors
+/// Why it is dropped: [`Fate::Corrupt`], [`Fate::Version`], [`Fate::Unauthenticated`].
+pub fn open<'a>(packet: &'a [u8], key: Option<&Key>) -> Result<Frame<'a>, Fate> {
+    let (rest, crc) = packet.split_last_chunk::<CRC_BYTES>().ok_or(Fate::Corrupt)?;
+    if CRC.checksum(rest) != u32::from_le_bytes(*crc) {
+        return Err(Fate::Corrupt);
+    }
+    let body = rest.strip_prefix(&MARK).ok_or(Fate::Corrupt)?;
+    let (&version, _) = body.split_first().ok_or(Fate::Corrupt)?;
+    if version != WIRE_VERSION {
+        return Err(Fate::Version);
+    }
+    let signed = match key {
+        None => rest,
+        Some(key) => {
+            let (signed, mac) =
+                rest.split_last_chunk::<MAC_BYTES>().ok_or(Fate::Unauthenticated)?;
+            key.mac(signed).verify_truncated_left(mac).map_err(|_| Fate::Unauthenticated)?;
+            signed
+        }
+    };
+    let content = signed.get(MARK.len() + 1..).ok_or(Fate::Corrupt)?;
+    match postcard::take_from_bytes::<Frame<'a>>(content) {
+        Ok((frame, [])) => Ok(frame),
+        _ => Err(Fate::Corrupt),
+    }
+}
+
+/// Copies numbers into bytes.
+pub(super) fn put_numbers<'b>(numbers: &[f32], bytes: &'b mut [u8]) -> &'b [u8] {
+    let bytes = &mut bytes[..numbers.len() * 4];
+    for (to, v) in bytes.chunks_exact_mut(4).zip(numbers) {
+        to.copy_from_slice(&v.to_le_bytes());
+    }
+    bytes
+}
+
+/// Copies bytes into numbers; false if there are not as many.
+pub(super) fn get_numbers(bytes: &[u8], numbers: &mut [f32]) -> bool {
+    let (chunks, rest) = bytes.as_chunks::<4>();
+    if chunks.len() != numbers.len() || !rest.is_empty() {
+        return false;
+    }
+    for (v, bytes) in numbers.iter_mut().zip(chunks) {
+        *v = f32::from_le_bytes(*bytes);
+    }
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const CONTRACT: Contract<'static> = Contract {
+        schema: "sog.policy/1",
+        task: "circles",
+        obs_terms: "position:10",
+        action_terms: "displacement:2",
+        dt_s: 0.1,
+    };
+
+    fn samples() -> Vec<Frame<'static>> {
+        let messages = [
+            Message::Hello { nonce: 9, contract: CONTRACT, period_ns: 1_000_000 },
+            Message::Welcome {
+                nonce: u64::MAX,
+                contract: CONTRACT,
+                lock_step: true,
+                damping_action: &[0; 8],
+                stop_action: &[1; 8],
+                max_action_step: &[2; 8],
+            },
+            Message::Refuse { nonce: 3, reason: "busy" },
+            Message::Ready,
+            Message::Observation {
+                step: 77,
+                reward: Some(-1.5),
+                terminated: false,
+                follows: true,
+                values: &[7; 40],
+            },
+            Message::Command { step: 5, kind: WireCommand::Act, action: &[1, 2, 3, 4] },
+            Message::Bye,
+        ];
+        let frame = |(i, message)| Frame {
+            session: 1 << 60,
+            seq: i as u32,
+            sent_ns: 123_456_789,
+            echo_seq: 4,
+            echo_hold_ns: 5,
+            message,
+        };
+        messages.into_iter().enumerate().map(frame).collect()
+    }
+
+    fn keys() -> [Option<Key>; 2] {
+        [None, Key::new(b"0123456789abcdef")]
+    }
+
+    #[test]
+    fn frames_survive_a_round_trip() {
+        let mut packet = vec![0; MAX_PACKET];
+        for key in keys() {
+            for frame in samples() {
+                let len = seal(&frame, key.as_ref(), &mut packet).unwrap();
+                assert_eq!(open(&packet[..len], key.as_ref()), Ok(frame));
+                assert_eq!(seal(&frame, key.as_ref(), &mut vec![0; len - 1]), None);
+            }
+        }
+        assert!(Key::new(b"too short").is_none());
+    }
+
+    #[test]
+    fn damage_is_noticed_and_named() {
+        let mut packet = vec![0; MAX_PACKET];
+        for key in keys() {
+            for frame in samples() {
+                let len = seal(&frame, key.as_ref(), &mut packet).unwrap();
+                for bit in 0..len * 8 {
+                    let mut bad = packet[..len].to_vec();
+                    bad[bit / 8] ^= 1 << (bit % 8);
+                    assert_eq!(open(&bad, key.as_ref()), Err(Fate::Corrupt), "bit {bit}");
+                }
+                for cut in 0..len {
+                    assert_eq!(open(&packet[..cut], key.as_ref()), Err(Fate::Corrupt));
+                }
+            }
+        }
+    }
+
+    /// The packet with its checksum made good again.
+    fn repaired(mut packet: Vec<u8>) -> Vec<u8> {
+        let body = packet.len() - CRC_BYTES;
+        let crc = CRC.checksum(&packet[..body]).to_le_bytes();
+        packet[body..].copy_from_slice(&crc);
+        packet
+    }
+
+    #[test]
+    fn versions_and_keys_are_told_apart() {
+        let mut packet = vec![0; MAX_PACKET];
+        let [none, key] = keys();
+        let other = Key::new(b"0123456789abcdeF");
+        let frame = samples()[5];
+        let len = seal(&frame, key.as_ref(), &mut packet).unwrap();
+        assert_eq!(open(&packet[..len], other.as_ref()), Err(Fate::Unauthenticated));
+        let mut later = packet[..len].to_vec();
+        later[2] += 1;
+        assert_eq!(open(&repaired(later), key.as_ref()), Err(Fate::Version));
+        let mut forged = packet[..len].to_vec();
+        forged[12] ^= 1;
+        assert_eq!(open(&repaired(forged), key.as_ref()), Err(Fate::Unauthenticated));
+        let len = seal(&frame, none.as_ref(), &mut packet).unwrap();
+        assert_eq!(open(&packet[..len], key.as_ref()), Err(Fate::Unauthenticated));
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200), repair: bool) {
+            let mut packet = [&MARK[..], &[WIRE_VERSION], &bytes, &[0; 4]].concat();
+            if repair { packet = repaired(packet); }
+            for key in keys() {
+                let _ = open(&packet, key.as_ref());
+                let _ = open(&bytes, key.as_ref());
+            }
+        }
+    }
+}

@@ -1,0 +1,267 @@
+//! Links end to end: what a robot is told behind a link is what it is told in one process.
+#![cfg(feature = "host")]
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod common;
+
+use std::{
+    net::SocketAddr,
+    os::fd::OwnedFd,
+    sync::{Arc, atomic::AtomicBool},
+    thread::{self, JoinHandle},
+    time::Duration,
+};
+
+use common::{Point, Told, reference, spec, started};
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use sog_runtime::{
+    control::{Config, End, LockStep, Plan, State, run},
+    io::{
+        Command, IoError, RobotIo,
+        link::{
+            Address, Fate, Faulty, Key, LinkError, LinkOptions, LinkRobot, Memory, PacketFaults,
+            PlantOptions, PlantReport, PlantServer, Serial, Transport, Udp,
+        },
+    },
+};
+
+const TICKS: u64 = 200;
+
+struct Served {
+    thread: JoinHandle<(Point, Result<PlantReport, IoError>)>,
+    stop: Arc<AtomicBool>,
+}
+
+impl Served {
+    fn finish(self) -> (Point, PlantReport) {
+        self.stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        let (point, report) = self.thread.join().unwrap();
+        (point, report.unwrap())
+    }
+
+    /// Waits until the configured number of sessions is over.
+    fn join(self) -> (Point, PlantReport) {
+        let (point, report) = self.thread.join().unwrap();
+        (point, report.unwrap())
+    }
+}
+
+fn serve<T: Transport + Send + 'static>(transport: T, options: PlantOptions) -> Served {
+    let stop = Arc::new(AtomicBool::new(false));
+    let flag = Arc::clone(&stop);
+    let thread = thread::spawn(move || {
+        let mut point = Point::new();
+        let mut server = PlantServer::new(transport, &spec(), options);
+        let report = server.serve(&mut point, &flag);
+        (point, report)
+    });
+    Served { thread, stop }
+}
+
+fn lock_step() -> PlantOptions {
+    PlantOptions { lock_step: true, sessions: Some(1), ..Default::default() }
+}
+
+/// Runs a policy over a link in lock step and compares with one process.
+fn same_as_in_process<A, B>(here: A, there: B, key: Option<Key>)
+where
+    A: Transport,
+    B: Transport + Send + 'static,
+{
+    let served = serve(there, PlantOptions { key: key.clone(), ..lock_step() });
+    let options = LinkOptions { key, ..Default::default() };
+    let mut robot = LinkRobot::connect(here, &spec(), &options).unwrap();
+    assert!(robot.lock_step());
+    let mut controller = started(Config::default());
+    let mut ticker = LockStep::new(controller.period_ns());
+    let report = run(&mut controller, &mut robot, &mut ticker, &Plan::ticks(TICKS), &mut ());
+    assert_eq!(robot.round_trip().count(), TICKS);
+    drop(robot);
+    let (point, plant) = served.join();
+
+    let (expected, told) = reference(TICKS);
+    assert_eq!(report.end, End::Completed);
+    assert_eq!(report.episode_return, expected.episode_return);
+    // The session ends with a damping more.
+    assert_eq!(point.told[..told.len()], told);
+    assert!(point.told[told.len()..].iter().all(|t| *t == Told::Damp));
+    assert_eq!((point.unsafe_commands, plant.commands[0]), (0, TICKS));
+}
+
+#[test]
+fn memory_in_lock_step_is_as_in_process() {
+    let (here, there) = Memory::pair();
+    same_as_in_process(here, there, None);
+}
+
+fn udp_pair() -> (Udp, Udp) {
+    let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
+    let there = Udp::listen(any, None).unwrap();
+    let here = Udp::connect(there.local_addr().unwrap(), None).unwrap();
+    (here, there)
+}
+
+#[test]
+fn udp_with_a_key_in_lock_step_is_as_in_process() {
+    let (here, there) = udp_pair();
+    same_as_in_process(here, there, Key::new(b"a secret of many bytes"));
+}
+
+/// Both ends of a pseudo-terminal.
+fn pty() -> (OwnedFd, String) {
+    let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY;
+    let master = openpt(flags).unwrap();
+    grantpt(&master).unwrap();
+    unlockpt(&master).unwrap();
+    rustix::io::ioctl_fionbio(&master, true).unwrap();
+    let path = ptsname(&master, vec![]).unwrap().into_string().unwrap();
+    (master, path)
+}
+
+#[test]
+fn a_serial_line_in_lock_step_is_as_in_process() {
+    let (master, path) = pty();
+    let address: Address = format!("serial://{path}?baud=115200").parse().unwrap();
+    let there = address.listen(None).unwrap();
+    same_as_in_process(Serial::from_line(master, 115_200).unwrap(), there, None);
+}
+
+#[test]
+fn a_bad_line_in_lock_step_costs_time_and_nothing_else() {
+    let faults = |seed| PacketFaults {
+        seed,
+        drop: 0.03,
+        duplicate: 0.05,
+        reorder: 0.02,
+        bit_flip: 0.03,
+        truncate: 0.02,
+    };
+    let (here, there) = Memory::pair();
+    same_as_in_process_counting(Faulty::new(here, faults(1)), Faulty::new(there, faults(2)));
+}
+
+/// As [`same_as_in_process`], over a line that loses packets.
+fn same_as_in_process_counting<A, B>(here: A, there: B)
+where
+    A: Transport,
+    B: Transport + Send + 'static,
+{
+    let served = serve(there, PlantOptions { sessions: None, ..lock_step() });
+    let mut robot = LinkRobot::connect(here, &spec(), &LinkOptions::default()).unwrap();
+    let mut controller = started(Config::default());
+    let mut ticker = LockStep::new(controller.period_ns());
+    let report = run(&mut controller, &mut robot, &mut ticker, &Plan::ticks(TICKS), &mut ());
+    let counts = robot.counts();
+    let (point, plant) = served.finish();
+    drop(robot);
+    let (expected, told) = reference(TICKS);
+    assert_eq!(report.episode_return, expected.episode_return);
+    assert_eq!(point.told[..TICKS as usize], told[..TICKS as usize]);
+    assert_eq!((point.unsafe_commands, plant.commands[0]), (0, TICKS));
+    for fate in [Fate::Lost, Fate::Corrupt, Fate::Duplicated, Fate::Reordered] {
+        assert!(counts.get(fate) + plant.link.get(fate) > 0, "{fate:?} was not counted");
+    }
+}
+
+#[test]
+fn ends_that_do_not_fit_say_why() {
+    let refused = |change: fn(&mut sog_runtime::io::RobotSpec)| {
+        let (here, there) = Memory::pair();
+        let served = serve(there, lock_step());
+        let mut other = spec();
+        change(&mut other);
+        let error = LinkRobot::connect(here, &other, &LinkOptions::default()).err().unwrap();
+        served.finish();
+        assert!(matches!(error, LinkError::Refused { .. }), "{error}");
+        error.to_string()
+    };
+    assert!(
+        refused(|s| s.task = "ant-dir-6".to_string()).contains("task of the policy is `ant-dir-6`")
+    );
+    assert!(refused(|s| s.dt_s = 0.2).contains("control period of the policy is `0.2`"));
+    assert!(refused(|s| s.obs_terms = "a:5,b:5".parse().unwrap()).contains("observation terms"));
+    assert!(refused(|s| s.action_terms = "a:2".parse().unwrap()).contains("action terms"));
+}
+
+#[test]
+fn without_the_key_nobody_answers() {
+    let (here, there) = Memory::pair();
+    let key = Key::new(b"the robot's own secret");
+    let served = serve(there, PlantOptions { key, ..lock_step() });
+    let timeout = Duration::from_millis(200);
+    let options =
+        LinkOptions { key: Key::new(b"another secret altogether"), timeout, ..Default::default() };
+    let error = LinkRobot::connect(here, &spec(), &options).err().unwrap();
+    assert!(matches!(error, LinkError::Timeout { .. }), "{error}");
+    let (point, plant) = served.finish();
+    assert!(plant.link.get(Fate::Unauthenticated) > 0);
+    assert_eq!((plant.sessions, point.told.len()), (0, 0));
+}
+
+#[test]
+fn a_stranger_is_not_heard_during_a_session() {
+    let (here, there) = udp_pair();
+    let robot_address = there.local_addr().unwrap();
+    let served = serve(there, lock_step());
+    let mut robot = LinkRobot::connect(here, &spec(), &LinkOptions::default()).unwrap();
+    let timeout = Duration::from_millis(150);
+    let options = LinkOptions { timeout, ..Default::default() };
+    let stranger = Udp::connect(robot_address, None).unwrap();
+    let error = LinkRobot::connect(stranger, &spec(), &options).err().unwrap();
+    assert!(matches!(error, LinkError::Timeout { .. }), "{error}");
+    let mut obs = [0.0; 10];
+    robot.read(&mut obs).unwrap();
+    robot.write(Command::Act(&[0.1, 0.2])).unwrap();
+    robot.read(&mut obs).unwrap();
+    drop(robot);
+    let (point, plant) = served.join();
+    assert_eq!(point.told[0], Told::Act([0.1, 0.2]));
+    assert!(plant.link.get(Fate::Foreign) > 0);
+}
+
+#[test]
+fn a_silent_controller_leaves_the_robot_damped() {
+    let (here, there) = Memory::pair();
+    let served = serve(there, PlantOptions { watchdog_periods: 3, ..Default::default() });
+    let options = LinkOptions { period_ns: 2_000_000, ..Default::default() };
+    let mut robot = LinkRobot::connect(here, &spec(), &options).unwrap();
+    let mut obs = [0.0; 10];
+    robot.write(Command::Act(&[0.1, 0.2])).unwrap();
+    // It damps itself, and says that it does not follow until a reset.
+    let error = loop {
+        match robot.read(&mut obs) {
+            Ok(_) | Err(IoError::Stale) => {}
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(error, IoError::Robot(_)), "{error}");
+    robot.write(Command::Act(&[0.1, 0.2])).unwrap();
+    robot.write(Command::Reset).unwrap();
+    while !robot.follows() {
+        let _ = robot.read(&mut obs);
+    }
+    drop(robot);
+    let (point, plant) = served.finish();
+    let acts = point.told.iter().filter(|t| matches!(t, Told::Act(_))).count();
+    assert!(acts <= 3, "{acts} periods of the last action");
+    assert!(plant.watchdog >= 1);
+    assert_eq!(point.told.iter().filter(|t| **t == Told::Reset).count(), 1);
+    assert_eq!(point.told.last(), Some(&Told::Damp));
+}
+
+#[test]
+fn a_robot_that_goes_away_ends_in_damping() {
+    let (here, there) = udp_pair();
+    let served = serve(there, lock_step());
+    let mut robot = LinkRobot::connect(here, &spec(), &LinkOptions::default()).unwrap();
+    let mut controller = started(Config::default());
+    let mut ticker = LockStep::new(controller.period_ns());
+    let plan = Plan { policy_ticks: Some(3), ..Plan::default() };
+    run(&mut controller, &mut robot, &mut ticker, &plan, &mut ());
+    served.finish();
+    // The farewell has come; the next tick finds the link closed.
+    let controller = &mut started(Config::default());
+    let report = run(controller, &mut robot, &mut ticker, &Plan::default(), &mut ());
+    assert_eq!(report.state, State::Damping);
+    assert!(report.faults.get(sog_runtime::control::Fault::LinkClosed) > 0);
+}

@@ -1,0 +1,123 @@
+//! `sog embed`: the code of each demonstration under a policy.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use serde::Serialize;
+use sog_runtime::policy::LatentKind;
+
+use super::{Outcome, load_policy};
+use crate::{
+    data::{DemoFile, Labels},
+    evaluate::embed::{default_search, embed},
+    export::network_of,
+    normalise::ObsNormaliser,
+};
+
+#[derive(Args)]
+pub(super) struct EmbedArgs {
+    /// Policy file
+    #[arg(long, value_name = "FILE")]
+    policy: PathBuf,
+    /// Demonstration file
+    #[arg(long, value_name = "FILE")]
+    demos: PathBuf,
+    /// Seed of the search among continuous codes
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// What `--json` prints.
+#[derive(Serialize)]
+struct Report {
+    task: &'static str,
+    latent: String,
+    trajectories: Vec<Embedded>,
+    /// Root mean square cloning error of each action component.
+    rms_error: Vec<f32>,
+    /// Trajectories by code and mode `[K][modes]`, where both are discrete and labelled.
+    confusion: Option<Vec<Vec<usize>>>,
+    /// Share of the trajectories whose code is used for their mode more than for any other.
+    purity: Option<f64>,
+}
+
+/// One demonstration.
+#[derive(Serialize)]
+struct Embedded {
+    trajectory: usize,
+    /// Number of the code, where codes are one-hot.
+    code: Option<usize>,
+    /// The code vector.
+    latent: Vec<f32>,
+    /// Mean ‖â − a‖² under the code.
+    loss: f32,
+}
+
+pub(super) fn run(args: &EmbedArgs) -> Result<Outcome> {
+    let (file, task) = load_policy(&args.policy)?;
+    if file.latent == LatentKind::None {
+        bail!("{} takes no code: there is nothing to embed in", args.policy.display());
+    }
+    let demos = DemoFile::load(&args.demos, &task)
+        .with_context(|| format!("{} is refused", args.demos.display()))?;
+    let normaliser = ObsNormaliser::new(file.normaliser.clone());
+    let d = &demos.demonstrations;
+    let search = default_search(file.latent);
+    let found = embed(&network_of(&file)?, &normaliser, search, d, usize::MAX, args.seed)?;
+    let one_hot = matches!(file.latent, LatentKind::OneHot(_));
+    let trajectories: Vec<Embedded> = found
+        .codes
+        .chunks_exact(file.latent_dim())
+        .zip(&found.losses)
+        .enumerate()
+        .map(|(trajectory, (latent, &loss))| Embedded {
+            trajectory,
+            code: if one_hot { latent.iter().position(|&z| z > 0.5) } else { None },
+            latent: latent.to_vec(),
+            loss,
+        })
+        .collect();
+    let confusion = match (&demos.labels, task.modes.count()) {
+        (Some(Labels::Modes(modes)), Some(count)) if one_hot => {
+            let mut table = vec![vec![0; count]; file.latent_dim()];
+            for (t, &mode) in trajectories.iter().zip(modes) {
+                table[t.code.unwrap_or(0)][mode as usize] += 1;
+            }
+            Some(table)
+        }
+        _ => None,
+    };
+    let purity = confusion.as_ref().map(|table| {
+        let best: usize = table.iter().filter_map(|row| row.iter().max()).sum();
+        best as f64 / d.len() as f64
+    });
+    let latent = file.latent.to_string();
+    let rms_error = found.rms_error;
+    let report = Report { task: task.name(), latent, trajectories, rms_error, confusion, purity };
+    print(&report, args.json)
+}
+
+fn print(report: &Report, json: bool) -> Result<Outcome> {
+    if json {
+        println!("{}", serde_json::to_string_pretty(report)?);
+        return Ok(Outcome::Good);
+    }
+    if let (Some(table), Some(purity)) = (&report.confusion, report.purity) {
+        println!("trajectories by code (rows) and mode (columns):");
+        for (code, row) in table.iter().enumerate() {
+            let cells: Vec<String> = row.iter().map(|n| format!("{n:>6}")).collect();
+            println!("  code {code}{}", cells.concat());
+        }
+        println!("purity {:.1} %", 100.0 * purity);
+        return Ok(Outcome::Good);
+    }
+    for t in &report.trajectories {
+        let numbers: Vec<String> = t.latent.iter().map(|z| format!("{z:8.3}")).collect();
+        println!("{:>6}  {}  loss {:.5}", t.trajectory, numbers.concat(), t.loss);
+    }
+    Ok(Outcome::Good)
+}

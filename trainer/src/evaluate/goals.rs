@@ -1,0 +1,273 @@
+//! Continuous modes: reached targets (paper, Table 2) and velocities (Table 3).
+
+use serde::Serialize;
+use sog_runtime::policy::{LatentKind, Policy, PolicyFile};
+use sog_sim::{
+    rollout::{Capture, Episode, EvaluateOptions, Noise, Plan, evaluate, sample_prior},
+    seed,
+    task::{GoalSpace, TaskId},
+    tasks::TaskMaker,
+};
+
+use super::{
+    embed::{default_search, embed},
+    estimators::{entropy_nats, mutual_information_nats},
+    modes::{ModeOptions, mean_std},
+};
+use crate::{
+    data::{DataError, DemoFile, Labels},
+    error::TrainError,
+    export::network_of,
+    normalise::ObsNormaliser,
+};
+
+/// Streams of the evaluation's seed.
+const PRIOR_STREAM: u64 = 0x7072_696f_7200;
+const EPISODE_STREAM: u64 = 0x676f_616c_7300;
+
+/// Neighbour of the entropy estimate and of the mutual information.
+const ENTROPY_K: usize = 1;
+const INFORMATION_K: usize = 3;
+
+/// Codes of the mutual information: this many equally spaced quantiles of [0.1, 0.9].
+const QUANTILES: usize = 30;
+
+/// Distance in metres within which a target counts as reached.
+const HIT_M: f64 = 0.05;
+
+/// Demonstrations embedded for the hit rate.
+const EMBEDDED: usize = 100;
+
+/// The outcome of [`evaluate_goals`].
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct GoalReport {
+    /// Rollouts run.
+    pub rollouts: usize,
+    /// Mean return on the goals of the demonstrations whose codes were used; absent without
+    /// demonstrations.
+    pub return_mean: Option<f64>,
+    /// Its standard deviation.
+    pub return_std: Option<f64>,
+    /// Empty: the modes are goals.
+    pub per_mode: Vec<()>,
+    /// Share of embedded demonstrations whose target was reached.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hit_rate: Option<f64>,
+    /// Entropy of reached targets, clipped to the goals' box and scaled to side 2.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub entropy_nats: Option<f64>,
+    /// Mutual information of the code's CDF (or of the embedded demonstration's goal, where the
+    /// code has more than one dimension) and instantaneous velocity.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mutual_information_nats: Option<f64>,
+    /// Share of all rollouts that ended in failure.
+    pub falls: f64,
+}
+
+/// Measures a policy with Gaussian codes on a task whose modes are goals. `demos` (held-out ones)
+/// are embedded for the hit rate and the returns.
+///
+/// # Errors
+/// [`TrainError`].
+pub fn evaluate_goals(
+    maker: &TaskMaker,
+    file: &PolicyFile,
+    space: &GoalSpace,
+    demos: Option<&DemoFile>,
+    options: &ModeOptions,
+) -> Result<GoalReport, TrainError> {
+    let evaluation = Evaluation { maker, policy: Policy::new(file), options };
+    let mut report = GoalReport::default();
+    let mut all: Vec<Episode> = vec![];
+    if maker.info().id == TaskId::FetchReach {
+        let reached = evaluation.from_prior(file.latent)?;
+        report.entropy_nats = entropy_nats(&scaled_targets(&reached, space), 3, ENTROPY_K);
+        all.extend(reached);
+    } else if let LatentKind::Gaussian(1) = file.latent {
+        let (cdf, episodes) = evaluation.quantiles()?;
+        report.mutual_information_nats = information(&cdf, &episodes);
+        all.extend(episodes);
+    }
+    if let Some(demos) = demos {
+        let (goals, episodes) = evaluation.embedded(file, demos)?;
+        let returns: Vec<f64> = episodes.iter().map(|e| e.returns[0]).collect();
+        let (mean, std) = mean_std(&returns);
+        (report.return_mean, report.return_std) = (Some(mean), Some(std));
+        if maker.info().id == TaskId::FetchReach {
+            let hit = |(goal, e): (&Vec<f64>, &Episode)| {
+                let square = |(g, p): (&f64, f64)| (g - p).powi(2);
+                goal.iter().zip(e.end.position_m).map(square).sum::<f64>().sqrt() < HIT_M
+            };
+            let hits = goals.iter().zip(&episodes).filter(|pair| hit(*pair)).count();
+            report.hit_rate = Some(hits as f64 / episodes.len() as f64);
+        } else if report.mutual_information_nats.is_none() {
+            let goal: Vec<f64> = goals.iter().map(|g| g[0]).collect();
+            report.mutual_information_nats = information(&goal, &episodes);
+        }
+        all.extend(episodes);
+    }
+    report.rollouts = all.len();
+    let failed = all.iter().filter(|e| e.failed).count();
+    report.falls = failed as f64 / all.len().max(1) as f64;
+    Ok(report)
+}
+
+struct Evaluation<'a> {
+    maker: &'a TaskMaker,
+    policy: Policy,
+    options: &'a ModeOptions,
+}
+
+impl Evaluation<'_> {
+    fn run(&self, plans: &[Plan]) -> Result<Vec<Episode>, TrainError> {
+        let noise = (self.options.perturb > 0.0).then_some(Noise::Replace(self.options.perturb));
+        let run = EvaluateOptions { noise, capture: Capture::Probes, progress: None };
+        Ok(evaluate(self.maker, &self.policy, plans, &run)?)
+    }
+
+    fn plan(&self, number: usize, code: Vec<f32>, goals: Vec<f64>) -> Plan {
+        let stream = seed::derive(self.options.seed, EPISODE_STREAM);
+        Plan { seed: seed::derive(stream, number as u64), code, goals, ..Plan::default() }
+    }
+
+    /// Rollouts with codes from the prior.
+    fn from_prior(&self, latent: LatentKind) -> Result<Vec<Episode>, TrainError> {
+        let mut rng = seed::stream(self.options.seed, PRIOR_STREAM);
+        let plans: Vec<Plan> = (0..self.options.rollouts)
+            .map(|i| {
+                let mut code = vec![0.0; latent.width()];
+                sample_prior(latent, &mut rng, &mut code);
+                self.plan(i, code, vec![])
+            })
+            .collect();
+        self.run(&plans)
+    }
+
+    /// Rollouts at equally spaced quantiles of a one-dimensional code, at least 3 at each: the
+    /// quantile of each rollout, and the rollouts.
+    fn quantiles(&self) -> Result<(Vec<f64>, Vec<Episode>), TrainError> {
+        let each = self.options.rollouts.div_ceil(QUANTILES).max(3);
+        let cdf: Vec<f64> = (0..QUANTILES * each)
+            .map(|i| 0.1 + 0.8 * (i / each) as f64 / (QUANTILES - 1) as f64)
+            .collect();
+        let code = |q: &f64| vec![normal_quantile(*q) as f32];
+        let plans: Vec<Plan> =
+            cdf.iter().enumerate().map(|(i, q)| self.plan(i, code(q), vec![])).collect();
+        let episodes = self.run(&plans)?;
+        Ok((cdf, episodes))
+    }
+
+    /// Rollouts with the codes of demonstrations: their goals, and the rollouts.
+    fn embedded(
+        &self,
+        file: &PolicyFile,
+        demos: &DemoFile,
+    ) -> Result<(Vec<Vec<f64>>, Vec<Episode>), TrainError> {
+        let Labels::Goals { dims, values } = demos.labels()? else {
+            return Err(DataError::NoLabels.into());
+        };
+        let normaliser = ObsNormaliser::new(file.normaliser.clone());
+        let search = default_search(file.latent);
+        let (net, d) = (network_of(file)?, &demos.demonstrations);
+        let found = embed(&net, &normaliser, search, d, usize::MAX, self.options.seed)?;
+        let goals: Vec<Vec<f64>> = values
+            .chunks_exact(*dims)
+            .take(EMBEDDED)
+            .map(|goal| goal.iter().map(|&g| f64::from(g)).collect())
+            .collect();
+        let plans: Vec<Plan> = goals
+            .iter()
+            .zip(found.codes.chunks_exact(file.latent_dim()))
+            .enumerate()
+            .map(|(i, (goal, code))| self.plan(i, code.to_vec(), goal.clone()))
+            .collect();
+        let episodes = self.run(&plans)?;
+        Ok((goals, episodes))
+    }
+}
+
+/// Final positions, clipped to the goals' box and scaled to [−1, 1]³: `[n, 3]`.
+fn scaled_targets(episodes: &[Episode], space: &GoalSpace) -> Vec<f64> {
+    let scaled = |e: &Episode| {
+        [0, 1, 2].map(|i| {
+            let (low, high) = (space.low[i], space.high[i]);
+            2.0 * (e.end.position_m[i].clamp(low, high) - low) / (high - low) - 1.0
+        })
+    };
+    episodes.iter().flat_map(scaled).collect()
+}
+
+/// Mutual information of a number for each rollout and the velocity at each of its steps.
+fn information(of_rollout: &[f64], episodes: &[Episode]) -> Option<f64> {
+    let (mut x, mut y) = (vec![], vec![]);
+    for (&value, episode) in of_rollout.iter().zip(episodes) {
+        for probe in episode.trace.probes.iter().skip(1) {
+            x.push(value);
+            y.push(probe.velocity_m_s[0]);
+        }
+    }
+    mutual_information_nats(&x, &y, INFORMATION_K)
+}
+
+/// Φ⁻¹(q) for 0 < q < 1 (Acklam's rational approximations, relative error below 1.2e-9).
+pub fn normal_quantile(q: f64) -> f64 {
+    const A: [f64; 6] = [
+        -3.969_683_028_665_376e1,
+        2.209_460_984_245_205e2,
+        -2.759_285_104_469_687e2,
+        1.383_577_518_672_69e2,
+        -3.066_479_806_614_716e1,
+        2.506_628_277_459_239,
+    ];
+    const B: [f64; 5] = [
+        -5.447_609_879_822_406e1,
+        1.615_858_368_580_409e2,
+        -1.556_989_798_598_866e2,
+        6.680_131_188_771_972e1,
+        -1.328_068_155_288_572e1,
+    ];
+    const C: [f64; 6] = [
+        -7.784_894_002_430_293e-3,
+        -3.223_964_580_411_365e-1,
+        -2.400_758_277_161_838,
+        -2.549_732_539_343_734,
+        4.374_664_141_464_968,
+        2.938_163_982_698_783,
+    ];
+    const D: [f64; 4] = [
+        7.784_695_709_041_462e-3,
+        3.224_671_290_700_398e-1,
+        2.445_134_137_142_996,
+        3.754_408_661_907_416,
+    ];
+    const TAIL: f64 = 0.02425;
+    let polynomial = |c: &[f64], x: f64| c.iter().fold(0.0, |sum, &c| sum * x + c);
+    if q > 1.0 - TAIL {
+        return -normal_quantile(1.0 - q);
+    }
+    if q < TAIL {
+        let r = (-2.0 * q.ln()).sqrt();
+        return polynomial(&C, r) / (polynomial(&D, r) * r + 1.0);
+    }
+    let r = q - 0.5;
+    let square = r * r;
+    polynomial(&A, square) * r / (polynomial(&B, square) * square + 1.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quantiles_have_their_known_values() {
+        for (q, z) in [
+            (0.5, 0.0),
+            (0.9, 1.281_551_565_544_6),
+            (0.1, -1.281_551_565_544_6),
+            (0.001, -3.090_232_306_167_8),
+            (0.975, 1.959_963_984_540_05),
+        ] {
+            assert!((normal_quantile(q) - z).abs() < 1e-8, "{q}: {}", normal_quantile(q));
+        }
+    }
+}
