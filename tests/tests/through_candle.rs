@@ -23,7 +23,14 @@ impl Draw {
     }
 }
 
-fn policy_file(s: usize, h: usize, a: usize, latent: LatentKind, scale: MeanScale, seed: u64) -> PolicyFile {
+fn policy_file(
+    s: usize,
+    h: usize,
+    a: usize,
+    latent: LatentKind,
+    scale: MeanScale,
+    seed: u64,
+) -> PolicyFile {
     let mut draw = Draw(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
     let z = latent.width();
     let zb = if z == 0 { 0 } else { h };
