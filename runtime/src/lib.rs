@@ -7,6 +7,8 @@
 //! * [`policy`]: the contract of a policy file, its verification, and inference;
 //! * [`control`]: the fixed-rate loop with its states, watchdogs, limits and statistics;
 //! * [`io`]: what a robot looks like to the loop ([`io::RobotIo`]);
+//! * `telemetry`: a record a tick, logs, replay, export (feature `host`);
+//! * `os`: real time, scheduling, signals (feature `host`);
 //! * [`math`]: vectorised functions that training and inference share.
 //!
 //! With `default-features = false` the library needs only `core` and `alloc`; allocation happens
@@ -22,4 +24,6 @@ pub mod math;
 #[cfg(feature = "host")]
 pub mod os;
 pub mod policy;
+#[cfg(feature = "host")]
+pub mod telemetry;
 pub mod tensors;

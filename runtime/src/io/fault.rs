@@ -6,8 +6,7 @@
 //! use sog_runtime::io::{FaultKind, FaultPlan};
 //!
 //! let plan: FaultPlan = "
-//!     # one fault a line; ticks count the robot's readings from 0
-//!     seed 7
+//!     seed 7                            # one thing a line; ticks count readings from 0
 //!     rate drop 0.01                    # each reading is lost with this probability
 //!     rate spike 0.001 value 50         # something of this size is added to one number
 //!     at 200 freeze for 30              # 30 readings repeat the numbers of the one before

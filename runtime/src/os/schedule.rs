@@ -142,8 +142,10 @@ fn prefault_stack() {
 
 fn take_fifo(priority: u8) -> io::Result<()> {
     let parameter = libc::sched_param { sched_priority: i32::from(priority) };
+    // Threads that this one starts later are ordinary ones.
+    let class = libc::SCHED_FIFO | libc::SCHED_RESET_ON_FORK;
     // SAFETY: the pointer is to a valid parameter for the length of the call; 0 is this thread.
-    match unsafe { libc::sched_setscheduler(0, libc::SCHED_FIFO, &raw const parameter) } {
+    match unsafe { libc::sched_setscheduler(0, class, &raw const parameter) } {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),
     }

@@ -104,9 +104,9 @@ impl Policy {
         self.first.outputs()
     }
 
-    /// The instruction set in use.
-    pub fn instruction_set(&self) -> &'static str {
-        match self.arch {
+    /// The instruction set that inference uses on this machine.
+    pub fn instruction_set_here() -> &'static str {
+        match Arch::new() {
             #[cfg(target_arch = "x86_64")]
             Arch::V4(_) => "AVX-512",
             #[cfg(target_arch = "x86_64")]

@@ -123,7 +123,7 @@ impl RobotIo for Point {
         if told != Told::Reset {
             self.trace.copy_within(2.., 0);
             // Not quite still at rest, as real sensors are.
-            let tremor = if self.step % 2 == 0 { 1e-3 } else { -1e-3 };
+            let tremor = if self.step.is_multiple_of(2) { 1e-3 } else { -1e-3 };
             self.trace[8] += action[0] * 0.1 + tremor;
             self.trace[9] += action[1] * 0.1 - tremor;
         }

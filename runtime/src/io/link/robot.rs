@@ -104,6 +104,8 @@ pub struct LinkRobot<T: Transport> {
     step: Option<u64>,
     /// The last command, to be repeated in lock step.
     last: Option<WireCommand>,
+    /// Whether no observation has come since.
+    unanswered: bool,
     action: Vec<u8>,
     fresh: Option<Reading>,
     obs: Vec<f32>,
@@ -151,6 +153,7 @@ impl<T: Transport> LinkRobot<T> {
             timeout: options.timeout,
             step: None,
             last: None,
+            unanswered: false,
             action,
             fresh: None,
             obs,
@@ -193,15 +196,12 @@ impl<T: Transport> LinkRobot<T> {
     /// Takes in what has come, waiting at most `wait` for the first observation.
     fn pump(&mut self, wait: Duration) -> Result<(), IoError> {
         self.endpoint.begin_round();
-        let mut timeout = Duration::ZERO;
-        loop {
-            let Some(received) = self.endpoint.receive(timeout)? else {
-                if self.fresh.is_some() || !timeout.is_zero() || wait.is_zero() || self.closed {
-                    return Ok(());
-                }
-                timeout = wait;
-                continue;
-            };
+        let deadline_ns = os::monotonic_ns() + wait.as_nanos() as u64;
+        while !self.closed {
+            let enough = self.fresh.is_some();
+            let left_ns = deadline_ns.saturating_sub(os::monotonic_ns());
+            let left = if enough { Duration::ZERO } else { Duration::from_nanos(left_ns) };
+            let Some(received) = self.endpoint.receive(left)? else { return Ok(()) };
             if received.session != self.endpoint.session() {
                 self.endpoint.count(Fate::Foreign);
                 continue;
@@ -213,6 +213,7 @@ impl<T: Transport> LinkRobot<T> {
                     } else if self.step.is_none_or(|last| step > last) {
                         self.step = Some(step);
                         self.follows = follows;
+                        self.unanswered = false;
                         self.fresh = Some(Reading { step, reward, terminated });
                     }
                 }
@@ -221,6 +222,7 @@ impl<T: Transport> LinkRobot<T> {
                 _ => self.endpoint.count(Fate::Foreign),
             }
         }
+        Ok(())
     }
 
     fn send_last(&mut self) -> Result<(), IoError> {
@@ -242,7 +244,7 @@ impl<T: Transport> RobotIo for LinkRobot<T> {
         }
         if !self.lock_step {
             self.pump(self.wait)?;
-        } else if self.fresh.is_none() && self.last.is_some() {
+        } else if self.fresh.is_none() && self.unanswered {
             let deadline = Instant::now() + self.timeout;
             self.pump(ASK_AGAIN)?;
             while self.fresh.is_none() && !self.closed && Instant::now() < deadline {
@@ -276,6 +278,7 @@ impl<T: Transport> RobotIo for LinkRobot<T> {
             Command::Reset => WireCommand::Reset,
         };
         self.last = Some(kind);
+        self.unanswered = true;
         self.send_last()
     }
 }

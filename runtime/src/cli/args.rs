@@ -1,0 +1,279 @@
+//! The arguments of `sog-run`.
+
+use std::{net::SocketAddr, num::NonZeroU32, path::PathBuf, str::FromStr};
+
+use clap::{Parser, Subcommand, ValueEnum};
+use sog_runtime::{
+    control::{OnMiss, RateLimit},
+    io::link::Address,
+    os::Strictness,
+};
+
+/// Runs a policy on a robot: read → check → infer → limit → write, at a fixed rate.
+///
+/// Ends in damping, whatever ends it. Exit codes: 0 good, 1 a fault ended the run or a check
+/// failed, 2 bad usage or input.
+#[derive(Parser)]
+#[command(name = "sog-run", version, args_conflicts_with_subcommands = true)]
+pub(super) struct Args {
+    #[command(subcommand)]
+    pub(super) command: Option<Command>,
+    #[command(flatten)]
+    pub(super) run: RunArgs,
+}
+
+#[derive(Subcommand)]
+pub(super) enum Command {
+    /// Says how fit this machine is for real time, and what to do about it
+    Doctor(DoctorArgs),
+    /// Measures inference and wake-up latency on this machine
+    Bench(BenchArgs),
+    /// Runs the ticks of a log once more and compares every action bit for bit
+    Replay(ReplayArgs),
+    /// Writes a log as CSV or MCAP
+    Export(ExportArgs),
+    /// Verifies a policy file and says what it is
+    Info(InfoArgs),
+}
+
+#[derive(clap::Args)]
+pub(super) struct RunArgs {
+    /// Policy file
+    #[arg(required = true)]
+    pub(super) policy: Option<PathBuf>,
+    /// Where the robot is: `udp://HOST:PORT` or `serial:///dev/DEVICE?baud=N`
+    #[arg(long, required = true, value_name = "ADDRESS")]
+    pub(super) robot: Option<Address>,
+    /// Local address of a UDP link; without it any port, on loopback if the robot is there
+    #[arg(long, value_name = "HOST:PORT")]
+    pub(super) bind: Option<SocketAddr>,
+    /// File with a secret shared with the robot: every packet is authenticated
+    #[arg(long, value_name = "FILE")]
+    pub(super) key: Option<PathBuf>,
+    /// How long to wait for the robot's answer, s
+    #[arg(long, default_value_t = 5.0, value_name = "S")]
+    pub(super) timeout: f64,
+
+    /// Number of the code to begin with
+    #[arg(long, default_value_t = 0, value_name = "K")]
+    pub(super) mode: u16,
+    /// Codes to choose from, for a policy with a Gaussian latent: numbers with commas, codes with
+    /// semicolons
+    #[arg(long, value_name = "CODES", allow_hyphen_values = true)]
+    pub(super) codes: Option<Codes>,
+    /// Control rate, 1 to 2000 Hz; without it the policy's own
+    #[arg(long, value_name = "HZ")]
+    pub(super) rate: Option<f64>,
+    /// Ends the run after this many seconds of the policy's command
+    #[arg(long, value_name = "S")]
+    pub(super) duration: Option<f64>,
+    /// Does not start by itself: waits for the operator to arm and start
+    #[arg(long)]
+    pub(super) wait: bool,
+    /// Seconds of damping at the end (one tick at least)
+    #[arg(long, default_value_t = 0.2, value_name = "S")]
+    pub(super) damping: f64,
+
+    #[command(flatten)]
+    pub(super) safety: SafetyArgs,
+    #[command(flatten)]
+    pub(super) real_time: RealTimeArgs,
+
+    /// Log file: one record a tick
+    #[arg(long, value_name = "FILE")]
+    pub(super) log: Option<PathBuf>,
+    /// Local socket on which an operator's commands are taken
+    #[arg(long, value_name = "SOCKET")]
+    pub(super) control: Option<PathBuf>,
+    /// Does not take the operator's keys from the terminal
+    #[arg(long)]
+    pub(super) no_keys: bool,
+    /// Script of faults to inject into the robot's readings
+    #[arg(long, value_name = "FILE")]
+    pub(super) faults: Option<PathBuf>,
+    /// Ends with one JSON object
+    #[arg(long)]
+    pub(super) json: bool,
+    /// No status line
+    #[arg(long, short)]
+    pub(super) quiet: bool,
+}
+
+#[derive(clap::Args)]
+#[command(next_help_heading = "Safety")]
+pub(super) struct SafetyArgs {
+    /// What the tick after a missed deadline does: infer as always, or repeat the last action
+    #[arg(long, value_enum, default_value_t = MissArg::Skip)]
+    pub(super) on_miss: MissArg,
+    /// Damping after this many missed deadlines in a row, or `off`
+    #[arg(long, default_value = "5", value_name = "N")]
+    pub(super) damp_after: Limit,
+    /// Damping in the n-th period in a row without a new observation
+    #[arg(long, default_value = "2", value_name = "N")]
+    pub(super) stale_limit: NonZeroU32,
+    /// Damping when n observations in a row repeat the one before to the last bit, or `off`
+    #[arg(long, default_value = "50", value_name = "N")]
+    pub(super) frozen_limit: Limit,
+    /// Largest change of action in a step: `robot` (what it states), a share of the action range
+    /// beside that, or `off`
+    #[arg(long, default_value = "robot", value_name = "LIMIT")]
+    pub(super) rate_limit: RateArg,
+    /// Does not cut actions to the policy's range
+    #[arg(long)]
+    pub(super) no_range_limit: bool,
+}
+
+#[derive(clap::Args)]
+#[command(next_help_heading = "Real time")]
+pub(super) struct RealTimeArgs {
+    /// Whether to ask for SCHED_FIFO, locked memory and a processor, and what if refused
+    #[arg(long, value_enum, default_value_t = RtArg::Warn)]
+    pub(super) rt: RtArg,
+    /// SCHED_FIFO priority
+    #[arg(long, default_value_t = 80, value_parser = clap::value_parser!(u8).range(1..=99))]
+    pub(super) priority: u8,
+    /// Processor to stay on
+    #[arg(long, value_name = "N")]
+    pub(super) cpu: Option<usize>,
+    /// Spins through the last microseconds before each deadline
+    #[arg(long, default_value_t = 0, value_name = "US")]
+    pub(super) spin_us: u64,
+}
+
+#[derive(clap::Args)]
+pub(super) struct DoctorArgs {
+    /// Prints JSON
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(clap::Args)]
+pub(super) struct BenchArgs {
+    /// Policy file
+    pub(super) policy: PathBuf,
+    /// Control rate, 1 to 2000 Hz; without it the policy's own
+    #[arg(long, value_name = "HZ")]
+    pub(super) rate: Option<f64>,
+    /// Seconds to run the loop for
+    #[arg(long, default_value_t = 5.0, value_name = "S")]
+    pub(super) duration: f64,
+    /// Log file: one record a tick
+    #[arg(long, value_name = "FILE")]
+    pub(super) log: Option<PathBuf>,
+    #[command(flatten)]
+    pub(super) real_time: RealTimeArgs,
+    /// Prints JSON
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(clap::Args)]
+pub(super) struct ReplayArgs {
+    /// Log file
+    pub(super) log: PathBuf,
+    /// Prints JSON
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(clap::Args)]
+pub(super) struct ExportArgs {
+    /// Log file
+    pub(super) log: PathBuf,
+    /// CSV file to write
+    #[arg(long, value_name = "FILE", required_unless_present = "mcap")]
+    pub(super) csv: Option<PathBuf>,
+    /// MCAP file to write, for Foxglove
+    #[arg(long, value_name = "FILE")]
+    pub(super) mcap: Option<PathBuf>,
+}
+
+#[derive(clap::Args)]
+pub(super) struct InfoArgs {
+    /// Policy file
+    pub(super) policy: PathBuf,
+    /// Prints JSON
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+pub(super) enum MissArg {
+    Skip,
+    Hold,
+}
+
+impl From<MissArg> for OnMiss {
+    fn from(arg: MissArg) -> Self {
+        match arg {
+            MissArg::Skip => Self::Skip,
+            MissArg::Hold => Self::Hold,
+        }
+    }
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+pub(super) enum RtArg {
+    Off,
+    Warn,
+    Strict,
+}
+
+impl From<RtArg> for Strictness {
+    fn from(arg: RtArg) -> Self {
+        match arg {
+            RtArg::Off => Self::Off,
+            RtArg::Warn => Self::Warn,
+            RtArg::Strict => Self::Strict,
+        }
+    }
+}
+
+/// A number of periods, or `off`.
+#[derive(Clone, Copy)]
+pub(super) struct Limit(pub(super) Option<NonZeroU32>);
+
+impl FromStr for Limit {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text == "off" {
+            return Ok(Self(None));
+        }
+        text.parse().map(|n| Self(Some(n))).map_err(|_| "need a number from 1, or `off`")
+    }
+}
+
+/// A [`RateLimit`].
+#[derive(Clone, Copy)]
+pub(super) struct RateArg(pub(super) RateLimit);
+
+impl FromStr for RateArg {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Ok(Self(match text {
+            "robot" => RateLimit::Robot,
+            "off" => RateLimit::Off,
+            share => RateLimit::Share(
+                share.parse().map_err(|_| "need `robot`, `off` or a share of the action range")?,
+            ),
+        }))
+    }
+}
+
+/// Latent codes, one after the other.
+#[derive(Clone)]
+pub(super) struct Codes(pub(super) Vec<f32>);
+
+impl FromStr for Codes {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let numbers = text.split([';', ',']).map(|number| number.trim().parse::<f32>());
+        numbers
+            .collect::<Result<_, _>>()
+            .map(Self)
+            .map_err(|_| "need numbers with commas, codes with semicolons")
+    }
+}

@@ -1,0 +1,52 @@
+//! `sog-run info`: what a policy file is.
+
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use serde_json::json;
+use sog_runtime::policy::{Policy, PolicyFile};
+
+use super::args::InfoArgs;
+
+/// Reads and verifies a policy file; its bytes, and what they say.
+pub(super) fn load(path: &Path) -> Result<(Vec<u8>, PolicyFile)> {
+    let context = || format!("policy {}", path.display());
+    let bytes = std::fs::read(path).with_context(context)?;
+    let file = PolicyFile::parse(&bytes).with_context(context)?;
+    Ok((bytes, file))
+}
+
+pub(super) fn main(args: &InfoArgs) -> Result<bool> {
+    let (bytes, file) = load(&args.policy)?;
+    let origin = &file.provenance;
+    if args.json {
+        println!(
+            "{}",
+            json!({
+                "task": file.task, "obs_terms": file.obs_terms.to_string(),
+                "action_terms": file.action_terms.to_string(), "dt_s": file.dt_s,
+                "latent": file.latent.to_string(), "hidden": file.hidden_dim(),
+                "golden": file.golden.action.len() / file.action_dim(), "bytes": bytes.len(),
+                "producer": origin.producer, "algorithm": origin.algorithm, "seed": origin.seed,
+                "demos_sha256": origin.demos_sha256, "created": origin.created,
+                "instruction_set": Policy::instruction_set_here(),
+            })
+        );
+        return Ok(true);
+    }
+    println!("task          {} at {} Hz", file.task, (1e9 / file.dt_s).round() / 1e9);
+    println!("observation   {} ({})", file.obs_terms, file.obs_dim());
+    println!("action        {} ({})", file.action_terms, file.action_dim());
+    println!("latent code   {}", file.latent);
+    println!("hidden width  {}", file.hidden_dim());
+    println!("trained by    {} with {}, seed {}", origin.algorithm, origin.producer, origin.seed);
+    if !origin.created.is_empty() {
+        println!("created       {}", origin.created);
+    }
+    println!(
+        "verified      {} golden vectors, on {}",
+        file.golden.action.len() / file.action_dim(),
+        Policy::instruction_set_here()
+    );
+    Ok(true)
+}

@@ -1,0 +1,39 @@
+//! The command line: arguments, and what each command does.
+
+mod args;
+mod bench;
+mod doctor;
+mod host;
+mod info;
+mod logs;
+mod operator;
+mod run;
+mod status;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use args::{Args, Command};
+
+/// Runs the program; 0: good, 1: a check or a run failed, 2: bad usage or input.
+pub(crate) fn main() -> ExitCode {
+    // clap itself exits with 2 on bad usage.
+    let args = Args::parse();
+    let done = match (args.command, args.run) {
+        (Some(Command::Doctor(args)), _) => doctor::main(&args),
+        (Some(Command::Bench(args)), _) => bench::main(&args),
+        (Some(Command::Replay(args)), _) => logs::replay(&args),
+        (Some(Command::Export(args)), _) => logs::export(&args),
+        (Some(Command::Info(args)), _) => info::main(&args),
+        (None, run) => run::main(&run),
+    };
+    match done {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(1),
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}

@@ -1,0 +1,276 @@
+//! The operator: keys of the terminal, and lines on a local socket.
+//!
+//! The line protocol: one command a line, one answer a line, `ok …` or `error …`.
+//!
+//! | command | does |
+//! |---|---|
+//! | `arm` | watches the sensors: idle → ready |
+//! | `start` | lets the policy act: ready → policy |
+//! | `mode K` | selects code K, live |
+//! | `damp` | damping |
+//! | `stop` | emergency stop, latched |
+//! | `reset` | clears damping or stop: → idle |
+//! | `quit` | damping, and the end of the run |
+//! | `status` | answers `ok state=… code=… ticks=… misses=… faults=… return=…` |
+
+use std::{
+    io::{self, BufRead, BufReader, Read, Write},
+    os::unix::{
+        fs::{FileTypeExt, PermissionsExt},
+        net::{UnixListener, UnixStream},
+    },
+    path::{Path, PathBuf},
+    str::FromStr,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread,
+};
+
+use rustix::termios::{self, LocalModes, OptionalActions, Termios};
+use sog_runtime::{
+    control::{Mailbox, Request},
+    telemetry::Board,
+};
+
+/// Enough for the operator's threads, and little to lock.
+const STACK_BYTES: usize = 128 * 1024;
+/// Operators who can be connected at once.
+const MOST_OPERATORS: usize = 4;
+/// Longest line.
+const MAX_LINE: u64 = 256;
+
+/// The keys, in one line for the operator.
+pub(super) const KEYS: &str =
+    "keys: a arm · s start · 0-9 mode · d damp · SPACE stop · r reset · q quit";
+
+/// What an operator can say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Said {
+    Request(Request),
+    Status,
+}
+
+impl FromStr for Said {
+    type Err = String;
+
+    fn from_str(line: &str) -> Result<Self, String> {
+        let mut words = line.split_whitespace();
+        let request = match words.next().unwrap_or_default() {
+            "arm" => Request::Arm,
+            "start" => Request::Start,
+            "damp" => Request::Damp,
+            "stop" | "estop" => Request::Stop,
+            "reset" => Request::Reset,
+            "quit" => Request::Quit,
+            "status" => return Ok(Self::Status),
+            "mode" => {
+                let code = words.next().and_then(|code| code.parse().ok());
+                Request::Mode(code.ok_or("mode needs a number, as in `mode 2`")?)
+            }
+            other => {
+                return Err(format!(
+                    "`{other}`: need arm, start, mode K, damp, stop, reset, quit or status"
+                ));
+            }
+        };
+        match words.next() {
+            None => Ok(Self::Request(request)),
+            Some(word) => Err(format!("`{word}` is too much")),
+        }
+    }
+}
+
+/// What a key means.
+fn request_of_key(key: u8) -> Option<Request> {
+    match key {
+        b'a' => Some(Request::Arm),
+        b's' => Some(Request::Start),
+        b'd' => Some(Request::Damp),
+        b' ' | b'e' => Some(Request::Stop),
+        b'r' => Some(Request::Reset),
+        // Without a terminal in charge, the interrupt key arrives as a character.
+        b'q' | 3 => Some(Request::Quit),
+        b'0'..=b'9' => Some(Request::Mode(u16::from(key - b'0'))),
+        _ => None,
+    }
+}
+
+/// The terminal in key-by-key mode; as it was when dropped.
+pub(super) struct Keys {
+    before: Termios,
+}
+
+impl Keys {
+    /// Takes keys from the terminal, if there is one.
+    pub(super) fn listen(mailbox: &Arc<Mailbox>) -> io::Result<Option<Self>> {
+        let stdin = io::stdin();
+        if !termios::isatty(&stdin) {
+            return Ok(None);
+        }
+        let before = termios::tcgetattr(&stdin)?;
+        let mut raw = before.clone();
+        raw.local_modes -= LocalModes::ICANON | LocalModes::ECHO;
+        termios::tcsetattr(&stdin, OptionalActions::Now, &raw)?;
+        let mailbox = Arc::clone(mailbox);
+        spawn("sog-keys", move || {
+            for key in io::stdin().lock().bytes().map_while(Result::ok) {
+                if let Some(request) = request_of_key(key) {
+                    mailbox.post(request);
+                }
+            }
+        })?;
+        Ok(Some(Self { before }))
+    }
+}
+
+impl Drop for Keys {
+    fn drop(&mut self) {
+        // If it fails there is nobody left to tell.
+        let _ = termios::tcsetattr(io::stdin(), OptionalActions::Now, &self.before);
+    }
+}
+
+/// A local socket on which operators are heard; removed when dropped.
+pub(super) struct ControlSocket {
+    path: PathBuf,
+}
+
+impl ControlSocket {
+    /// Listens; only the owner of the process may connect.
+    pub(super) fn listen(
+        path: &Path,
+        mailbox: &Arc<Mailbox>,
+        board: &Arc<Board>,
+    ) -> io::Result<Self> {
+        // A socket that a run before left behind is in the way; anything else is not ours.
+        if path.symlink_metadata().is_ok_and(|found| found.file_type().is_socket()) {
+            if UnixStream::connect(path).is_ok() {
+                let what = "another run listens there";
+                return Err(io::Error::new(io::ErrorKind::AddrInUse, what));
+            }
+            std::fs::remove_file(path)?;
+        }
+        let listener = UnixListener::bind(path)?;
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
+        let (mailbox, board) = (Arc::clone(mailbox), Arc::clone(board));
+        let connected = Arc::new(AtomicUsize::new(0));
+        spawn("sog-control", move || {
+            for stream in listener.incoming().map_while(Result::ok) {
+                if connected.fetch_add(1, Ordering::AcqRel) >= MOST_OPERATORS {
+                    connected.fetch_sub(1, Ordering::AcqRel);
+                    continue;
+                }
+                let (mailbox, board) = (Arc::clone(&mailbox), Arc::clone(&board));
+                let count = Arc::clone(&connected);
+                let served = spawn("sog-operator", move || {
+                    // An operator who goes away is no fault.
+                    let _ = converse(stream, &mailbox, &board);
+                    count.fetch_sub(1, Ordering::AcqRel);
+                });
+                if served.is_err() {
+                    connected.fetch_sub(1, Ordering::AcqRel);
+                }
+            }
+        })?;
+        Ok(Self { path: path.to_path_buf() })
+    }
+}
+
+impl Drop for ControlSocket {
+    fn drop(&mut self) {
+        // If it fails, the next run removes it.
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+fn converse(stream: UnixStream, mailbox: &Mailbox, board: &Board) -> io::Result<()> {
+    let mut reader = BufReader::new(stream.try_clone()?);
+    let mut stream = stream;
+    loop {
+        let mut line = String::new();
+        if reader.by_ref().take(MAX_LINE).read_line(&mut line)? == 0 {
+            return Ok(());
+        }
+        let answer = match line.parse::<Said>() {
+            Ok(Said::Request(request)) => {
+                mailbox.post(request);
+                "ok".to_string()
+            }
+            Ok(Said::Status) => {
+                let now = board.peek();
+                let sum = now.episode_return.map_or("none".to_string(), |r| format!("{r:.3}"));
+                format!(
+                    "ok state={} code={} ticks={} misses={} faults={} return={sum}",
+                    now.state, now.code, now.ticks, now.misses, now.faults
+                )
+            }
+            Err(reason) => format!("error {reason}"),
+        };
+        writeln!(stream, "{answer}")?;
+    }
+}
+
+fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    thread::Builder::new().name(name.to_string()).stack_size(STACK_BYTES).spawn(work).map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_understood_or_refused_with_a_reason() {
+        for (line, request) in [
+            ("arm", Request::Arm),
+            (" start ", Request::Start),
+            ("mode 65535", Request::Mode(65_535)),
+            ("damp\r\n", Request::Damp),
+            ("stop", Request::Stop),
+            ("estop", Request::Stop),
+            ("reset", Request::Reset),
+            ("quit", Request::Quit),
+        ] {
+            assert_eq!(line.parse(), Ok(Said::Request(request)), "{line}");
+        }
+        assert_eq!("status".parse(), Ok(Said::Status));
+        for bad in ["", "go", "mode", "mode x", "mode -1", "mode 65536", "arm now", "ARM"] {
+            assert!(bad.parse::<Said>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn every_request_has_a_key() {
+        for key in b"asd er012345q9" {
+            assert!(request_of_key(*key).is_some());
+        }
+        assert_eq!(request_of_key(b'7'), Some(Request::Mode(7)));
+        assert_eq!(request_of_key(b'x'), None);
+    }
+
+    #[test]
+    fn an_operator_is_heard_on_the_socket() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("control");
+        let (mailbox, board) = (Arc::new(Mailbox::new()), Board::new());
+        let socket = ControlSocket::listen(&path, &mailbox, &board).unwrap();
+        let mode = std::fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        let second = ControlSocket::listen(&path, &mailbox, &board).err().unwrap();
+        assert_eq!(second.kind(), io::ErrorKind::AddrInUse);
+
+        let stream = UnixStream::connect(&path).unwrap();
+        let mut answers = BufReader::new(stream.try_clone().unwrap()).lines();
+        let mut say = |line: &str| {
+            writeln!(&stream, "{line}").unwrap();
+            answers.next().unwrap().unwrap()
+        };
+        assert_eq!(say("mode 2"), "ok");
+        assert_eq!(mailbox.take().mode(), Some(2));
+        assert!(say("jump").starts_with("error `jump`"));
+        assert!(say("status").starts_with("ok state=idle code=0 ticks=0"));
+        drop(socket);
+        assert!(!path.exists());
+    }
+}

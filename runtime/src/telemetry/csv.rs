@@ -1,0 +1,61 @@
+//! Export to CSV: one line a tick.
+
+use std::io::{self, Write};
+
+use super::{Log, LogError};
+use crate::policy::Terms;
+
+/// Writes a log as CSV; columns are named after the terms: `obs.position.0`, `action.torque.3`.
+///
+/// # Errors
+/// What the disk says, or a [`LogError`] as [`io::ErrorKind::InvalidData`].
+pub fn write_csv(log: &Log, out: &mut impl Write) -> io::Result<()> {
+    let spec = log.header.spec().map_err(|error| io::Error::other(LogError::Terms(error)))?;
+    write!(out, "tick,deadline_ns,wake_latency_ns,exec_ns,missed,state,code,command,faults")?;
+    write!(out, ",step,reward,terminated")?;
+    for (group, terms) in
+        [("obs", &spec.obs_terms), ("raw", &spec.action_terms), ("action", &spec.action_terms)]
+    {
+        for name in columns(terms) {
+            write!(out, ",{group}.{name}")?;
+        }
+    }
+    writeln!(out)?;
+    for record in &log.records {
+        let (tick, wake) = (&record.tick, &record.wake);
+        write!(
+            out,
+            "{},{},{},{},{},{},{},{},{}",
+            tick.tick,
+            wake.deadline_ns,
+            wake.latency_ns(),
+            record.end_ns.saturating_sub(wake.woke_ns),
+            wake.missed,
+            tick.state,
+            tick.code,
+            tick.command.name(),
+            tick.faults,
+        )?;
+        match tick.read {
+            Ok(reading) => {
+                let reward = reading.reward.map(|r| r.to_string()).unwrap_or_default();
+                write!(out, ",{},{reward},{}", reading.step, reading.terminated)?;
+            }
+            Err(_) => write!(out, ",,,")?,
+        }
+        for value in record.obs.iter().chain(&record.raw_action).chain(&record.action) {
+            write!(out, ",{value}")?;
+        }
+        writeln!(out)?;
+    }
+    Ok(())
+}
+
+/// Names of the numbers of some terms: `name` where a term has one, else `name.0`, `name.1`….
+fn columns(terms: &Terms) -> Vec<String> {
+    let names = terms.0.iter().flat_map(|term| {
+        (0..term.width)
+            .map(|i| if term.width == 1 { term.name.clone() } else { format!("{}.{i}", term.name) })
+    });
+    names.collect()
+}

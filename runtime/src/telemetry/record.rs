@@ -1,0 +1,189 @@
+//! The record of one tick: its layout in 32-bit words, in the ring as in the file.
+
+use crate::{
+    control::{CommandKind, FaultSet, Requests, State, TickReport, Wake},
+    io::{IoError, Reading},
+};
+
+/// Words before the numbers.
+const FIXED: usize = 17;
+
+/// What happened in one tick.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Record {
+    /// How the period began.
+    pub wake: Wake,
+    /// When the tick was done, ns.
+    pub end_ns: u64,
+    /// What it did.
+    pub tick: TickReport,
+    /// What the robot gave, `[S]`; meaningful where it gave anything.
+    pub obs: Vec<f32>,
+    /// What the policy last asked for, `[A]`.
+    pub raw_action: Vec<f32>,
+    /// What the actuators were told, `[A]`.
+    pub action: Vec<f32>,
+}
+
+/// Words of a record of a robot with these widths.
+pub(super) fn words(obs_dim: usize, action_dim: usize) -> usize {
+    FIXED + obs_dim + 2 * action_dim
+}
+
+/// Writes a record; `out` has [`words`] of them.
+pub(super) fn encode(
+    wake: &Wake,
+    tick: &TickReport,
+    end_ns: u64,
+    numbers: [&[f32]; 3],
+    out: &mut [u32],
+) {
+    let reading = tick.read.unwrap_or_default();
+    let (read, written) = (code_of_read(&tick.read), code_of_write(tick.written));
+    let bytes = [tick.state as u8, tick.command as u8, read, written];
+    let fixed: [u32; FIXED] = [
+        tick.tick as u32,
+        (tick.tick >> 32) as u32,
+        wake.deadline_ns as u32,
+        (wake.deadline_ns >> 32) as u32,
+        wake.woke_ns as u32,
+        (wake.woke_ns >> 32) as u32,
+        end_ns as u32,
+        (end_ns >> 32) as u32,
+        wake.missed,
+        tick.requests.0,
+        tick.faults.0,
+        u32::from_le_bytes(bytes),
+        u32::from(tick.code),
+        reading.step as u32,
+        (reading.step >> 32) as u32,
+        reading.reward.unwrap_or(0.0).to_bits() as u32,
+        (reading.reward.unwrap_or(0.0).to_bits() >> 32) as u32,
+    ];
+    let numbers = numbers.into_iter().flatten().map(|v| v.to_bits());
+    for (word, value) in out.iter_mut().zip(fixed.into_iter().chain(numbers)) {
+        *word = value;
+    }
+}
+
+/// Reads a record; `None` if it is none.
+pub(super) fn decode(words: &[u32], obs_dim: usize, action_dim: usize) -> Option<Record> {
+    let (fixed, numbers) = words.split_first_chunk::<FIXED>()?;
+    let long = |at: usize| u64::from(fixed[at]) | u64::from(fixed[at + 1]) << 32;
+    let [state, command, read, written] = fixed[11].to_le_bytes();
+    let (step, reward) = (long(13), f64::from_bits(long(15)));
+    let mut numbers = numbers.iter().map(|&bits| f32::from_bits(bits));
+    let mut take = |n: usize| -> Vec<f32> { numbers.by_ref().take(n).collect() };
+    let record = Record {
+        wake: Wake { deadline_ns: long(2), woke_ns: long(4), missed: fixed[8] },
+        end_ns: long(6),
+        tick: TickReport {
+            tick: long(0),
+            state: State::from_u8(state)?,
+            code: u16::try_from(fixed[12]).ok()?,
+            requests: Requests(fixed[9]),
+            read: read_of_code(read, step, reward)?,
+            command: CommandKind::from_u8(command)?,
+            written: write_of_code(written)?,
+            faults: FaultSet(fixed[10]),
+        },
+        obs: take(obs_dim),
+        raw_action: take(action_dim),
+        action: take(action_dim),
+    };
+    let complete = record.action.len() == action_dim && numbers.next().is_none();
+    complete.then_some(record)
+}
+
+const REWARD: u8 = 1;
+const TERMINATED: u8 = 2;
+const ERRORS: u8 = 16;
+
+fn code_of_error(error: IoError) -> u8 {
+    match error {
+        IoError::Stale => ERRORS,
+        IoError::Closed => ERRORS + 1,
+        IoError::Width { .. } => ERRORS + 2,
+        IoError::Robot(_) => ERRORS + 3,
+    }
+}
+
+fn error_of_code(code: u8) -> Option<IoError> {
+    match code.checked_sub(ERRORS)? {
+        0 => Some(IoError::Stale),
+        1 => Some(IoError::Closed),
+        2 => Some(IoError::Width { found: 0, needed: 0 }),
+        3 => Some(IoError::Robot("as recorded")),
+        _ => None,
+    }
+}
+
+fn code_of_read(read: &Result<Reading, IoError>) -> u8 {
+    match read {
+        Ok(reading) => {
+            let reward = if reading.reward.is_some() { REWARD } else { 0 };
+            reward | if reading.terminated { TERMINATED } else { 0 }
+        }
+        Err(error) => code_of_error(*error),
+    }
+}
+
+fn read_of_code(code: u8, step: u64, reward: f64) -> Option<Result<Reading, IoError>> {
+    if code <= REWARD | TERMINATED {
+        let reward = (code & REWARD != 0).then_some(reward);
+        return Some(Ok(Reading { step, reward, terminated: code & TERMINATED != 0 }));
+    }
+    error_of_code(code).map(Err)
+}
+
+fn code_of_write(written: Result<(), IoError>) -> u8 {
+    written.err().map_or(0, code_of_error)
+}
+
+fn write_of_code(code: u8) -> Option<Result<(), IoError>> {
+    if code == 0 { Some(Ok(())) } else { error_of_code(code).map(Err) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn records_survive_a_round_trip() {
+        let tick = |read, written| TickReport {
+            tick: 1 << 40,
+            state: State::Policy,
+            code: 65_535,
+            requests: Requests(7 << 16 | 5),
+            read,
+            command: CommandKind::Act,
+            written,
+            faults: FaultSet(0b1010),
+        };
+        let reading = Reading { step: u64::MAX, reward: Some(-0.25), terminated: true };
+        let ticks = [
+            tick(Ok(reading), Ok(())),
+            tick(Ok(Reading { reward: None, ..reading }), Err(IoError::Closed)),
+            tick(Err(IoError::Stale), Err(IoError::Robot("as recorded"))),
+            tick(Err(IoError::Width { found: 0, needed: 0 }), Ok(())),
+        ];
+        for tick in ticks {
+            let wake = Wake { deadline_ns: u64::MAX, woke_ns: 1 << 33, missed: 3 };
+            let (obs, raw, action) = ([1.0, f32::INFINITY, -0.0], [2.0, 3.0], [4.0, 5.0]);
+            let mut out = vec![0; words(3, 2)];
+            encode(&wake, &tick, 77, [&obs, &raw, &action], &mut out);
+            let expected = Record {
+                wake,
+                end_ns: 77,
+                tick,
+                obs: obs.to_vec(),
+                raw_action: raw.to_vec(),
+                action: action.to_vec(),
+            };
+            assert_eq!(decode(&out, 3, 2), Some(expected));
+            assert_eq!(decode(&out, 3, 3), None);
+            out[11] = 0xff;
+            assert_eq!(decode(&out, 3, 2), None);
+        }
+    }
+}

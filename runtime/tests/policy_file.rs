@@ -1,0 +1,174 @@
+//! Policy files that must be refused, each with an error that names the cause.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+use std::collections::BTreeMap;
+
+use sog_runtime::{
+    io::Random,
+    policy::{Policy, PolicyError, PolicyFile, Terms, example},
+    tensors::{self, Metadata, Tensor, TensorFile},
+};
+
+fn refusal(bytes: &[u8]) -> String {
+    PolicyFile::parse(bytes).expect_err("accepted a bad file").to_string()
+}
+
+/// The file with its parts changed and its checksum made good again.
+fn rewritten(change: impl FnOnce(&mut BTreeMap<String, Tensor>, &mut Metadata)) -> Vec<u8> {
+    let bytes = example(7).to_bytes();
+    let file = TensorFile::parse(&bytes).unwrap();
+    let mut metadata = file.metadata().clone();
+    metadata.remove(tensors::CHECKSUM_KEY);
+    let tensor = |name: &&str| {
+        let (shape, values) = (file.shape(name).unwrap(), file.f32(name).unwrap());
+        (name.to_string(), Tensor::f32(&shape, &values))
+    };
+    let mut all = file.names().iter().map(tensor).collect();
+    change(&mut all, &mut metadata);
+    tensors::serialize(&all, &metadata)
+}
+
+#[test]
+fn a_good_file_survives_a_round_trip() {
+    let file = example(7);
+    let bytes = file.to_bytes();
+    assert_eq!(PolicyFile::parse(&bytes).unwrap(), file);
+    assert_eq!(PolicyFile::parse(&rewritten(|_, _| {})).unwrap(), file);
+}
+
+#[test]
+fn one_flipped_bit_is_refused_wherever_it_is() {
+    let good = example(7).to_bytes();
+    for at in 0..good.len() {
+        let mut bad = good.clone();
+        bad[at] ^= 1 << (at % 8);
+        assert!(PolicyFile::parse(&bad).is_err(), "byte {at} of {}", good.len());
+    }
+}
+
+#[test]
+fn a_truncated_file_is_refused_as_such() {
+    let good = example(7).to_bytes();
+    for len in 0..good.len() {
+        assert!(refusal(&good[..len]).contains("truncated"), "{len} bytes");
+    }
+}
+
+#[test]
+fn a_weight_that_is_not_a_number_is_named_with_its_place() {
+    for value in [f32::NAN, f32::INFINITY] {
+        let bytes = rewritten(|tensors, _| {
+            let tensor = tensors.get_mut("actor.state.1.weight").unwrap();
+            tensor.bytes[5 * 4..6 * 4].copy_from_slice(&value.to_le_bytes());
+        });
+        let refusal = refusal(&bytes);
+        assert!(refusal.contains("`actor.state.1.weight` holds"), "{refusal}");
+        assert!(refusal.contains("at index 5"), "{refusal}");
+    }
+}
+
+#[test]
+fn a_changed_weight_breaks_the_golden_vectors() {
+    let bytes = rewritten(|tensors, _| {
+        let tensor = tensors.get_mut("actor.mean.weight").unwrap();
+        tensor.bytes[0..4].copy_from_slice(&0.3f32.to_le_bytes());
+    });
+    assert!(refusal(&bytes).contains("golden vector"), "{}", refusal(&bytes));
+}
+
+#[test]
+fn a_later_schema_is_named() {
+    let bytes = rewritten(|_, metadata| {
+        metadata.insert("schema".to_string(), "sog.policy/2".to_string());
+    });
+    assert!(refusal(&bytes).contains("schema is `sog.policy/2`, this runtime reads"));
+}
+
+#[test]
+fn terms_in_another_order_are_refused_with_both_orders() {
+    let mut file = example(7);
+    file.obs_terms = Terms::new(&[("position", 4), ("velocity", 6)]);
+    file.seal(2);
+    let parsed = PolicyFile::parse(&file.to_bytes()).unwrap();
+    let robot = Terms::new(&[("velocity", 6), ("position", 4)]);
+    let error = parsed.check_fits("circles", &robot, &file.action_terms).unwrap_err();
+    assert!(matches!(error, PolicyError::Terms { which: "observation", .. }));
+    let text = error.to_string();
+    assert!(text.contains("position:4,velocity:6") && text.contains("velocity:6,position:4"));
+}
+
+#[test]
+fn what_is_missing_strange_or_misshapen_is_named() {
+    let without = rewritten(|tensors, _| drop(tensors.remove("obs.var")));
+    assert!(refusal(&without).contains("`obs.var` is missing"));
+    let strange = rewritten(|tensors, _| {
+        tensors.insert("actor.extra".to_string(), Tensor::f32(&[1], &[0.0]));
+    });
+    assert!(refusal(&strange).contains("`actor.extra` is not part of"));
+    let misshapen = rewritten(|tensors, _| {
+        tensors.insert("obs.mean".to_string(), Tensor::f32(&[9], &[0.0; 9]));
+    });
+    assert!(refusal(&misshapen).contains("`obs.mean` has shape [9], need [10]"));
+    let entry = rewritten(|_, metadata| drop(metadata.remove("dt")));
+    assert!(refusal(&entry).contains("metadata `dt` is missing"));
+    let negative = rewritten(|_, metadata| {
+        metadata.insert("dt".to_string(), "-1".to_string());
+    });
+    assert!(refusal(&negative).contains("need a positive number"));
+    let crossed = rewritten(|tensors, _| {
+        tensors.insert("action.low".to_string(), Tensor::f32(&[2], &[2.0, -1.0]));
+    });
+    assert!(refusal(&crossed).contains("less than `action.high`"));
+}
+
+/// Files mutated from a good one: none panics, and what is accepted is what was written.
+///
+/// `SOG_FUZZ_CASES` sets their number.
+#[test]
+fn no_mutated_file_panics_or_is_taken_for_a_good_one() {
+    let cases = std::env::var("SOG_FUZZ_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(20_000);
+    let good = example(7);
+    let bytes = good.to_bytes();
+    let mut random = Random::new(0x5347);
+    let mut accepted = 0;
+    for case in 0..cases {
+        let mut bad = bytes.clone();
+        for _ in 0..1 + random.below(4) {
+            mutate(&mut bad, &mut random);
+        }
+        if let Ok(file) = PolicyFile::parse(&bad) {
+            // The checksum covers everything but the layout of the header.
+            assert_eq!(file, good, "case {case}");
+            let _ = Policy::new(&file);
+            accepted += 1;
+        }
+    }
+    println!("{cases} mutated files, {accepted} of them equal to the good one in content");
+}
+
+fn mutate(bytes: &mut Vec<u8>, random: &mut Random) {
+    if bytes.is_empty() {
+        return;
+    }
+    let at = random.below(bytes.len());
+    // Half of all mutations hit the header, where lengths and offsets are.
+    let at = if random.happens(0.5) { at % 1500.min(bytes.len()) } else { at };
+    match random.below(7) {
+        0 => bytes[at] ^= 1 << random.below(8),
+        1 => bytes[at] = random.bits() as u8,
+        2 => bytes.truncate(at),
+        3 => drop(bytes.remove(at)),
+        4 => bytes.insert(at, random.bits() as u8),
+        5 => {
+            // Another digit, so that the header stays JSON.
+            if let Some(digit) = bytes[at..].iter().position(u8::is_ascii_digit) {
+                bytes[at + digit] = b'0' + random.below(10) as u8;
+            }
+        }
+        _ => {
+            let len = random.below(16).min(bytes.len() - at);
+            let from = random.below(bytes.len() - len + 1);
+            bytes.copy_within(from..from + len, at);
+        }
+    }
+}

@@ -1,0 +1,207 @@
+//! Logs: what is written is read, replays to the same bits, and never holds up a tick.
+#![cfg(feature = "host")]
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod common;
+
+use std::{
+    io::{self, Cursor, Write},
+    sync::mpsc,
+};
+
+use common::{Point, policy, started};
+use sog_runtime::{
+    control::{Config, LockStep, Observer, Plan, Request, Ticker, run},
+    io::{FaultKind, FaultPlan, FaultyRobot},
+    telemetry::{self, Log, LogError, replay, write_csv, write_mcap},
+};
+
+/// The log of a run full of faults, mode switches and recoveries.
+fn eventful_log(ticks: u64) -> Vec<u8> {
+    let plan =
+        FaultKind::ALL.into_iter().fold(FaultPlan::new(3), |plan, kind| plan.with_rate(kind, 0.01));
+    let mut robot = FaultyRobot::new(Point::new(), plan);
+    let mut controller = started(Config::default());
+    let bytes = policy().to_bytes();
+    let (mut recorder, writer) =
+        telemetry::start(&controller, &bytes, Cursor::new(Vec::new())).unwrap();
+    let mut ticker = LockStep::new(controller.period_ns());
+    for i in 0..ticks {
+        match i % 40 {
+            0 => [Request::Reset, Request::Arm, Request::Start].map(|r| controller.request(r)),
+            20 => [Request::Mode((i % 3) as u16); 3].map(|r| controller.request(r)),
+            _ => [(); 3],
+        };
+        let mut wake = ticker.wait();
+        wake.missed = u32::from(i % 90 == 0);
+        let tick = controller.tick(&mut robot, &wake);
+        recorder.observe(&controller, &wake, &tick, ticker.now_ns() + 500);
+    }
+    assert_eq!(recorder.lost(), 0);
+    writer.finish().unwrap().into_inner()
+}
+
+#[test]
+fn a_log_replays_to_the_same_bits() {
+    let bytes = eventful_log(2000);
+    let log = Log::parse(&bytes).unwrap();
+    assert_eq!((log.records.len(), log.lost(), log.cut_bytes), (2000, 0, 0));
+    assert_eq!(log.misses(), 23);
+    let report = replay(&log).unwrap();
+    assert_eq!((report.ticks, report.mismatch, report.gap_before), (2000, None, None));
+
+    // One bit of one action is enough.
+    let mut changed = log.clone();
+    let acts = |r: &&mut telemetry::Record| r.tick.command.name() == "act";
+    let record = changed.records.iter_mut().filter(acts).nth(300).unwrap();
+    record.action[1] = f32::from_bits(record.action[1].to_bits() ^ 1);
+    let tick = record.tick.tick;
+    let report = replay(&changed).unwrap();
+    let mismatch = report.mismatch.unwrap();
+    assert_eq!((mismatch.tick, mismatch.what, report.ticks), (tick, "action", tick));
+
+    // A lost record ends the replay where it is missing.
+    let mut gap = log.clone();
+    gap.records.remove(700);
+    let report = replay(&gap).unwrap();
+    assert_eq!((report.ticks, report.gap_before, gap.lost()), (700, Some(701), 1));
+}
+
+#[test]
+fn damage_to_a_log_is_noticed() {
+    let good = eventful_log(30);
+    let whole = Log::parse(&good).unwrap();
+    for at in 0..good.len() {
+        let mut bad = good.clone();
+        bad[at] ^= 0x10;
+        assert!(Log::parse(&bad).is_err(), "byte {at}");
+    }
+    assert!(matches!(Log::parse(b"SOGLOG\x02\x00"), Err(LogError::Mark { .. })));
+    // A log that ends within its last record is read up to it.
+    let cut = Log::parse(&good[..good.len() - 5]).unwrap();
+    // As text, because NaN is not equal to itself.
+    assert!(format!("{:?}", cut.records) == format!("{:?}", &whole.records[..29]));
+    assert!(cut.cut_bytes > 0);
+}
+
+/// A disk that takes nothing until it is told to.
+struct Stuck(mpsc::Receiver<()>, Vec<u8>);
+
+impl Write for Stuck {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        // Once released, every later call finds the sender gone.
+        let _ = self.0.recv();
+        self.1.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_stuck_disk_loses_records_and_never_ticks() {
+    let (release, stuck) = mpsc::channel();
+    let mut controller = started(Config::default());
+    let bytes = policy().to_bytes();
+    let (mut recorder, writer) =
+        telemetry::start(&controller, &bytes, Stuck(stuck, vec![])).unwrap();
+    let mut ticker = LockStep::new(controller.period_ns());
+    let plan = Plan::ticks(20_000);
+    let report = run(&mut controller, &mut Point::new(), &mut ticker, &plan, &mut recorder);
+    assert_eq!(report.policy_ticks, 20_000);
+    drop(release);
+    let log = Log::parse(&writer.finish().unwrap().1).unwrap();
+    assert!(recorder.lost() > 0);
+    assert_eq!(log.records.len() as u64 + recorder.lost(), report.ticks);
+}
+
+struct Full;
+
+impl Write for Full {
+    fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+        Err(io::Error::other("no space left"))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_full_disk_is_reported_at_the_end() {
+    let mut controller = started(Config::default());
+    let (mut recorder, writer) = telemetry::start(&controller, &[], Full).unwrap();
+    let mut ticker = LockStep::new(controller.period_ns());
+    run(&mut controller, &mut Point::new(), &mut ticker, &Plan::ticks(10), &mut recorder);
+    let error = writer.finish().err().unwrap();
+    assert!(error.to_string().contains("no space left"), "{error}");
+}
+
+#[test]
+fn csv_has_a_named_column_for_every_number() {
+    let log = Log::parse(&eventful_log(50)).unwrap();
+    let mut csv = vec![];
+    write_csv(&log, &mut csv).unwrap();
+    let text = String::from_utf8(csv).unwrap();
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!(lines.len(), 51);
+    let columns: Vec<&str> = lines[0].split(',').collect();
+    assert_eq!(columns.len(), 12 + 10 + 2 + 2);
+    assert_eq!(columns[12..14], ["obs.position.0", "obs.position.1"]);
+    assert_eq!(columns[25], "action.displacement.1");
+    for (line, record) in lines[1..].iter().zip(&log.records) {
+        let cells: Vec<&str> = line.split(',').collect();
+        assert_eq!(cells.len(), columns.len());
+        assert_eq!(cells[0].parse::<u64>().unwrap(), record.tick.tick);
+        assert_eq!(cells[25].parse::<f32>().unwrap().to_bits(), record.action[1].to_bits());
+    }
+}
+
+/// The records of an MCAP file or chunk: kind and content.
+fn mcap_records(mut bytes: &[u8]) -> Vec<(u8, &[u8])> {
+    let mut records = vec![];
+    while let [kind, rest @ ..] = bytes {
+        let (len, rest) = rest.split_first_chunk::<8>().unwrap();
+        let (content, rest) = rest.split_at(u64::from_le_bytes(*len) as usize);
+        records.push((*kind, content));
+        bytes = rest;
+    }
+    records
+}
+
+#[test]
+fn mcap_holds_every_tick_where_its_index_says() {
+    let log = Log::parse(&eventful_log(3000)).unwrap();
+    let mut mcap = vec![];
+    write_mcap(&log, &mut mcap).unwrap();
+    let magic = b"\x89MCAP0\r\n";
+    let body = mcap.strip_prefix(magic).unwrap().strip_suffix(magic).unwrap();
+    let records = mcap_records(body);
+    assert_eq!((records[0].0, records.last().unwrap().0), (1, 2));
+    let u64_at = |b: &[u8], at: usize| u64::from_le_bytes(b[at..at + 8].try_into().unwrap());
+
+    let mut messages = 0;
+    for (_, chunk) in records.iter().filter(|(kind, _)| *kind == 6) {
+        // Start, end, size, CRC, empty compression, length.
+        let inner = mcap_records(&chunk[40..]);
+        for (_, message) in inner.iter().filter(|(kind, _)| *kind == 5) {
+            let value: serde_json::Value = serde_json::from_slice(&message[22..]).unwrap();
+            let record = &log.records[messages];
+            assert_eq!(value["tick"], record.tick.tick);
+            assert_eq!(value["state"], record.tick.state.name());
+            assert_eq!(value["action"]["displacement"].as_array().unwrap().len(), 2);
+            messages += 1;
+        }
+    }
+    assert_eq!(messages, 3000);
+    let chunks: Vec<&[u8]> = records.iter().filter(|r| r.0 == 8).map(|r| r.1).collect();
+    assert!(chunks.len() > 1);
+    for index in chunks {
+        assert_eq!(mcap[u64_at(index, 16) as usize], 6, "a chunk begins there");
+        assert_eq!(mcap[u64_at(index, 16) as usize + u64_at(index, 24) as usize], 7);
+    }
+    let footer = records.last().unwrap().1;
+    assert_eq!(mcap[u64_at(footer, 0) as usize], 3, "the summary begins with the schema");
+}
