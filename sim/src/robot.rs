@@ -153,6 +153,11 @@ impl SimRobot {
         &self.returns
     }
 
+    /// Episodes begun.
+    pub fn episodes(&self) -> u64 {
+        self.episodes
+    }
+
     fn begin_episode(&mut self) -> Result<(), SimError> {
         self.task.reset(seed::derive(self.seed, self.episodes))?;
         self.episodes += 1;

@@ -1,13 +1,17 @@
 //! What holds for every task: starts, seeds, goals, failures; and the robots in the control loop.
 #![allow(clippy::unwrap_used)]
 
+mod common;
+
 use std::path::Path;
+
+use common::policy_for;
 
 use sog_runtime::{
     control::{Config, Controller, LockStep, Plan, Request, State, run},
     io::{Command, RobotIo},
     os::{CountingAllocator, RealTime},
-    policy::{LatentKind, MeanScale, Policy, PolicyFile, Weights, example},
+    policy::{LatentKind, Policy},
     tensors::TensorFile,
 };
 use sog_sim::{
@@ -29,36 +33,6 @@ fn observation(task: &dyn Task) -> Vec<f64> {
     let mut obs = vec![0.0; task.info().obs_dim()];
     task.observe(&mut obs);
     obs
-}
-
-/// A policy file with random weights that fits a task.
-fn policy_for(id: TaskId, codes: usize) -> PolicyFile {
-    let info = tasks::info(id);
-    let (s, h, a) = (info.obs_dim(), 16, info.action_dim());
-    let mut numbers = example(3).weights.state1_weight.into_iter().cycle();
-    let mut take = |n: usize| numbers.by_ref().take(n).collect::<Vec<f32>>();
-    let mut file = example(3);
-    file.task = info.name().to_string();
-    file.weights = Weights {
-        state0_weight: take(h * s),
-        state0_bias: take(h),
-        state1_weight: take(h * h),
-        state1_bias: take(h),
-        latent_weight: take(h * codes),
-        latent_bias: take(h),
-        mean_weight: take(a * h),
-        mean_bias: take(a),
-    };
-    file.latent = LatentKind::OneHot(codes);
-    file.mean_scale = MeanScale::Tanh(1.0);
-    (file.normaliser.mean, file.normaliser.var) = (vec![0.0; s], vec![1.0; s]);
-    (file.action_low, file.action_high) = (vec![-1.0; a], vec![1.0; a]);
-    file.log_std = vec![-1.0; a];
-    (file.obs_terms, file.action_terms, file.dt_s) = (info.obs_terms, info.action_terms, info.dt_s);
-    file.golden.obs.clear();
-    file.golden.latent.clear();
-    file.seal(4);
-    file
 }
 
 #[test]

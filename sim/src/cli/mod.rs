@@ -5,13 +5,18 @@
 mod bench;
 mod check;
 mod list;
+mod plant;
 mod run;
 
 use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::{physics::RobotSource, task::TaskId, tasks::TaskOptions};
+use crate::{
+    physics::RobotSource,
+    task::{Modes, TaskId},
+    tasks::TaskOptions,
+};
 
 /// The simulated robots: check them against references, measure, run policies on them.
 #[derive(Parser)]
@@ -31,6 +36,8 @@ enum Command {
     Bench(bench::BenchArgs),
     /// Close the control loop of a policy around a simulated robot in this process
     Run(run::RunArgs),
+    /// Put a simulated robot behind a link, for hardware-in-the-loop tests
+    Plant(plant::PlantArgs),
 }
 
 /// Where robots come from.
@@ -70,6 +77,7 @@ pub fn main() -> ExitCode {
         Command::Check(args) => check::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Run(args) => run::run(&args),
+        Command::Plant(args) => plant::run(&args),
     };
     match outcome {
         Ok(Outcome::Good) => ExitCode::SUCCESS,
@@ -98,4 +106,15 @@ fn progress(what: &'static str, total: u64) -> indicatif::ProgressBar {
     let style = indicatif::ProgressStyle::with_template("{msg} {bar:40} {pos}/{len} {eta}")
         .expect("a template of fixed form");
     indicatif::ProgressBar::new(total).with_style(style).with_message(what)
+}
+
+/// Labels of the rewards.
+fn labels(modes: &Modes, goals: &[f64]) -> Vec<String> {
+    match modes {
+        Modes::Discrete(modes) => modes.iter().map(|m| m.label.clone()).collect(),
+        Modes::Continuous(space) => {
+            let goals = if goals.is_empty() { &space.default } else { goals };
+            goals.chunks_exact(space.dims()).map(|goal| format!("goal {goal:?}")).collect()
+        }
+    }
 }

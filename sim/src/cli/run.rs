@@ -14,11 +14,11 @@ use sog_runtime::{
     policy::PolicyFile,
 };
 
-use super::{Outcome, RobotArgs, print_json};
+use super::{Outcome, RobotArgs, labels, print_json};
 use crate::{
     render::{FilmKind, Reel},
     robot::{Recording, SimRobot},
-    task::{Modes, TaskId, TaskInfo},
+    task::{TaskId, TaskInfo},
     tasks,
 };
 
@@ -139,17 +139,6 @@ fn drive(
     plan: &Plan,
 ) -> RunReport {
     control::run(controller, robot, ticker, plan, &mut ())
-}
-
-/// Labels of the rewards.
-fn labels(modes: &Modes, goals: &[f64]) -> Vec<String> {
-    match modes {
-        Modes::Discrete(modes) => modes.iter().map(|m| m.label.clone()).collect(),
-        Modes::Continuous(space) => {
-            let goals = if goals.is_empty() { &space.default } else { goals };
-            goals.chunks_exact(space.dims()).map(|goal| format!("goal {goal:?}")).collect()
-        }
-    }
 }
 
 /// Draws what was recorded; says what was written.

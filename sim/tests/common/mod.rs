@@ -1,0 +1,35 @@
+//! What several tests use.
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
+
+use sog_runtime::policy::{LatentKind, MeanScale, PolicyFile, Weights, example};
+use sog_sim::{task::TaskId, tasks};
+
+/// A policy file with random weights and `codes` codes that fits a task.
+pub fn policy_for(id: TaskId, codes: usize) -> PolicyFile {
+    let info = tasks::info(id);
+    let (s, h, a) = (info.obs_dim(), 16, info.action_dim());
+    let mut numbers = example(3).weights.state1_weight.into_iter().cycle();
+    let mut take = |n: usize| numbers.by_ref().take(n).collect::<Vec<f32>>();
+    let mut file = example(3);
+    file.task = info.name().to_string();
+    file.weights = Weights {
+        state0_weight: take(h * s),
+        state0_bias: take(h),
+        state1_weight: take(h * h),
+        state1_bias: take(h),
+        latent_weight: take(h * codes),
+        latent_bias: take(h),
+        mean_weight: take(a * h),
+        mean_bias: take(a),
+    };
+    file.latent = LatentKind::OneHot(codes);
+    file.mean_scale = MeanScale::Tanh(1.0);
+    (file.normaliser.mean, file.normaliser.var) = (vec![0.0; s], vec![1.0; s]);
+    (file.action_low, file.action_high) = (vec![-1.0; a], vec![1.0; a]);
+    file.log_std = vec![-1.0; a];
+    (file.obs_terms, file.action_terms, file.dt_s) = (info.obs_terms, info.action_terms, info.dt_s);
+    file.golden.obs.clear();
+    file.golden.latent.clear();
+    file.seal(4);
+    file
+}
