@@ -3,7 +3,11 @@
 use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
-use sog_rl::run::{Config, ConfigError, within};
+use sog_engine::ppo::PpoConfig as UpdateConfig;
+use sog_rl::{
+    ppo::PpoConfig,
+    run::{Config, ConfigError, within},
+};
 use sog_runtime::policy::LatentKind;
 use sog_sim::task::{Modes, TaskInfo};
 
@@ -15,23 +19,42 @@ pub enum Algorithm {
     Bc,
     /// Multimodal behaviour cloning with searched codes (Algorithm 2).
     SogBc,
+    /// Adversarial imitation without a code (Eq. 1).
+    Gail,
+    /// GAIL with multimodal behaviour cloning (Algorithm 3).
+    SogGail,
+    /// GAIL with a reward for recognisable codes (Li et al. 2017).
+    #[serde(rename = "infogail")]
+    InfoGail,
+    /// GAIL with the codes of a trajectory autoencoder (Wang et al. 2017).
+    VaeGail,
 }
 
 impl Algorithm {
     /// All algorithms.
-    pub const ALL: [Self; 2] = [Self::Bc, Self::SogBc];
+    pub const ALL: [Self; 6] =
+        [Self::Bc, Self::SogBc, Self::Gail, Self::SogGail, Self::InfoGail, Self::VaeGail];
 
     /// Name on the command line and in files.
     pub fn name(self) -> &'static str {
         match self {
             Self::Bc => "bc",
             Self::SogBc => "sog-bc",
+            Self::Gail => "gail",
+            Self::SogGail => "sog-gail",
+            Self::InfoGail => "infogail",
+            Self::VaeGail => "vae-gail",
         }
     }
 
     /// Whether its policy takes a code.
     pub fn is_conditioned(self) -> bool {
-        self != Self::Bc
+        !matches!(self, Self::Bc | Self::Gail)
+    }
+
+    /// Whether PPO against a discriminator follows the cloning.
+    pub fn is_adversarial(self) -> bool {
+        !matches!(self, Self::Bc | Self::SogBc)
     }
 }
 
@@ -64,6 +87,9 @@ pub struct TrainConfig {
     pub seed: u64,
     /// SHA-256 of the demonstration file, so that a run is not resumed with other data.
     pub demos_sha256: String,
+    /// SHA-256 of the policy file that an adversarial algorithm starts from; empty if it clones
+    /// first.
+    pub start_sha256: String,
     /// `one-hot:K`, `gaussian:d` or `none`. Default: K modes of a discrete task; for continuous
     /// tasks as many Gaussian dimensions as a goal has.
     pub latent: String,
@@ -71,6 +97,18 @@ pub struct TrainConfig {
     pub network: NetworkConfig,
     /// Cloning: all of BC and SOG-BC, the start of the adversarial algorithms.
     pub cloning: CloningConfig,
+    /// The budget of the adversarial algorithms.
+    pub adversarial: AdversarialConfig,
+    /// PPO (Eqs. 3–4).
+    pub ppo: PpoConfig,
+    /// The discriminator.
+    pub discriminator: DiscriminatorConfig,
+    /// SOG-GAIL alone.
+    pub sog_gail: SogGailConfig,
+    /// InfoGAIL alone.
+    pub infogail: InfoGailConfig,
+    /// VAE-GAIL alone.
+    pub vae_gail: VaeGailConfig,
 }
 
 /// The policy network (paper Fig. 5a).
@@ -114,6 +152,11 @@ pub struct CloningConfig {
     pub assignment_share: f32,
     /// Initial temperature of the `annealed` assignment, in units of the batch's mean loss.
     pub temperature: f32,
+    /// Learners that begin; the one whose codes explain the demonstrations best goes on. 1 is the
+    /// paper's form. Only one-hot codes need it.
+    pub attempts: u64,
+    /// Updates after which they are compared.
+    pub attempt_updates: u64,
     /// N_z: samples a block of the coordinate-wise search (Algorithm 4).
     pub search_samples: usize,
     /// Δ: coordinates a block.
@@ -150,6 +193,8 @@ impl Default for CloningConfig {
             assignment: Assignment::Balanced,
             assignment_share: 0.1,
             temperature: 1.0,
+            attempts: 3,
+            attempt_updates: 1000,
             search_samples: 100,
             search_block: 1,
             search_rounds: 3,
@@ -159,14 +204,159 @@ impl Default for CloningConfig {
     }
 }
 
+/// The budget of the adversarial algorithms.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct AdversarialConfig {
+    /// Environment steps in all; PPO's step size decays over them.
+    pub total_steps: u64,
+    /// Iterations between two evaluations with the mean action (for the metrics alone).
+    pub eval_interval: u64,
+    /// Iterations between two checkpoints; environments begin new episodes at each.
+    pub checkpoint_interval: u64,
+}
+
+impl Default for AdversarialConfig {
+    fn default() -> Self {
+        Self { total_steps: 1_000_000, eval_interval: 10, checkpoint_interval: 50 }
+    }
+}
+
+/// The discriminator (paper Fig. 5b) and its training.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DiscriminatorConfig {
+    /// Policy rows of a minibatch, and as many expert rows.
+    pub batch: usize,
+    /// Passes over an iteration's rollouts.
+    pub passes: usize,
+    /// Passes in each of the first iterations.
+    pub warmup_passes: usize,
+    /// How many iterations are such.
+    pub warmup_iterations: u64,
+    /// Adam's step size.
+    pub learning_rate: f32,
+    /// λ of the gradient penalty λ·(‖∇D‖ − 1)².
+    pub gradient_penalty: f32,
+    /// Every how manieth pair of a demonstration is used.
+    pub expert_stride: usize,
+}
+
+impl Default for DiscriminatorConfig {
+    fn default() -> Self {
+        Self {
+            batch: 128,
+            passes: 5,
+            warmup_passes: 100,
+            warmup_iterations: 10,
+            learning_rate: 1e-3,
+            gradient_penalty: 10.0,
+            expert_stride: 20,
+        }
+    }
+}
+
+/// SOG-GAIL alone (Algorithm 3).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SogGailConfig {
+    /// λ_S of L_PPO + λ_S L_SOG.
+    pub lambda_s: f32,
+    /// Trajectories in the expert minibatch of each PPO minibatch.
+    pub trajectories: usize,
+    /// Pairs of each.
+    pub batch: usize,
+}
+
+impl Default for SogGailConfig {
+    fn default() -> Self {
+        Self { lambda_s: 1.0, trajectories: 8, batch: 8 }
+    }
+}
+
+/// InfoGAIL alone.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct InfoGailConfig {
+    /// λ_I of reward + λ_I log q(z|s,a).
+    pub lambda_i: f32,
+    /// Adam's step size of the posterior network.
+    pub learning_rate: f32,
+    /// Rows of its minibatches.
+    pub batch: usize,
+    /// Its passes over an iteration's rollouts.
+    pub passes: usize,
+    /// Share of the trained network in the rewarding copy after each iteration.
+    pub target_share: f32,
+}
+
+impl Default for InfoGailConfig {
+    fn default() -> Self {
+        Self { lambda_i: 0.1, learning_rate: 1e-3, batch: 128, passes: 5, target_share: 0.5 }
+    }
+}
+
+/// VAE-GAIL alone: the trajectory autoencoder.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct VaeGailConfig {
+    /// Width of the LSTM's state, per direction.
+    pub encoder_hidden: usize,
+    /// Width of the decoder's two hidden layers.
+    pub decoder_hidden: usize,
+    /// Weight of the KL term, nats per trajectory, against the mean squared error per step.
+    pub kl_weight: f64,
+    /// Gradient steps.
+    pub updates: u64,
+    /// Trajectories in a minibatch.
+    pub batch: usize,
+    /// States of a trajectory that the encoder reads, evenly spaced.
+    pub max_length: usize,
+    /// Adam's step size.
+    pub learning_rate: f64,
+}
+
+impl Default for VaeGailConfig {
+    fn default() -> Self {
+        Self {
+            encoder_hidden: 32,
+            decoder_hidden: 300,
+            kl_weight: 1e-3,
+            updates: 1500,
+            batch: 16,
+            max_length: 50,
+            learning_rate: 1e-3,
+        }
+    }
+}
+
+/// PPO with the specification's numbers: 2048 steps, 10 epochs of 32 minibatches.
+fn imitation_ppo() -> PpoConfig {
+    PpoConfig {
+        envs: 16,
+        steps: 128,
+        epochs: 10,
+        minibatch: 64,
+        adapt_normaliser: false,
+        update: UpdateConfig { log_std_max: 0.0, ..UpdateConfig::default() },
+        ..PpoConfig::default()
+    }
+}
+
 impl TrainConfig {
     /// The defaults of an algorithm on a task.
     pub fn defaults(task: &TaskInfo, algorithm: Algorithm) -> Self {
         let latent = match (&task.modes, algorithm.is_conditioned()) {
             (_, false) => LatentKind::None,
+            _ if algorithm == Algorithm::VaeGail => LatentKind::Gaussian(20),
             (Modes::Discrete(modes), _) => LatentKind::OneHot(modes.len()),
             (Modes::Continuous(space), _) => LatentKind::Gaussian(space.dims()),
         };
+        // Two trajectories a code in each minibatch, so that balance means something.
+        let mut cloning = CloningConfig::default();
+        if let LatentKind::OneHot(k) = latent {
+            cloning.trajectories = cloning.trajectories.max(2 * k);
+        }
         let mut network = NetworkConfig::default();
         if task.name().starts_with("circles") {
             network.mean_scale = 1.5;
@@ -176,9 +366,16 @@ impl TrainConfig {
             algorithm,
             seed: 0,
             demos_sha256: String::new(),
+            start_sha256: String::new(),
             latent: latent.to_string(),
             network,
-            cloning: CloningConfig::default(),
+            cloning,
+            adversarial: AdversarialConfig::default(),
+            ppo: imitation_ppo(),
+            discriminator: DiscriminatorConfig::default(),
+            sog_gail: SogGailConfig::default(),
+            infogail: InfoGailConfig::default(),
+            vae_gail: VaeGailConfig::default(),
         }
     }
 
@@ -210,7 +407,45 @@ impl Config for TrainConfig {
         within("network.hidden", self.network.hidden, 1..=4096)?;
         within("network.last_gain", self.network.last_gain, 1e-6..=100.0)?;
         within("network.mean_scale", self.network.mean_scale, 0.0..=1e6)?;
-        self.cloning.check()
+        self.cloning.check()?;
+        within("adversarial.total_steps", self.adversarial.total_steps, 0..=1_000_000_000_000)?;
+        within("adversarial.eval_interval", self.adversarial.eval_interval, 1..=1_000_000)?;
+        let interval = self.adversarial.checkpoint_interval;
+        within("adversarial.checkpoint_interval", interval, 1..=1_000_000)?;
+        self.ppo.check("ppo.")?;
+        self.discriminator.check()?;
+        within("sog_gail.lambda_s", self.sog_gail.lambda_s, 0.0..=1e6)?;
+        within("sog_gail.trajectories", self.sog_gail.trajectories, 1..=4096)?;
+        within("sog_gail.batch", self.sog_gail.batch, 1..=65_536)?;
+        within("infogail.lambda_i", self.infogail.lambda_i, 0.0..=1e6)?;
+        within("infogail.learning_rate", self.infogail.learning_rate, 0.0..=1.0)?;
+        within("infogail.batch", self.infogail.batch, 1..=65_536)?;
+        within("infogail.passes", self.infogail.passes, 0..=10_000)?;
+        within("infogail.target_share", self.infogail.target_share, 0.0..=1.0)?;
+        self.vae_gail.check()
+    }
+}
+
+impl DiscriminatorConfig {
+    fn check(&self) -> Result<(), ConfigError> {
+        within("discriminator.batch", self.batch, 1..=65_536)?;
+        within("discriminator.passes", self.passes, 0..=10_000)?;
+        within("discriminator.warmup_passes", self.warmup_passes, 0..=10_000)?;
+        within("discriminator.learning_rate", self.learning_rate, 0.0..=1.0)?;
+        within("discriminator.gradient_penalty", self.gradient_penalty, 0.0..=1e6)?;
+        within("discriminator.expert_stride", self.expert_stride, 1..=1_000_000)
+    }
+}
+
+impl VaeGailConfig {
+    fn check(&self) -> Result<(), ConfigError> {
+        within("vae_gail.encoder_hidden", self.encoder_hidden, 1..=4096)?;
+        within("vae_gail.decoder_hidden", self.decoder_hidden, 1..=4096)?;
+        within("vae_gail.kl_weight", self.kl_weight, 0.0..=1e6)?;
+        within("vae_gail.updates", self.updates, 0..=1_000_000_000)?;
+        within("vae_gail.batch", self.batch, 1..=65_536)?;
+        within("vae_gail.max_length", self.max_length, 1..=65_536)?;
+        within("vae_gail.learning_rate", self.learning_rate, 0.0..=1.0)
     }
 }
 
@@ -224,6 +459,8 @@ impl CloningConfig {
         within("cloning.max_grad_norm", self.max_grad_norm, 0.0..=1e6)?;
         within("cloning.assignment_share", self.assignment_share, 0.0..=1.0)?;
         within("cloning.temperature", self.temperature, 0.0..=1e6)?;
+        within("cloning.attempts", self.attempts, 1..=1000)?;
+        within("cloning.attempt_updates", self.attempt_updates, 1..=1_000_000_000)?;
         within("cloning.search_samples", self.search_samples, 1..=1_000_000)?;
         within("cloning.search_block", self.search_block, 1..=65_536)?;
         within("cloning.search_rounds", self.search_rounds, 1..=1000)?;

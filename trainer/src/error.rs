@@ -1,7 +1,10 @@
 //! What can go wrong in training and evaluation.
 
 use sog_engine::EngineError;
-use sog_rl::run::{ConfigError, RunError};
+use sog_rl::{
+    ppo::PpoError,
+    run::{ConfigError, RunError},
+};
 use sog_runtime::policy::PolicyError;
 use sog_sim::error::SimError;
 
@@ -23,6 +26,9 @@ pub enum TrainError {
     /// The engine refuses.
     #[error(transparent)]
     Engine(#[from] EngineError),
+    /// PPO stops.
+    #[error(transparent)]
+    Ppo(#[from] PpoError),
     /// The simulator refuses.
     #[error(transparent)]
     Sim(#[from] SimError),

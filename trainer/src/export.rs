@@ -12,7 +12,7 @@ use sog_sim::task::TaskInfo;
 use crate::config::TrainConfig;
 
 /// Golden vectors in an exported file.
-const GOLDEN_ROWS: usize = 16;
+pub(crate) const GOLDEN_ROWS: usize = 16;
 
 /// The policy file of `net` for `task`; equal inputs give equal bytes.
 pub fn policy_file(

@@ -8,6 +8,7 @@
 //! * [`cli`]: the command `sog`.
 #![deny(unsafe_code)]
 
+mod adversarial;
 pub mod algorithms;
 pub mod cli;
 pub mod config;

@@ -13,7 +13,7 @@ use sog_trainer::{
         Demonstrations,
         record::{CirclesExpert, RecordOptions, record},
     },
-    train::{POLICY_FILE, train},
+    train::{Job, POLICY_FILE, train},
 };
 
 fn info() -> TaskInfo {
@@ -37,7 +37,9 @@ fn config(algorithm: Algorithm) -> TrainConfig {
 /// Trains in `dir` and returns the bytes of the policy file.
 fn trained(dir: &Path, config: &TrainConfig, demos: &Demonstrations) -> Vec<u8> {
     let (mut run, config) = Run::create_or_resume(dir, config).unwrap();
-    train(&mut run, &config, &info(), demos, &|_, _, _| ()).unwrap();
+    let maker = TaskMaker::new(TaskId::Circles, &TaskOptions::default()).unwrap();
+    let job = Job { config: &config, maker: &maker, demos, start: None, progress: &|_, _, _| () };
+    train(&mut run, job).unwrap();
     std::fs::read(dir.join(POLICY_FILE)).unwrap()
 }
 

@@ -7,70 +7,72 @@
 //! | 1 | define L(â, a) = ‖â − a‖² | `sog_engine::sog_bc` |
 //! | 2 | input: θ₀, expert trajectories τ_E | [`SogBc::new`] |
 //! | 3 | for iteration = 0, 1, 2, … | the caller's loop over [`SogBc::update`] |
-//! | 4 | sample state-action pairs χ_E ~ τ_E | [`SogBc::sample`] |
+//! | 4 | sample state-action pairs χ_E ~ τ_E | [`SogBc::update`], [`Sampler::next`] |
 //! | 5, 6 | candidates z_i ~ p(z), z_E = argmin | [`SogBc::update`], `sog_engine::search` |
 //! | 7, 8 | L_SOG, its gradient, a step on θ | [`SogBc::update`] |
 //!
 //! A minibatch holds [`CloningConfig::batch`] pairs of each of a few trajectories; the pairs of one
 //! trajectory share one code. The step is Adam's.
+//!
+//! The other algorithms clone before they imitate adversarially, with codes from elsewhere: see
+//! [`CodeSource`].
 
-use rand::{RngExt, seq::SliceRandom};
 use sog_engine::{
+    EngineError,
     adam::{Adam, AdamConfig, clip_scale, global_norm},
     net::PolicyNet,
-    search::{CodeSearch, Groups},
+    search::CodeSearch,
+    shard::Parallelism,
     sog_bc as engine,
 };
 use sog_rl::run::{Checkpoint, Snapshot, SnapshotError};
 use sog_runtime::policy::LatentKind;
-use sog_sim::seed::{self, Rng};
+use sog_sim::rollout::sample_prior;
 
-use super::assign;
+use super::{assign, sample::Sampler};
 use crate::{
-    config::CloningConfig, data::Demonstrations, evaluate::embed::embed, normalise::ObsNormaliser,
+    config::CloningConfig,
+    data::Demonstrations,
+    evaluate::embed::{Embedding, embed},
+    normalise::ObsNormaliser,
 };
 
 /// Bounds of the log standard deviation taken from the cloning residual.
 pub const LOG_STD_BOUNDS: (f32, f32) = (-4.0, 0.0);
 
-/// Pairs of each trajectory that the residual looks at.
+/// Pairs of each trajectory that the residual and the loss of all look at.
 const RESIDUAL_ROWS: usize = 256;
 
-/// The learner: networks, optimiser, and the order in which trajectories are visited.
+/// Where the code of a trajectory comes from.
+#[derive(Clone, Debug, PartialEq)]
+pub enum CodeSource {
+    /// The search of Algorithm 2.
+    Search,
+    /// The prior, anew for each minibatch (InfoGAIL's start).
+    Prior,
+    /// Given codes `[N, Z]`, one a trajectory (VAE-GAIL's start).
+    Given(Vec<f32>),
+}
+
+/// The learner: policy, optimiser, and the order in which trajectories are visited.
 pub struct SogBc<'a> {
-    demos: &'a Demonstrations,
-    normaliser: ObsNormaliser,
+    sampler: Sampler<'a>,
     config: CloningConfig,
     latent: LatentKind,
+    codes: CodeSource,
     /// The policy f_θ.
     pub net: PolicyNet,
     adam: Adam,
-    rng: Rng,
     /// Updates done.
     pub step: u64,
-    /// Trajectories in the order of this pass, and how many of them have been visited.
-    order: Vec<u32>,
-    visited: usize,
     engine: engine::SogBc,
     grad: Vec<f32>,
-    batch: Minibatch,
-    /// What the metrics report.
-    pub stats: CloningStats,
-}
-
-/// One minibatch χ_E.
-#[derive(Default)]
-struct Minibatch {
-    trajectories: Vec<u32>,
-    /// Group (trajectory within the minibatch) of each row.
-    of_row: Vec<u32>,
-    obs: Vec<f32>,
-    actions: Vec<f32>,
+    stats: CloningStats,
 }
 
 /// Sums since the last line of metrics.
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
-pub struct CloningStats {
+struct CloningStats {
     updates: u64,
     loss: f64,
     grad_norm: f64,
@@ -93,31 +95,29 @@ impl<'a> SogBc<'a> {
         net: PolicyNet,
         seed: u64,
     ) -> Self {
-        let adam = Adam::new(AdamConfig::default(), net.params.len());
-        let engine = engine::SogBc::new(net.arch());
-        let grad = vec![0.0; net.params.len()];
-        let order = (0..demos.len() as u32).collect();
         let stats = CloningStats {
             wins: vec![0; if let LatentKind::OneHot(k) = latent { k } else { 0 }],
             last_code: vec![None; demos.len()],
             ..CloningStats::default()
         };
+        let size = (config.trajectories, config.batch);
         Self {
-            demos,
-            normaliser,
+            sampler: Sampler::new(demos, normaliser, size, seed),
+            adam: Adam::new(AdamConfig::default(), net.params.len()),
+            engine: engine::SogBc::new(net.arch()).with_parallelism(Parallelism::Rayon),
+            grad: vec![0.0; net.params.len()],
+            codes: CodeSource::Search,
+            step: 0,
             config,
             latent,
             net,
-            adam,
-            rng: seed::rng(seed),
-            step: 0,
-            visited: demos.len(),
-            order,
-            engine,
-            grad,
-            batch: Minibatch::default(),
             stats,
         }
+    }
+
+    /// The same with codes from elsewhere.
+    pub fn with_codes(self, codes: CodeSource) -> Self {
+        Self { codes, ..self }
     }
 
     /// Whether all updates have been done.
@@ -129,19 +129,14 @@ impl<'a> SogBc<'a> {
     ///
     /// # Errors
     /// If a shape does not match, which a constructed learner rules out.
-    pub fn update(&mut self) -> Result<(), sog_engine::EngineError> {
+    pub fn update(&mut self) -> Result<(), EngineError> {
         // Line 4: state-action pairs with the same batch size from each trajectory.
-        self.sample();
-        let groups =
-            Groups::Index { of_row: &self.batch.of_row, count: self.batch.trajectories.len() };
-        let batch = engine::SogBatch { obs: &self.batch.obs, actions: &self.batch.actions, groups };
+        self.sampler.next();
         // Lines 5 and 6: candidate codes, and for each trajectory the one of smallest loss.
-        self.engine.search(&self.net, batch, self.search(), &mut self.rng)?;
-        self.keep_codes_alive()?;
+        self.find_codes()?;
         // Line 7: L_SOG and its gradient, the codes taken as given.
         self.grad.fill(0.0);
-        let groups =
-            Groups::Index { of_row: &self.batch.of_row, count: self.batch.trajectories.len() };
+        let groups = self.sampler.groups();
         let loss = self.engine.gradient(&self.net, groups, 1.0, &mut self.grad)?;
         // Line 8: a step on θ.
         let norm = global_norm(&[&self.grad]);
@@ -154,47 +149,34 @@ impl<'a> SogBc<'a> {
         Ok(())
     }
 
-    /// Line 4: χ_E. Trajectories come in a new random order each pass; pairs are drawn uniformly.
-    fn sample(&mut self) {
-        let Minibatch { trajectories, of_row, obs, actions } = &mut self.batch;
-        trajectories.clear();
-        of_row.clear();
-        obs.clear();
-        actions.clear();
-        let (s, a) = (self.demos.obs_dim(), self.demos.action_dim());
-        for group in 0..self.config.trajectories.min(self.demos.len()) {
-            if self.visited == self.order.len() {
-                self.order.shuffle(&mut self.rng);
-                self.visited = 0;
+    /// Lines 5 and 6, or codes from elsewhere.
+    fn find_codes(&mut self) -> Result<(), EngineError> {
+        let z = self.latent.width();
+        if self.codes == CodeSource::Search || z == 0 {
+            let search = code_search(&self.config, self.latent);
+            let (batch, rng) = self.sampler.batch_and_rng();
+            self.engine.search(&self.net, batch, search, rng)?;
+            return self.keep_codes_alive();
+        }
+        self.engine.load(&self.net, self.sampler.batch())?;
+        let mut codes = vec![0.0; self.sampler.trajectories.len() * z];
+        match &self.codes {
+            CodeSource::Given(given) => {
+                for (code, &n) in codes.chunks_exact_mut(z).zip(&self.sampler.trajectories) {
+                    code.copy_from_slice(&given[n as usize * z..(n as usize + 1) * z]);
+                }
             }
-            let trajectory = self.order[self.visited];
-            self.visited += 1;
-            trajectories.push(trajectory);
-            let rows = self.demos.rows(trajectory as usize);
-            for _ in 0..self.config.batch {
-                let row = self.rng.random_range(rows.clone());
-                self.normaliser.extend(&self.demos.observations()[row * s..(row + 1) * s], obs);
-                actions.extend_from_slice(&self.demos.actions()[row * a..(row + 1) * a]);
-                of_row.push(group as u32);
+            CodeSource::Prior | CodeSource::Search => {
+                for code in codes.chunks_exact_mut(z) {
+                    sample_prior(self.latent, &mut self.sampler.rng, code);
+                }
             }
         }
-    }
-
-    /// Which candidates line 5 tries: every one-hot code, or samples of the prior, coordinate by
-    /// coordinate (Algorithm 4).
-    fn search(&self) -> CodeSearch {
-        match self.latent {
-            LatentKind::Gaussian(d) => CodeSearch::Coordinate {
-                samples: self.config.search_samples,
-                block: self.config.search_block,
-                rounds: if d > 1 { self.config.search_rounds } else { 1 },
-            },
-            LatentKind::None | LatentKind::OneHot(_) => CodeSearch::OneHot,
-        }
+        self.engine.set_codes(&codes)
     }
 
     /// Replaces the plain minimum by the assignment that keeps codes alive early on.
-    fn keep_codes_alive(&mut self) -> Result<(), sog_engine::EngineError> {
+    fn keep_codes_alive(&mut self) -> Result<(), EngineError> {
         let LatentKind::OneHot(k) = self.latent else { return Ok(()) };
         let phase = self.config.updates as f32 * self.config.assignment_share;
         let left = 1.0 - self.step as f32 / phase.max(1.0);
@@ -202,7 +184,7 @@ impl<'a> SogBc<'a> {
             return Ok(());
         }
         let losses = self.engine.losses();
-        let chosen = assign::choose(&self.config, losses, k, left, &mut self.rng);
+        let chosen = assign::choose(&self.config, losses, k, left, &mut self.sampler.rng);
         if let Some(chosen) = chosen {
             let mut codes = vec![0.0; chosen.len() * k];
             for (g, code) in chosen.into_iter().enumerate() {
@@ -228,7 +210,7 @@ impl<'a> SogBc<'a> {
         stats.grad_norm += grad_norm;
         let LatentKind::OneHot(k) = self.latent else { return };
         let codes = self.engine.codes().chunks_exact(k);
-        for (&trajectory, code) in self.batch.trajectories.iter().zip(codes) {
+        for (&trajectory, code) in self.sampler.trajectories.iter().zip(codes) {
             let code = code.iter().position(|&z| z > 0.5).unwrap_or(0);
             stats.wins[code] += 1;
             stats.visits += 1;
@@ -259,20 +241,47 @@ impl<'a> SogBc<'a> {
         metrics
     }
 
+    /// Mean loss of all trajectories, each under its best code.
+    ///
+    /// # Errors
+    /// As [`SogBc::update`].
+    pub fn loss_of_all(&self) -> Result<f64, EngineError> {
+        let found = self.embedded()?;
+        let sum: f64 = found.losses.iter().map(|&loss| f64::from(loss)).sum();
+        Ok(sum / found.losses.len() as f64)
+    }
+
+    fn embedded(&self) -> Result<Embedding, EngineError> {
+        let (demos, normaliser) = (self.sampler.demos(), self.sampler.normaliser());
+        let search = code_search(&self.config, self.latent);
+        embed(&self.net, normaliser, search, demos, RESIDUAL_ROWS, 0)
+    }
+
     /// Sets the exploration from the cloning residual (cloning itself never trains it): log of the
     /// root mean square error of each action component, within [`LOG_STD_BOUNDS`].
     ///
     /// # Errors
     /// As [`SogBc::update`].
     pub fn set_log_std(&mut self) -> Result<(), sog_engine::EngineError> {
-        let rows = RESIDUAL_ROWS;
-        let search = self.search();
-        let found = embed(&self.net, &self.normaliser, search, self.demos, rows, 0)?;
+        let found = self.embedded()?;
         let (low, high) = LOG_STD_BOUNDS;
         for (log_std, rms) in self.net.log_std_mut().iter_mut().zip(found.rms_error) {
             *log_std = rms.max(f32::MIN_POSITIVE).ln().clamp(low, high);
         }
         Ok(())
+    }
+}
+
+/// Which candidates line 5 tries: every one-hot code, or samples of the prior, coordinate by
+/// coordinate (Algorithm 4).
+pub(crate) fn code_search(config: &CloningConfig, latent: LatentKind) -> CodeSearch {
+    match latent {
+        LatentKind::Gaussian(d) => CodeSearch::Coordinate {
+            samples: config.search_samples,
+            block: config.search_block,
+            rounds: if d > 1 { config.search_rounds } else { 1 },
+        },
+        LatentKind::None | LatentKind::OneHot(_) => CodeSearch::OneHot,
     }
 }
 
@@ -282,10 +291,8 @@ impl Checkpoint for SogBc<'_> {
         to.f32s("adam.m", &[self.adam.m.len()], &self.adam.m);
         to.f32s("adam.v", &[self.adam.v.len()], &self.adam.v);
         to.state("adam.steps", &self.adam.steps);
-        to.state("rng", &self.rng);
+        to.nest("sampler", &self.sampler);
         to.state("step", &self.step);
-        to.state("order", &self.order);
-        to.state("visited", &self.visited);
         to.state("stats", &self.stats);
     }
 
@@ -294,10 +301,8 @@ impl Checkpoint for SogBc<'_> {
         from.read_f32s("adam.m", &mut self.adam.m)?;
         from.read_f32s("adam.v", &mut self.adam.v)?;
         self.adam.steps = from.read_state("adam.steps")?;
-        self.rng = from.read_state("rng")?;
+        from.read_nested("sampler", &mut self.sampler)?;
         self.step = from.read_state("step")?;
-        self.order = from.read_state("order")?;
-        self.visited = from.read_state("visited")?;
         self.stats = from.read_state("stats")?;
         Ok(())
     }

@@ -4,14 +4,20 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
+use sha2::{Digest, Sha256};
 use sog_rl::run::{Run, parse_config};
-use sog_sim::task::TaskInfo;
+use sog_runtime::policy::PolicyFile;
+use sog_sim::{
+    task::TaskInfo,
+    tasks::{TaskMaker, TaskOptions},
+};
 
-use super::{Outcome, parse_task, progress::Progress};
+use super::{Outcome, load_policy, parse_task, progress::Progress};
 use crate::{
     config::{Algorithm, TrainConfig},
-    data::DemoFile,
-    train::{POLICY_FILE, train},
+    data::{DemoFile, hex},
+    export::network_of,
+    train::{Job, POLICY_FILE, new_policy, train},
 };
 
 /// Where the networks are trained.
@@ -30,7 +36,7 @@ pub(super) struct TrainArgs {
     /// The task (see `sog tasks`)
     #[arg(long, value_parser = parse_task)]
     task: TaskInfo,
-    /// bc or sog-bc
+    /// bc, sog-bc, gail, sog-gail, infogail or vae-gail
     #[arg(long, value_parser = |s: &str| s.parse::<Algorithm>())]
     algo: Algorithm,
     /// Demonstration file
@@ -39,6 +45,9 @@ pub(super) struct TrainArgs {
     /// Run directory; `policy.safetensors` is written there
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
+    /// Policy to start from, for the adversarial algorithms; they clone first otherwise
+    #[arg(long, value_name = "FILE")]
+    start: Option<PathBuf>,
     /// Continue the run in DIR from its last checkpoint
     #[arg(long)]
     resume: bool,
@@ -66,7 +75,12 @@ pub(super) fn run(args: &TrainArgs) -> Result<Outcome> {
     let demos = DemoFile::load(&args.demos, &args.task)
         .with_context(|| format!("{} is refused", args.demos.display()))?
         .demonstrations;
-    let config = resolve(args, demos.sha256())?;
+    let mut config = resolve(args, demos.sha256())?;
+    let start = args.start.as_ref().map(|path| load_start(path, &config)).transpose()?;
+    if let Some((_, sha256)) = &start {
+        config.start_sha256.clone_from(sha256);
+    }
+    let start = start.as_ref().map(|(file, _)| file);
     let (mut run, config) = if args.resume {
         Run::create_or_resume(&args.out, &config)?
     } else {
@@ -74,10 +88,36 @@ pub(super) fn run(args: &TrainArgs) -> Result<Outcome> {
     };
     let progress = Progress::new(&format!("{} on {}", args.algo, args.task.name()), 1);
     let report = |done: u64, total: u64, message: &str| progress.set_of(done, total, message);
-    train(&mut run, &config, &args.task, &demos, &report)?;
+    let maker = TaskMaker::new(args.task.id, &TaskOptions::default())?;
+    let job = Job { config: &config, maker: &maker, demos: &demos, start, progress: &report };
+    train(&mut run, job)?;
     progress.finish();
     println!("wrote {} after {:.1} s", args.out.join(POLICY_FILE).display(), run.wall_s());
     Ok(Outcome::Good)
+}
+
+/// The policy to start from, with its SHA-256; its network must be the configured one.
+fn load_start(path: &Path, config: &TrainConfig) -> Result<(PolicyFile, String)> {
+    if !config.algorithm.is_adversarial() {
+        bail!(
+            "--start is for the adversarial algorithms; {} starts from scratch",
+            config.algorithm
+        );
+    }
+    let (file, task) = load_policy(path)?;
+    let (found, needed) = (network_of(&file)?, new_policy(config, &task, 0)?);
+    if task.name() != config.task || found.arch() != needed.arch() {
+        bail!(
+            "{} holds a policy for {} of shape {:?}, need {} and {:?}",
+            path.display(),
+            task.name(),
+            found.arch(),
+            config.task,
+            needed.arch()
+        );
+    }
+    let sha256 = hex(&Sha256::digest(std::fs::read(path)?));
+    Ok((file, sha256))
 }
 
 /// Defaults, then the file, then `--set`, then `--seed`.

@@ -29,6 +29,7 @@ mod tests;
 use std::ops::Range;
 
 pub use error::DataError;
+pub(crate) use file::hex;
 pub use file::{DemoFile, DemoProvenance, SCHEMA};
 use sog_sim::task::TaskId;
 

@@ -1,0 +1,199 @@
+//! The run of an adversarial algorithm: cloning, then PPO with the algorithm's hooks.
+
+use sog_engine::net::PolicyArch;
+use sog_rl::{
+    ppo::{Ppo, PpoSetup},
+    run::{Checkpoint, Run, Snapshot, SnapshotError},
+};
+use sog_runtime::policy::{LatentKind, MeanScale, Policy, PolicyFile};
+use sog_sim::{rollout::Batch, seed, task::Modes};
+
+use crate::{
+    algorithms::{
+        Imitation,
+        adversary::Adversary,
+        gail::Gail,
+        infogail::InfoGail,
+        sample::Sampler,
+        sog_bc::{CodeSource, code_search},
+        sog_gail::SogGail,
+    },
+    config::{Algorithm, TrainConfig},
+    error::TrainError,
+    evaluate::modes::{ModeOptions, evaluate_modes},
+    export,
+    normalise::ObsNormaliser,
+    train::{Job, clone, write_policy},
+};
+
+/// Streams of the run's seed.
+const PPO_STREAM: u64 = 3;
+const ADVERSARY_STREAM: u64 = 4;
+const SOG_STREAM: u64 = 5;
+const POSTERIOR_STREAM: u64 = 6;
+const EVAL_STREAM: u64 = 7;
+
+/// Rollouts a code in the evaluations that only the metrics show.
+const EVAL_ROLLOUTS: usize = 10;
+
+/// Clones, then imitates adversarially.
+///
+/// # Errors
+/// [`TrainError`].
+pub(crate) fn train(run: &mut Run, job: Job<'_>) -> Result<PolicyFile, TrainError> {
+    let config = job.config;
+    let latent = config.latent()?;
+    let start = match job.start {
+        Some(start) => start.clone(),
+        None => {
+            let codes = match config.algorithm {
+                Algorithm::InfoGail => CodeSource::Prior,
+                _ => CodeSource::Search,
+            };
+            let (mut before, _) = Run::create_or_resume(&run.dir().join("pretrain"), config)?;
+            clone(&mut before, job, codes)?
+        }
+    };
+    let widths = [job.demos.obs_dim(), job.demos.action_dim()];
+    let normaliser = ObsNormaliser::new(start.normaliser.clone());
+    let stream = |stream| seed::derive(config.seed, stream);
+    let adversary = Adversary::new(
+        job.demos,
+        &normaliser,
+        None,
+        &config.discriminator,
+        stream(ADVERSARY_STREAM),
+    )?;
+    match config.algorithm {
+        Algorithm::SogGail => {
+            let size = (config.sog_gail.trajectories, config.sog_gail.batch);
+            let sampler = Sampler::new(job.demos, normaliser, size, stream(SOG_STREAM));
+            let arch: PolicyArch = export::network_of(&start)?.arch().clone();
+            let search = code_search(&config.cloning, latent);
+            let weight = config.sog_gail.lambda_s;
+            let hooks = SogGail::new(adversary, sampler, &arch, latent, search, weight);
+            imitate(run, job, &start, hooks)
+        }
+        Algorithm::InfoGail => {
+            let seed = stream(POSTERIOR_STREAM);
+            let hooks = InfoGail::new(adversary, latent, widths, &config.infogail, seed)?;
+            imitate(run, job, &start, hooks)
+        }
+        _ => imitate(run, job, &start, Gail::new(adversary)),
+    }
+}
+
+/// PPO and the algorithm's part, as one checkpoint.
+struct State<'a, I> {
+    ppo: &'a mut Ppo,
+    imitation: &'a mut I,
+}
+
+impl<I: Imitation> Checkpoint for State<'_, I> {
+    fn save(&self, to: &mut Snapshot) {
+        to.nest("ppo", self.ppo);
+        to.nest("imitation", self.imitation);
+    }
+
+    fn load(&mut self, from: &Snapshot) -> Result<(), SnapshotError> {
+        from.read_nested("ppo", self.ppo)?;
+        from.read_nested("imitation", self.imitation)
+    }
+}
+
+/// Line 2 of Algorithm 3 and its like: iterations of PPO until the steps are used up.
+fn imitate<I: Imitation>(
+    run: &mut Run,
+    job: Job<'_>,
+    start: &PolicyFile,
+    mut imitation: I,
+) -> Result<PolicyFile, TrainError> {
+    let (config, budget) = (job.config, &job.config.adversarial);
+    let mut ppo = Ppo::new(job.maker, &config.ppo, &setup(config)?)?;
+    ppo.start_from(start, None, 1)?;
+    let restored = run.restore(&mut State { ppo: &mut ppo, imitation: &mut imitation })?;
+    if restored.is_none() {
+        let mut values = vec![];
+        evaluate_for_metrics(job, start, 0, &mut values)?;
+        run.log(0, &values)?;
+    }
+    while ppo.steps() < budget.total_steps {
+        let diagnostics = ppo.iterate(&mut imitation)?;
+        let (step, iteration) = (ppo.steps(), ppo.iterations());
+        let done = step >= budget.total_steps;
+        let mut values = diagnostics.named().to_vec();
+        values.extend(imitation.metrics());
+        values.push(("rollout/task_return", task_return(ppo.batch())));
+        if iteration.is_multiple_of(budget.eval_interval) || done {
+            let policy = exported(&ppo, config, start);
+            evaluate_for_metrics(job, &policy, iteration, &mut values)?;
+        }
+        run.log(step, &values)?;
+        let shown = values.iter().find(|v| v.0 == "eval/return_mean");
+        let shown = shown.map_or(String::new(), |v| format!("return {:.1}", v.1));
+        (job.progress)(step, budget.total_steps, &shown);
+        if iteration.is_multiple_of(budget.checkpoint_interval) || done {
+            ppo.restart();
+            run.checkpoint(step, &State { ppo: &mut ppo, imitation: &mut imitation })?;
+        }
+    }
+    let file = exported(&ppo, config, start);
+    write_policy(run.dir(), &file)?;
+    Ok(file)
+}
+
+fn setup(config: &TrainConfig) -> Result<PpoSetup, TrainError> {
+    let scale = config.network.mean_scale;
+    Ok(PpoSetup {
+        latent: config.latent()?,
+        hidden: config.network.hidden,
+        mean_scale: if scale > 0.0 { MeanScale::Tanh(scale) } else { MeanScale::None },
+        last_gain: config.network.last_gain,
+        total_steps: config.adversarial.total_steps,
+        seed: seed::derive(config.seed, PPO_STREAM),
+        ..PpoSetup::default()
+    })
+}
+
+/// The present policy as a sealed file with its provenance.
+fn exported(ppo: &Ppo, config: &TrainConfig, start: &PolicyFile) -> PolicyFile {
+    let mut file = ppo.policy_file();
+    file.provenance = start.provenance.clone();
+    file.provenance.algorithm = config.algorithm.name().to_string();
+    // Frozen all along, so that no rounding on the way matters.
+    file.normaliser = start.normaliser.clone();
+    file.seal(export::GOLDEN_ROWS);
+    file
+}
+
+/// Mean over finished episodes of the return in the mode that it fits best: what the robot did,
+/// exploration included. NaN where no episode ended.
+fn task_return(batch: &Batch) -> f64 {
+    let best = |returns: &[f64]| returns.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    let (sum, count) =
+        batch.episodes().fold((0.0, 0.0), |(s, n), e| (s + best(e.returns), n + 1.0));
+    sum / count
+}
+
+/// Adds the matched return with the mean action, and that of the worst mode. No learner sees them.
+fn evaluate_for_metrics(
+    job: Job<'_>,
+    file: &PolicyFile,
+    iteration: u64,
+    values: &mut Vec<(&'static str, f64)>,
+) -> Result<(), TrainError> {
+    let Modes::Discrete(modes) = &job.task().modes else { return Ok(()) };
+    let codes = match file.latent {
+        LatentKind::OneHot(k) => k,
+        LatentKind::None => 1,
+        LatentKind::Gaussian(_) => return Ok(()),
+    };
+    let labels: Vec<String> = modes.iter().map(|m| m.label.clone()).collect();
+    let seed = seed::derive(seed::derive(job.config.seed, EVAL_STREAM), iteration);
+    let options = ModeOptions { rollouts: EVAL_ROLLOUTS * codes, seed, ..ModeOptions::default() };
+    let policy = Policy::new(file);
+    let report = evaluate_modes(job.maker, &policy, file.latent, &labels, &options, None)?;
+    let worst = report.per_mode.iter().map(|m| m.mean).fold(f64::INFINITY, f64::min);
+    values.extend([("eval/return_mean", report.return_mean), ("eval/return_worst_mode", worst)]);
+    Ok(())
+}

@@ -1,0 +1,277 @@
+//! The discriminator of the adversarial algorithms: its data, its training, its reward.
+//!
+//! Sign convention (derived in `sog_engine::discriminator`): D(s,a) = P(expert | s,a), the reward
+//! is log D − log(1 − D), the logit itself.
+
+use rand::{RngExt, seq::SliceRandom};
+use sog_engine::{
+    EngineError,
+    adam::{Adam, AdamConfig},
+    discriminator::{
+        Discriminator, DiscriminatorBatch, DiscriminatorConfig as UpdateConfig, DiscriminatorStats,
+    },
+    mlp::Part,
+    net::{Init, Mlp, MlpArch},
+    shard::Parallelism,
+};
+use sog_rl::run::{Checkpoint, Snapshot, SnapshotError};
+use sog_sim::{
+    rollout::Batch,
+    seed::{self, Rng},
+};
+
+use crate::{config::DiscriminatorConfig, data::Demonstrations, normalise::ObsNormaliser};
+
+/// Rows of states, actions and codes, side by side.
+#[derive(Default)]
+struct Rows {
+    obs: Vec<f32>,
+    actions: Vec<f32>,
+    codes: Vec<f32>,
+}
+
+/// The discriminator with its expert data.
+pub struct Adversary {
+    config: DiscriminatorConfig,
+    net: Mlp,
+    adam: Adam,
+    engine: Discriminator,
+    rng: Rng,
+    /// Iterations trained.
+    iterations: u64,
+    /// Widths S, A, and Z (0 where it does not see the code).
+    widths: [usize; 3],
+    /// Subsampled demonstrations.
+    expert: Rows,
+    /// Order in which expert rows are visited, and how many have been.
+    order: Vec<u32>,
+    visited: usize,
+}
+
+impl Adversary {
+    /// A new discriminator over every [`DiscriminatorConfig::expert_stride`]-th pair of the
+    /// demonstrations. It sees the codes of the trajectories `[N, Z]` where they are given.
+    ///
+    /// # Errors
+    /// If a size is zero.
+    pub fn new(
+        demos: &Demonstrations,
+        normaliser: &ObsNormaliser,
+        codes: Option<&[f32]>,
+        config: &DiscriminatorConfig,
+        seed: u64,
+    ) -> Result<Self, EngineError> {
+        let few = demos.subsampled(config.expert_stride);
+        let z = codes.map_or(0, |codes| codes.len() / demos.len());
+        let mut expert = Rows { actions: few.actions().to_vec(), ..Rows::default() };
+        normaliser.extend(few.observations(), &mut expert.obs);
+        for n in 0..few.len() {
+            let code = codes.map_or(&[][..], |codes| &codes[n * z..(n + 1) * z]);
+            expert.codes.extend(code.repeat(few.rows(n).len()));
+        }
+        let widths = [demos.obs_dim(), demos.action_dim(), z];
+        let arch = MlpArch::discriminator(widths.iter().sum());
+        let mut rng = seed::rng(seed);
+        let net = Mlp::new(arch, Init { last_gain: 1.0, ..Init::default() }, &mut rng)?;
+        let rows = few.total_rows();
+        Ok(Self {
+            config: config.clone(),
+            adam: Adam::new(AdamConfig::default(), net.params.len()),
+            engine: Discriminator::new(net.arch())?.with_parallelism(Parallelism::Rayon),
+            net,
+            rng,
+            iterations: 0,
+            widths,
+            expert,
+            order: (0..rows as u32).collect(),
+            visited: rows,
+        })
+    }
+
+    /// Trains on the rollouts of one iteration: `passes` over them in minibatches (more in the
+    /// first iterations), each against as many expert pairs, and a gradient penalty on their
+    /// mixtures. `obs [rows, S]` are the normalised observations. Returns the mean of what the
+    /// last pass reported.
+    ///
+    /// # Errors
+    /// If a shape does not match.
+    pub fn train(&mut self, batch: &Batch, obs: &[f32]) -> Result<DiscriminatorStats, EngineError> {
+        let rows = batch.rows();
+        let size = self.config.batch.min(rows);
+        let warm_up = self.iterations < self.config.warmup_iterations;
+        let passes = if warm_up { self.config.warmup_passes } else { self.config.passes };
+        self.iterations += 1;
+        let policy = Rows {
+            obs: obs.to_vec(),
+            actions: batch.actions.clone(),
+            codes: if self.widths[2] > 0 { batch.codes.clone() } else { vec![] },
+        };
+        let mut order: Vec<u32> = (0..rows as u32).collect();
+        let (mut ours, mut theirs, mut mix) = (Rows::default(), Rows::default(), vec![]);
+        let mut sum = StatsSum::default();
+        for _ in 0..passes {
+            order.shuffle(&mut self.rng);
+            sum = StatsSum::default();
+            for chosen in order.chunks_exact(size) {
+                ours.gather(&policy, chosen, self.widths);
+                let experts = self.next_experts(size);
+                theirs.gather(&self.expert, &experts, self.widths);
+                mix.clear();
+                mix.extend((0..size).map(|_| self.rng.random::<f32>()));
+                let (expert, policy) = (theirs.parts(self.widths), ours.parts(self.widths));
+                let batch = DiscriminatorBatch { expert: &expert, policy: &policy, mix: &mix };
+                let update = UpdateConfig {
+                    penalty: self.config.gradient_penalty,
+                    ..UpdateConfig::default()
+                };
+                let (lr, engine) = (self.config.learning_rate, &mut self.engine);
+                sum.add(engine.update(&mut self.net, &mut self.adam, &update, lr, batch)?);
+            }
+        }
+        Ok(sum.mean())
+    }
+
+    /// Rewards log D − log(1 − D) of the rollouts' rows `[rows]`.
+    ///
+    /// # Errors
+    /// If a shape does not match.
+    pub fn rewards(
+        &mut self,
+        batch: &Batch,
+        obs: &[f32],
+        out: &mut [f32],
+    ) -> Result<(), EngineError> {
+        let [s, a, z] = self.widths;
+        let codes: &[f32] = if z > 0 { &batch.codes } else { &[] };
+        let parts = [
+            Part { data: obs, width: s },
+            Part { data: &batch.actions, width: a },
+            Part { data: codes, width: z },
+        ];
+        let parts = if z > 0 { &parts[..] } else { &parts[..2] };
+        self.engine.rewards(&self.net, parts, out)
+    }
+
+    /// Indices of the next expert rows, in a new random order each pass.
+    fn next_experts(&mut self, count: usize) -> Vec<u32> {
+        (0..count)
+            .map(|_| {
+                if self.visited == self.order.len() {
+                    self.order.shuffle(&mut self.rng);
+                    self.visited = 0;
+                }
+                self.visited += 1;
+                self.order[self.visited - 1]
+            })
+            .collect()
+    }
+}
+
+impl Rows {
+    fn gather(&mut self, from: &Self, chosen: &[u32], [s, a, z]: [usize; 3]) {
+        let copy = |to: &mut Vec<f32>, from: &[f32], width: usize| {
+            to.clear();
+            for &row in chosen {
+                to.extend_from_slice(&from[row as usize * width..(row as usize + 1) * width]);
+            }
+        };
+        copy(&mut self.obs, &from.obs, s);
+        copy(&mut self.actions, &from.actions, a);
+        copy(&mut self.codes, &from.codes, z);
+    }
+
+    fn parts(&self, [s, a, z]: [usize; 3]) -> Vec<Part<'_>> {
+        [(&self.obs, s), (&self.actions, a), (&self.codes, z)]
+            .into_iter()
+            .filter(|(_, width)| *width > 0)
+            .map(|(data, width)| Part { data, width })
+            .collect()
+    }
+}
+
+/// Sums of statistics over minibatches.
+#[derive(Default)]
+struct StatsSum {
+    sum: [f64; 8],
+    count: f64,
+}
+
+impl StatsSum {
+    fn add(&mut self, s: DiscriminatorStats) {
+        let all = [
+            s.loss,
+            s.penalty,
+            s.expert_logit,
+            s.policy_logit,
+            s.expert_accuracy,
+            s.policy_accuracy,
+            s.slope,
+            s.grad_norm,
+        ];
+        self.sum.iter_mut().zip(all).for_each(|(sum, x)| *sum += f64::from(x));
+        self.count += 1.0;
+    }
+
+    fn mean(&self) -> DiscriminatorStats {
+        let mean = self.sum.map(|sum| (sum / self.count) as f32);
+        let [
+            loss,
+            penalty,
+            expert_logit,
+            policy_logit,
+            expert_accuracy,
+            policy_accuracy,
+            slope,
+            grad_norm,
+        ] = mean;
+        DiscriminatorStats {
+            loss,
+            penalty,
+            expert_logit,
+            policy_logit,
+            expert_accuracy,
+            policy_accuracy,
+            slope,
+            grad_norm,
+        }
+    }
+}
+
+/// Names and values for a run's metrics.
+pub fn named(stats: &DiscriminatorStats) -> [(&'static str, f64); 8] {
+    [
+        ("discriminator/loss", stats.loss.into()),
+        ("discriminator/penalty", stats.penalty.into()),
+        ("discriminator/logit_expert", stats.expert_logit.into()),
+        ("discriminator/logit_policy", stats.policy_logit.into()),
+        ("discriminator/accuracy_expert", stats.expert_accuracy.into()),
+        ("discriminator/accuracy_policy", stats.policy_accuracy.into()),
+        ("discriminator/slope", stats.slope.into()),
+        ("discriminator/grad_norm", stats.grad_norm.into()),
+    ]
+}
+
+impl Checkpoint for Adversary {
+    fn save(&self, to: &mut Snapshot) {
+        to.f32s("params", &[self.net.params.len()], &self.net.params);
+        to.f32s("adam.m", &[self.adam.m.len()], &self.adam.m);
+        to.f32s("adam.v", &[self.adam.v.len()], &self.adam.v);
+        to.state("adam.steps", &self.adam.steps);
+        to.state("rng", &self.rng);
+        to.state("iterations", &self.iterations);
+        to.state("order", &self.order);
+        to.state("visited", &self.visited);
+    }
+
+    fn load(&mut self, from: &Snapshot) -> Result<(), SnapshotError> {
+        from.read_f32s("params", &mut self.net.params)?;
+        from.read_f32s("adam.m", &mut self.adam.m)?;
+        from.read_f32s("adam.v", &mut self.adam.v)?;
+        self.adam.steps = from.read_state("adam.steps")?;
+        self.rng = from.read_state("rng")?;
+        self.iterations = from.read_state("iterations")?;
+        self.order = from.read_state("order")?;
+        self.visited = from.read_state("visited")?;
+        Ok(())
+    }
+}
