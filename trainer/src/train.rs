@@ -156,7 +156,7 @@ fn best_attempt<'a>(
         return Ok(first);
     }
     let begun = |mut learner: SogBc<'a>| -> Result<(f64, SogBc<'a>), TrainError> {
-        while learner.step < cloning.attempt_updates && !learner.is_done() {
+        while learner.step < cloning.attempt_updates.min(cloning.updates / 2) {
             learner.update()?;
         }
         Ok((learner.loss_of_all()?, learner))

@@ -31,6 +31,12 @@ fn config(algorithm: Algorithm) -> TrainConfig {
     config.cloning.updates = 60;
     config.cloning.log_interval = 10;
     config.cloning.checkpoint_interval = 25;
+    config.cloning.attempt_updates = 10;
+    config.adversarial.total_steps = 3000;
+    config.adversarial.eval_interval = 2;
+    config.adversarial.checkpoint_interval = 2;
+    (config.ppo.envs, config.ppo.steps) = (4, 128);
+    config.discriminator.warmup_passes = 2;
     config
 }
 
@@ -53,6 +59,21 @@ fn the_same_seed_gives_the_same_bytes_and_another_seed_others() {
     assert_eq!(first, trained(&at("b"), &config, &demos));
     let other = TrainConfig { seed: 1, ..config };
     assert_ne!(first, trained(&at("c"), &other, &demos));
+}
+
+#[test]
+fn adversarial_runs_resume_to_the_same_bytes() {
+    let demos = demos(2);
+    for algorithm in [Algorithm::Gail, Algorithm::SogGail, Algorithm::InfoGail] {
+        let temp = tempfile::tempdir().unwrap();
+        let config = config(algorithm);
+        let whole = trained(temp.path(), &config, &demos);
+        let lost = temp.path().join("checkpoints/000000003072.safetensors");
+        std::fs::remove_file(lost).unwrap();
+        assert_eq!(trained(temp.path(), &config, &demos), whole, "{algorithm}");
+        let text = std::fs::read_to_string(temp.path().join("metrics.jsonl")).unwrap();
+        assert!(text.contains("eval/return_mean") && text.contains("discriminator/slope"));
+    }
 }
 
 #[test]
