@@ -218,6 +218,33 @@ impl PolicyPass {
         total
     }
 
+    /// Takes dL/dmean `d_means [rows, A]` of the loaded batch and the codes `latents [rows, Z]`
+    /// back: adds dL/dθ to `grad`. That of `log_std` stays as it is.
+    ///
+    /// # Errors
+    /// If `net` has another shape or a slice the wrong length.
+    pub fn take_back(
+        &mut self,
+        net: &PolicyNet,
+        latents: &[f32],
+        d_means: &[f32],
+        grad: &mut [f32],
+    ) -> Result<(), EngineError> {
+        self.check_net(net)?;
+        let (latent, action) = (self.shape.arch.latent, self.shape.arch.action);
+        check_len("latent codes", latents.len(), self.rows() * latent)?;
+        check_len("gradient of the means", d_means.len(), self.rows() * action)?;
+        check_len("gradient", grad.len(), net.params.len())?;
+        self.backward(net, latents, grad, |panel| {
+            let d = &d_means[panel.rows.start * action..panel.rows.end * action];
+            for (lane, d) in d.chunks_exact(action).enumerate() {
+                d.iter().zip(&mut *panel.d_mean).for_each(|(&d, out)| out.0[lane] = d);
+            }
+            [0.0; SUMS]
+        });
+        Ok(())
+    }
+
     pub(crate) fn check_net(&self, net: &PolicyNet) -> Result<(), EngineError> {
         if *net.arch() == self.shape.arch {
             return check_len("policy parameters", net.params.len(), net.layout().len());

@@ -5,6 +5,7 @@
 //! * [`ppo`]: proximal policy optimisation, with hooks for imitation;
 //! * [`experts`]: experts for the tasks, trained on their own rewards.
 
+pub mod ddpg;
 pub mod experts;
 pub mod ppo;
 pub mod run;

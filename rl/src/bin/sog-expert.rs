@@ -14,6 +14,19 @@ use sog_sim::{
 
 type Outcome = Result<(), Box<dyn std::error::Error>>;
 
+/// Metrics that are shown.
+const SHOWN: [&str; 9] = [
+    "rollout/episode_return",
+    "rollout/hit_rate",
+    "losses/critic_loss",
+    "losses/approx_kl",
+    "losses/clip_fraction",
+    "losses/explained_variance",
+    "policy/log_std",
+    "time/collect_s",
+    "time/update_s",
+];
+
 fn main() -> Outcome {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
@@ -42,15 +55,20 @@ fn train(task: TaskId, runs: &Path, network: usize, more: &[&str]) -> Outcome {
     let maker = TaskMaker::new(task, &TaskOptions::default())?;
     let mut training = Training::open(&maker, &config, runs, network)?;
     training.train(&mut |p| {
-        let (d, e) = (p.diagnostics, p.evaluation);
+        let e = p.evaluation;
+        let more: Vec<String> = p
+            .values
+            .iter()
+            .filter(|(name, _)| SHOWN.contains(name))
+            .map(|(name, v)| format!("{} {v:.3}", name.rsplit('/').next().unwrap_or(name)))
+            .collect();
         println!(
-            "{task} {} {:>9}/{} {:>6.0} s  sampled {:>7.1}  mean action {:>7.1} ± {:<6.1} early {:.2} \
-             speed error {:.3}  best {:>7.1} at {:>9}  ev {:.2} kl {:.4} clip {:.2} log_std {:.2} \
-             collect {:.2} s update {:.2} s",
-            p.network, p.steps, p.budget, p.wall_s, d.episode_return, e.mean, e.std, e.early_ends,
+            "{task} {} {:>9}/{} {:>6.0} s  mean action {:>7.1} ± {:<6.1} early {:.2} speed error {:.3} \
+             best {:>7.1} at {:>9}  {}",
+            p.network, p.steps, p.budget, p.wall_s, e.mean, e.std, e.early_ends,
             e.speed_error_m_s.unwrap_or(f64::NAN),
             p.best.evaluation.as_ref().map_or(f64::NAN, |e| e.mean), p.best.steps,
-            d.explained_variance, d.approx_kl, d.clip_fraction, d.log_std, d.collect_s, d.update_s,
+            more.join(" "),
         );
         true
     })?;

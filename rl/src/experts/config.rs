@@ -5,6 +5,7 @@ use sog_sim::task::TaskId;
 
 use super::symmetry::Reflection;
 use crate::{
+    ddpg::DdpgConfig,
     ppo::PpoConfig,
     run::{Config, ConfigError, parse_config, within},
 };
@@ -34,7 +35,11 @@ pub struct ExpertConfig {
     /// Where the network of each mode comes from; one entry for a network that takes the goal.
     pub networks: Vec<Source>,
     /// Hyper-parameters of PPO.
+    #[serde(default)]
     pub ppo: PpoConfig,
+    /// Hyper-parameters of DDPG with hindsight, which then takes the place of PPO.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ddpg: Option<DdpgConfig>,
 }
 
 /// Where a network comes from.
@@ -63,8 +68,7 @@ impl ExpertConfig {
     /// The built-in configuration of a task.
     ///
     /// # Errors
-    /// [`ConfigError::Range`] for circles, whose expert is scripted, and for fetchreach, which
-    /// has a configuration of another kind.
+    /// [`ConfigError::Range`] for circles, whose expert is scripted.
     pub fn of(task: TaskId) -> Result<Self, ConfigError> {
         let text = match task {
             TaskId::AntFwdBack => include_str!("../../experts/ant-fwd-back.toml"),
@@ -74,13 +78,12 @@ impl ExpertConfig {
             TaskId::Walker2dVel6 => include_str!("../../experts/walker2d-vel-6.toml"),
             TaskId::HopperVel6 => include_str!("../../experts/hopper-vel-6.toml"),
             TaskId::HumanoidDir6 => include_str!("../../experts/humanoid-dir-6.toml"),
-            TaskId::Circles | TaskId::Circles6 | TaskId::FetchReach => {
+            TaskId::FetchReach => include_str!("../../experts/fetchreach.toml"),
+            TaskId::Circles | TaskId::Circles6 => {
                 return Err(ConfigError::Range {
                     key: "task".to_string(),
                     found: task.to_string(),
-                    needed: "a locomotion task; the expert of circles is scripted, that of \
-                             fetchreach is trained by DDPG"
-                        .to_string(),
+                    needed: "a MuJoCo task; the expert of circles is scripted".to_string(),
                 });
             }
         };
@@ -99,6 +102,9 @@ impl Config for ExpertConfig {
         within("action_scale", self.action_scale, 1e-6..=1e6)?;
         within("networks", self.networks.len(), 1..=1000)?;
         self.ppo.check("ppo.")?;
+        if let Some(ddpg) = &self.ddpg {
+            ddpg.check("ddpg.")?;
+        }
         for (k, source) in self.networks.iter().enumerate() {
             let (Source::Start { from: other, .. } | Source::Mirror { of: other, .. }) = source
             else {

@@ -19,7 +19,8 @@ use super::{
     symmetry::Mirror,
 };
 use crate::{
-    ppo::{Diagnostics, HookError, Hooks, Ppo, PpoError, PpoSetup, TaskReward},
+    ddpg::{self, Ddpg},
+    ppo::{HookError, Hooks, Ppo, PpoError, PpoSetup, TaskReward},
     run::{Checkpoint, ConfigError, Run, RunError, Snapshot, SnapshotError},
 };
 
@@ -88,8 +89,8 @@ pub struct Progress<'a> {
     pub evaluation: &'a ModeEvaluation,
     /// The best evaluation so far.
     pub best: &'a Best,
-    /// Last iteration.
-    pub diagnostics: &'a Diagnostics,
+    /// Metrics of the last iteration.
+    pub values: &'a [(&'static str, f64)],
 }
 
 /// The best policy so far.
@@ -151,32 +152,104 @@ impl Hooks for ExpertHooks {
     }
 }
 
+/// The method that trains a network.
+enum Learner {
+    Ppo(Box<Ppo>, ExpertHooks),
+    Ddpg(Box<Ddpg>),
+}
+
+impl Learner {
+    fn new(maker: &TaskMaker, config: &ExpertConfig, network: usize) -> Result<Self, ExpertError> {
+        let info = maker.info();
+        let setup = setup(info, config, network);
+        let hooks = match &info.modes {
+            Modes::Discrete(_) => ExpertHooks::Mode(TaskReward { mode: network }),
+            Modes::Continuous(space) => ExpertHooks::Goals(space.clone()),
+        };
+        if let Some(ddpg) = &config.ddpg
+            && let Some(ddpg) = Ddpg::new(maker, ddpg, config.hidden, setup.seed)?
+        {
+            return Ok(Self::Ddpg(Box::new(ddpg)));
+        }
+        Ok(Self::Ppo(Box::new(Ppo::new(maker, &config.ppo, &setup)?), hooks))
+    }
+
+    fn iterate(&mut self) -> Result<Vec<(&'static str, f64)>, ExpertError> {
+        Ok(match self {
+            Self::Ppo(ppo, hooks) => ppo.iterate(hooks)?.named().to_vec(),
+            Self::Ddpg(ddpg) => ddpg.iterate()?.named().to_vec(),
+        })
+    }
+
+    fn restart(&mut self) {
+        if let Self::Ppo(ppo, _) = self {
+            ppo.restart();
+        }
+    }
+
+    fn steps(&self) -> u64 {
+        match self {
+            Self::Ppo(ppo, _) => ppo.steps(),
+            Self::Ddpg(ddpg) => ddpg.steps(),
+        }
+    }
+
+    fn iterations(&self) -> u64 {
+        match self {
+            Self::Ppo(ppo, _) => ppo.iterations(),
+            Self::Ddpg(ddpg) => ddpg.iterations(),
+        }
+    }
+
+    fn policy_file(&self) -> PolicyFile {
+        match self {
+            Self::Ppo(ppo, _) => ppo.policy_file(),
+            Self::Ddpg(ddpg) => ddpg.policy_file(),
+        }
+    }
+}
+
+impl Checkpoint for Learner {
+    fn save(&self, to: &mut Snapshot) {
+        match self {
+            Self::Ppo(ppo, _) => ppo.save(to),
+            Self::Ddpg(ddpg) => ddpg.save(to),
+        }
+    }
+
+    fn load(&mut self, from: &Snapshot) -> Result<(), SnapshotError> {
+        match self {
+            Self::Ppo(ppo, _) => ppo.load(from),
+            Self::Ddpg(ddpg) => ddpg.load(from),
+        }
+    }
+}
+
 /// Training of one network.
 pub struct Training {
     network: usize,
     config: ExpertConfig,
     maker: TaskMaker,
     run: Run,
-    ppo: Ppo,
-    hooks: ExpertHooks,
+    learner: Learner,
     subject: Subject,
     best: Best,
 }
 
 /// What a checkpoint holds: the learner and the best policy.
 struct State<'a> {
-    ppo: &'a mut Ppo,
+    learner: &'a mut Learner,
     best: &'a mut Best,
 }
 
 impl Checkpoint for State<'_> {
     fn save(&self, to: &mut Snapshot) {
-        to.nest("ppo", self.ppo);
+        to.nest("ppo", self.learner);
         to.nest("best", self.best);
     }
 
     fn load(&mut self, from: &Snapshot) -> Result<(), SnapshotError> {
-        from.read_nested("ppo", self.ppo)?;
+        from.read_nested("ppo", self.learner)?;
         from.read_nested("best", self.best)
     }
 }
@@ -251,17 +324,16 @@ impl Training {
         } else {
             (Run::create(&own, config)?, config.clone())
         };
-        let (hooks, subject) = match &info.modes {
-            Modes::Discrete(_) => {
-                let subject = Subject::Mode { mode: network, code: vec![] };
-                (ExpertHooks::Mode(TaskReward { mode: network }), subject)
-            }
-            Modes::Continuous(space) => (ExpertHooks::Goals(space.clone()), Subject::Goals),
+        let subject = match &info.modes {
+            Modes::Discrete(_) => Subject::Mode { mode: network, code: vec![] },
+            Modes::Continuous(_) => Subject::Goals,
         };
-        let mut ppo = Ppo::new(maker, &config.ppo, &setup(info, &config, network))?;
-        let mut best = Best::none(ppo.policy_file());
-        let restored = run.restore(&mut State { ppo: &mut ppo, best: &mut best })?;
-        if let (None, Source::Start { from, mirror }) = (restored, source) {
+        let mut learner = Learner::new(maker, &config, network)?;
+        let mut best = Best::none(learner.policy_file());
+        let restored = run.restore(&mut State { learner: &mut learner, best: &mut best })?;
+        if let (None, Source::Start { from, mirror }, Learner::Ppo(ppo, _)) =
+            (restored, source, &mut learner)
+        {
             let (other, _) = best_of(info, dir, from)?;
             if other.evaluation.is_none() {
                 return Err(ExpertError::Order { network, needed: from });
@@ -272,7 +344,7 @@ impl Training {
             };
             ppo.start_from(&other, Some(&vec![config.log_std; info.action_dim()]), START_WEIGHT)?;
         }
-        Ok(Self { network, config, maker: maker.clone(), run, ppo, hooks, subject, best })
+        Ok(Self { network, config, maker: maker.clone(), run, learner, subject, best })
     }
 
     /// The best policy so far.
@@ -282,7 +354,7 @@ impl Training {
 
     /// Whether the budget is spent.
     pub fn is_done(&self) -> bool {
-        self.ppo.steps() >= self.config.budget
+        self.learner.steps() >= self.config.budget
     }
 
     /// Trains until the budget is spent, or until `tell` (called after each evaluation) returns
@@ -296,12 +368,11 @@ impl Training {
     ) -> Result<(), ExpertError> {
         let (mut asked, mut stop) = (false, false);
         while !stop && !self.is_done() {
-            let diagnostics = self.ppo.iterate(&mut self.hooks)?;
-            let iteration = self.ppo.iterations();
+            let mut values = self.learner.iterate()?;
+            let iteration = self.learner.iterations();
             let due = |every| iteration.is_multiple_of(every) || self.is_done();
             let (evaluate, checkpoint) =
                 (due(self.config.evaluate_every), due(self.config.checkpoint_every));
-            let mut values = diagnostics.named().to_vec();
             if evaluate {
                 let evaluation = self.evaluate()?;
                 values.push(("evaluation/return", evaluation.mean));
@@ -312,19 +383,19 @@ impl Training {
                 values.push(("evaluation/best", self.best.score()));
                 asked |= !tell(&Progress {
                     network: self.network,
-                    steps: self.ppo.steps(),
+                    steps: self.learner.steps(),
                     budget: self.config.budget,
                     wall_s: self.run.wall_s(),
                     evaluation: &evaluation,
                     best: &self.best,
-                    diagnostics: &diagnostics,
+                    values: &values,
                 });
             }
-            self.run.log(self.ppo.steps(), &values)?;
+            self.run.log(self.learner.steps(), &values)?;
             if checkpoint {
-                self.ppo.restart();
-                let state = State { ppo: &mut self.ppo, best: &mut self.best };
-                self.run.checkpoint(state.ppo.steps(), &state)?;
+                self.learner.restart();
+                let state = State { learner: &mut self.learner, best: &mut self.best };
+                self.run.checkpoint(state.learner.steps(), &state)?;
                 // Only here, so that a stop on request leaves the same run as a kill does.
                 stop = asked;
             }
@@ -334,16 +405,17 @@ impl Training {
 
     /// Evaluates the present policy and keeps it if it is the best.
     fn evaluate(&mut self) -> Result<ModeEvaluation, ExpertError> {
-        let policy = self.ppo.policy_file();
+        let policy = self.learner.policy_file();
         let actor = sog_runtime::policy::Policy::new(&policy);
         let seed = seed::derive(self.config.seed, SELECTION_STREAM + self.network as u64);
         let episodes = self.config.evaluate_episodes;
         let evaluation = evaluate_subject(&self.maker, &actor, &self.subject, episodes, seed)?;
-        if score(&evaluation) > self.best.score() {
+        // On a tie the later one, which has seen more.
+        if score(&evaluation) >= self.best.score() {
             self.best = Best {
                 policy,
                 evaluation: Some(evaluation.clone()),
-                steps: self.ppo.steps(),
+                steps: self.learner.steps(),
                 wall_s: self.run.wall_s(),
             };
         }
@@ -353,6 +425,10 @@ impl Training {
 
 /// What is learned for a network.
 fn setup(info: &TaskInfo, config: &ExpertConfig, network: usize) -> PpoSetup {
+    let seed = seed::derive(config.seed, NETWORK_STREAM + network as u64);
+    if let (Some(_), Modes::Continuous(space)) = (&config.ddpg, &info.modes) {
+        return ddpg::setup(space, config.hidden, seed);
+    }
     PpoSetup {
         latent: match &info.modes {
             Modes::Discrete(_) => LatentKind::None,
@@ -363,7 +439,7 @@ fn setup(info: &TaskInfo, config: &ExpertConfig, network: usize) -> PpoSetup {
         action_scale: config.action_scale,
         hide: config.hide.clone(),
         total_steps: config.budget,
-        seed: seed::derive(config.seed, NETWORK_STREAM + network as u64),
+        seed,
         ..PpoSetup::default()
     }
 }

@@ -13,7 +13,7 @@ use super::{ObsNormaliser, PpoError, PpoSetup};
 const POLICY_STREAM: u64 = 0;
 
 /// A random policy, and which of its inputs `[S]` are hidden.
-pub(super) fn initial_policy(
+pub(crate) fn initial_policy(
     info: &TaskInfo,
     setup: &PpoSetup,
 ) -> Result<(PolicyNet, Vec<bool>), PpoError> {
@@ -63,7 +63,7 @@ fn places(w: &mut Weights) -> [(&'static str, &mut Vec<f32>); 8] {
 }
 
 /// The policy as a file without golden vectors; the action scale is folded into the last layer.
-pub(super) fn policy_file(
+pub(crate) fn policy_file(
     info: &TaskInfo,
     setup: &PpoSetup,
     policy: &PolicyNet,

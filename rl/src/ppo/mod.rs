@@ -34,7 +34,7 @@
 //! ```
 
 mod config;
-mod convert;
+pub(crate) mod convert;
 mod diagnostics;
 mod hooks;
 mod learner;
