@@ -27,12 +27,13 @@ use crate::adam::{Adam, clip_scale, global_norm};
 use crate::error::{EngineError, check_len};
 use crate::kernel::{
     PANEL, Row, activate_backward, add_row_sums, affine, affine_transposed, leaky_mask, mix, outer,
-    panels, scale_rows, square_norms, transpose,
+    panels, scale_rows, square_norms,
 };
 use crate::mlp::{MlpOutput, MlpPass, MlpShard, Part, Shape, check_parts, panel_from_parts};
 use crate::net::{Activation, Mlp, MlpArch};
 use crate::policy::SUMS;
 use crate::shard::{Adds, Parallelism, Plan, ShardGrad, accumulate};
+use crate::transpose::transpose;
 
 /// Constants of the update.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -344,7 +345,7 @@ impl Shard {
             let (before, after) = if i % 2 == 0 { (even, odd) } else { (odd, even) };
             let (before, after) = (&before[..layer.inputs], &mut after[..layer.outputs]);
             let tiles = &mut self.mlp.tiles[..panels(layer.inputs) * PANEL];
-            transpose(before, tiles);
+            transpose(shape.simd, before, tiles);
             outer(shape.simd, &self.u[i], tiles, layer.inputs, &mut grad[layer.w.clone()]);
             affine(shape.simd, &p[layer.w.clone()], None, before, after);
             activate_backward(shape.simd, layer.activation, after, &self.mlp.acts[i]);

@@ -15,6 +15,10 @@
 //! instruction set of the machine. Results depend on the instruction set only through the fusing
 //! of multiply and add.
 
+// Accumulators are indexed by constants so that they stay in registers; iterators over arrays put
+// them on the stack.
+#![allow(clippy::needless_range_loop)]
+
 use pulp::{Arch, Simd, WithSimd};
 use sog_runtime::math::tanh;
 
@@ -141,12 +145,27 @@ pub(crate) fn store<S: Simd, const NV: usize>(row: &mut Row, values: [S::f32s; N
 }
 
 #[inline(always)]
+fn store_block<S: Simd, const N: usize, const NV: usize>(acc: Acc<S, N, NV>, rows: &mut [Row]) {
+    let rows = &mut rows[..N];
+    for r in 0..N {
+        store::<S, NV>(&mut rows[r], acc[r]);
+    }
+}
+
+#[inline(always)]
 fn splat<S: Simd, const M: usize, const NV: usize>(
     simd: S,
     bias: Option<&[f32]>,
     from: usize,
 ) -> Acc<S, M, NV> {
-    std::array::from_fn(|r| [simd.splat_f32s(bias.map_or(0.0, |b| b[from + r])); NV])
+    let mut acc = [[simd.splat_f32s(0.0); NV]; M];
+    if let Some(bias) = bias {
+        let bias = &bias[from..from + M];
+        for r in 0..M {
+            acc[r] = [simd.splat_f32s(bias[r]); NV];
+        }
+    }
+    acc
 }
 
 /// acc[r] += Σ_k rows[r][k] · x[k]: the micro-kernel with coefficients along k.
@@ -158,7 +177,10 @@ fn multiply<S: Simd, const M: usize, const NV: usize>(
     mut acc: Acc<S, M, NV>,
 ) -> Acc<S, M, NV> {
     let depth = x.len();
-    let rows: [&[f32]; M] = std::array::from_fn(|r| &rows[r][..depth]);
+    let mut rows = rows;
+    for r in 0..M {
+        rows[r] = &rows[r][..depth];
+    }
     for k in 0..depth {
         let b = load::<S, NV>(&x[k]);
         for r in 0..M {
@@ -181,7 +203,10 @@ pub(crate) fn affine_block<S: Simd, const N: usize, const NV: usize>(
     o: usize,
 ) -> Acc<S, N, NV> {
     let inputs = x.len();
-    let rows: [&[f32]; N] = std::array::from_fn(|r| &w[(o + r) * inputs..(o + r + 1) * inputs]);
+    let mut rows: [&[f32]; N] = [&[]; N];
+    for r in 0..N {
+        rows[r] = &w[(o + r) * inputs..(o + r + 1) * inputs];
+    }
     multiply::<S, N, NV>(simd, rows, x, splat(simd, bias, o))
 }
 
@@ -191,9 +216,7 @@ dispatched! {
         debug_assert_eq!(w.len(), y.len() * x.len());
         for_width!(S, |MR, NV| in_blocks!(MR, y.len(), |o, N| {
             let acc = affine_block::<S, N, NV>(simd, w, bias, x, o);
-            for (row, acc) in y[o..o + N].iter_mut().zip(acc) {
-                store::<S, NV>(row, acc);
-            }
+            store_block::<S, N, NV>(acc, &mut y[o..o + N]);
         }))
     }
 }
@@ -214,9 +237,7 @@ dispatched! {
                     }
                 }
             }
-            for (row, acc) in x[i..i + N].iter_mut().zip(acc) {
-                store::<S, NV>(row, acc);
-            }
+            store_block::<S, N, NV>(acc, &mut x[i..i + N]);
         }))
     }
 }
@@ -225,41 +246,49 @@ dispatched! {
     /// dw `[outputs, inputs]` += dy · xᵀ: dy `[outputs]` feature-major, x as tiles
     /// `[⌈inputs/32⌉][32 rows]` (see [`transpose`]).
     pub(crate) fn outer(simd: S, dy: &'a [Row], tiles: &'a [Row], inputs: usize, dw: &'a mut [f32]) {
-        for (j, tile) in tiles.chunks_exact(PANEL).enumerate() {
-            let from = j * PANEL;
-            let width = PANEL.min(inputs - from);
-            // A narrow last tile leaves whole vectors empty: skip those.
-            if width <= S::F32_LANES {
-                for_width!(S, |MR, _NV| in_blocks!(MR, dy.len(), |o, N| {
-                    outer_block::<S, N, 1>(simd, dy, tile, o, &mut dw[o * inputs + from..], inputs, width)
-                }))
-            } else {
-                for_width!(S, |MR, NV| in_blocks!(MR, dy.len(), |o, N| {
-                    outer_block::<S, N, NV>(simd, dy, tile, o, &mut dw[o * inputs + from..], inputs, width)
-                }))
+        for_width!(S, |MR, NV| in_blocks!(MR, dy.len(), |o, N| {
+            let dy = &dy[o..o + N];
+            let mut rows: [&[f32]; N] = [&[]; N];
+            for r in 0..N {
+                rows[r] = &dy[r].0;
             }
-        }
+            let dw = &mut dw[o * inputs..(o + N) * inputs];
+            for (j, tile) in tiles.chunks_exact(PANEL).enumerate() {
+                let from = j * PANEL;
+                let width = PANEL.min(inputs - from);
+                // A narrow last tile leaves whole vectors empty: skip those.
+                if width <= S::F32_LANES {
+                    outer_block::<S, N, 1>(simd, rows, tile, &mut dw[from..], inputs, width);
+                } else {
+                    outer_block::<S, N, NV>(simd, rows, tile, &mut dw[from..], inputs, width);
+                }
+            }
+        }))
     }
 }
 
 #[inline(always)]
 fn outer_block<S: Simd, const M: usize, const NV: usize>(
     simd: S,
-    dy: &[Row],
+    rows: [&[f32]; M],
     tile: &[Row],
-    o: usize,
     dw: &mut [f32],
     stride: usize,
     width: usize,
 ) {
-    let rows: [&[f32]; M] = std::array::from_fn(|r| &dy[o + r].0[..]);
     let acc = multiply::<S, M, NV>(simd, rows, tile, splat(simd, None, 0));
-    for (r, acc) in acc.into_iter().enumerate() {
-        for (acc, out) in
-            acc.into_iter().zip(dw[r * stride..r * stride + width].chunks_mut(S::F32_LANES))
-        {
-            let sum = simd.add_f32s(simd.partial_load_f32s(out), acc);
-            simd.partial_store_f32s(out, sum);
+    for r in 0..M {
+        let dw = &mut dw[r * stride..r * stride + width];
+        for v in 0..NV {
+            let from = v * S::F32_LANES;
+            if from + S::F32_LANES <= width {
+                let (out, _) = S::as_mut_simd_f32s(&mut dw[from..from + S::F32_LANES]);
+                out[0] = simd.add_f32s(out[0], acc[r][v]);
+            } else if from < width {
+                let out = &mut dw[from..];
+                let sum = simd.add_f32s(simd.partial_load_f32s(out), acc[r][v]);
+                simd.partial_store_f32s(out, sum);
+            }
         }
     }
 }
@@ -464,18 +493,6 @@ dispatched! {
         }
         let sum = simd.add_f32s(simd.partial_load_f32s(y_tail), simd.partial_load_f32s(x_tail));
         simd.partial_store_f32s(y_tail, sum);
-    }
-}
-
-/// Turns a feature-major panel into row-major tiles: `tiles[j][row].0[i] = x[32 j + i].0[row]`,
-/// zero beyond the last feature.
-pub(crate) fn transpose(x: &[Row], tiles: &mut [Row]) {
-    for (x, tile) in x.chunks(PANEL).zip(tiles.chunks_exact_mut(PANEL)) {
-        for (row, out) in tile.iter_mut().enumerate() {
-            for (i, out) in out.0.iter_mut().enumerate() {
-                *out = x.get(i).map_or(0.0, |x| x.0[row]);
-            }
-        }
     }
 }
 

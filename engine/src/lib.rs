@@ -37,5 +37,6 @@ pub mod search;
 pub mod shard;
 pub mod sog;
 pub mod sog_bc;
+mod transpose;
 
 pub use error::EngineError;

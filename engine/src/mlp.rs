@@ -12,11 +12,12 @@ use pulp::Arch;
 use crate::error::{EngineError, check_len};
 use crate::kernel::{
     PANEL, Row, activate, activate_backward, add_row_sums, affine, affine_transposed, outer,
-    panels, rows_from_panel, transpose,
+    panels, rows_from_panel,
 };
 use crate::net::{Activation, Mlp, MlpArch};
 use crate::policy::SUMS;
 use crate::shard::{Adds, Parallelism, Plan, ShardGrad, accumulate};
+use crate::transpose::transpose;
 
 /// A block of columns of a network's input, row-major `[rows, width]`. The input is the blocks side
 /// by side: observation and action, or observation and code.
@@ -355,7 +356,7 @@ impl MlpShard {
             activate_backward(shape.simd, layer.activation, d, &self.acts[i]);
             let input = if i == 0 { &self.x } else { &self.acts[i - 1] };
             let tiles = &mut self.tiles[..panels(layer.inputs) * PANEL];
-            transpose(input, tiles);
+            transpose(shape.simd, input, tiles);
             outer(shape.simd, d, tiles, layer.inputs, &mut grad[layer.w.clone()]);
             add_row_sums(shape.simd, d, &mut grad[layer.b.clone()]);
             if i > 0 || input_rows.is_some() {

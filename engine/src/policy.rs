@@ -16,10 +16,10 @@ use crate::error::{EngineError, check_len};
 use crate::kernel::{
     PANEL, Row, add_row_sums, add_tanh, affine, affine_transposed, outer, panel_from_rows, panels,
     rows_from_panel, scaled_tanh, scaled_tanh_backward, tanh_backward, tanh_panel, tiles_from_rows,
-    transpose,
 };
 use crate::net::{PolicyArch, PolicyNet};
 use crate::shard::{Adds, Parallelism, Plan, ShardGrad, accumulate, run};
+use crate::transpose::{panel_from_tiles, transpose};
 
 /// Number of sums that a loss may gather beside its gradient.
 pub(crate) const SUMS: usize = 6;
@@ -287,7 +287,7 @@ impl PolicyShard {
         let inputs = obs.chunks(PANEL * width).zip(self.x_tiles.chunks_exact_mut(x_stride));
         for ((obs, x_tiles), (h1, base)) in inputs.zip(outputs) {
             tiles_from_rows(obs, width, x_tiles);
-            panel_from_rows(obs, width, &mut self.x);
+            panel_from_tiles(*simd, x_tiles, &mut self.x);
             affine(*simd, &p[at.w0.clone()], Some(&p[at.b0.clone()]), &self.x, h1);
             tanh_panel(*simd, h1);
             affine(*simd, &p[at.w1.clone()], Some(&p[at.b1.clone()]), h1, base);
@@ -322,7 +322,7 @@ impl PolicyShard {
         if let Some(scale) = arch.mean_scale {
             scaled_tanh_backward(simd, &mut self.d_mean, &self.mean, scale);
         }
-        transpose(&self.hidden, &mut self.hidden_tiles);
+        transpose(simd, &self.hidden, &mut self.hidden_tiles);
         outer(simd, &self.d_mean, &self.hidden_tiles, hidden, &mut grad[at.w2.clone()]);
         add_row_sums(simd, &self.d_mean, &mut grad[at.b2.clone()]);
 
@@ -332,7 +332,7 @@ impl PolicyShard {
             outer(simd, &self.d_hidden, &self.z_tiles, latent, &mut grad[at.wz.clone()]);
             add_row_sums(simd, &self.d_hidden, &mut grad[at.bz.clone()]);
         }
-        transpose(h1, &mut self.hidden_tiles);
+        transpose(simd, h1, &mut self.hidden_tiles);
         outer(simd, &self.d_hidden, &self.hidden_tiles, hidden, &mut grad[at.w1.clone()]);
         add_row_sums(simd, &self.d_hidden, &mut grad[at.b1.clone()]);
 
