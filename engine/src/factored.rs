@@ -14,7 +14,7 @@ use sog_runtime::math::tanh;
 
 use crate::kernel::{Row, add, affine, dispatched, load, panel_from_rows, store};
 use crate::net::PolicyNet;
-use crate::policy::PolicyPass;
+use crate::policy::{PolicyPass, push_delta};
 use crate::search::{Candidates, Groups, LatentModel};
 use crate::shard::{Plan, run};
 
@@ -91,15 +91,9 @@ impl LoadedPolicy<'_> {
         let (latent, at) = (self.pass.arch().latent, &self.pass.shape.at);
         let (wz, bz) = (&self.net.params[at.wz.clone()], &self.net.params[at.bz.clone()]);
         self.buffers.deltas.clear();
+        let hidden = self.pass.arch().hidden;
         for code in codes.chunks_exact(latent) {
-            let from = self.buffers.deltas.len();
-            self.buffers.deltas.extend_from_slice(bz);
-            let delta = &mut self.buffers.deltas[from..];
-            // A one-hot code costs one column.
-            for (j, &z) in code.iter().enumerate().filter(|(_, z)| **z != 0.0) {
-                let column = wz[j..].iter().step_by(latent);
-                delta.iter_mut().zip(column).for_each(|(d, w)| *d += w * z);
-            }
+            push_delta(wz, bz, code, hidden, &mut self.buffers.deltas);
         }
     }
 

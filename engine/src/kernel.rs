@@ -242,25 +242,22 @@ dispatched! {
     }
 }
 
+/// One term of [`outer`]: dy `[outputs]` feature-major, and x as tiles `[⌈inputs/32⌉][32 rows]`.
+pub(crate) type OuterTerm<'a> = (&'a [Row], &'a [Row]);
+
 dispatched! {
-    /// dw `[outputs, inputs]` += dy · xᵀ: dy `[outputs]` feature-major, x as tiles
-    /// `[⌈inputs/32⌉][32 rows]` (see [`transpose`]).
-    pub(crate) fn outer(simd: S, dy: &'a [Row], tiles: &'a [Row], inputs: usize, dw: &'a mut [f32]) {
-        for_width!(S, |MR, NV| in_blocks!(MR, dy.len(), |o, N| {
-            let dy = &dy[o..o + N];
-            let mut rows: [&[f32]; N] = [&[]; N];
-            for r in 0..N {
-                rows[r] = &dy[r].0;
-            }
+    /// dw `[outputs, inputs]` += Σ dy · xᵀ over the terms: each element is added to once.
+    pub(crate) fn outer(simd: S, terms: &'a [OuterTerm<'a>], inputs: usize, dw: &'a mut [f32]) {
+        let outputs = dw.len() / inputs;
+        for_width!(S, |MR, NV| in_blocks!(MR, outputs, |o, N| {
             let dw = &mut dw[o * inputs..(o + N) * inputs];
-            for (j, tile) in tiles.chunks_exact(PANEL).enumerate() {
-                let from = j * PANEL;
+            for from in (0..inputs).step_by(PANEL) {
                 let width = PANEL.min(inputs - from);
                 // A narrow last tile leaves whole vectors empty: skip those.
                 if width <= S::F32_LANES {
-                    outer_block::<S, N, 1>(simd, rows, tile, &mut dw[from..], inputs, width);
+                    outer_block::<S, N, 1>(simd, terms, (o, from), &mut dw[from..], inputs, width);
                 } else {
-                    outer_block::<S, N, NV>(simd, rows, tile, &mut dw[from..], inputs, width);
+                    outer_block::<S, N, NV>(simd, terms, (o, from), &mut dw[from..], inputs, width);
                 }
             }
         }))
@@ -270,13 +267,21 @@ dispatched! {
 #[inline(always)]
 fn outer_block<S: Simd, const M: usize, const NV: usize>(
     simd: S,
-    rows: [&[f32]; M],
-    tile: &[Row],
+    terms: &[OuterTerm<'_>],
+    (o, from): (usize, usize),
     dw: &mut [f32],
     stride: usize,
     width: usize,
 ) {
-    let acc = multiply::<S, M, NV>(simd, rows, tile, splat(simd, None, 0));
+    let mut acc: Acc<S, M, NV> = splat(simd, None, 0);
+    for (dy, tiles) in terms {
+        let dy = &dy[o..o + M];
+        let mut rows: [&[f32]; M] = [&[]; M];
+        for r in 0..M {
+            rows[r] = &dy[r].0;
+        }
+        acc = multiply::<S, M, NV>(simd, rows, &tiles[from..from + PANEL], acc);
+    }
     for r in 0..M {
         let dw = &mut dw[r * stride..r * stride + width];
         for v in 0..NV {
@@ -343,6 +348,20 @@ dispatched! {
 }
 
 dispatched! {
+    /// y = tanh(x + c) with one c per feature.
+    pub(crate) fn tanh_shifted(simd: S, x: &'a [Row], c: &'a [f32], y: &'a mut [Row]) {
+        for ((x, &c), y) in x.iter().zip(c).zip(y) {
+            let c = simd.splat_f32s(c);
+            let (x, _) = S::as_simd_f32s(&x.0);
+            let (y, _) = S::as_mut_simd_f32s(&mut y.0);
+            for (&x, y) in x.iter().zip(y) {
+                *y = tanh(simd, simd.add_f32s(x, c));
+            }
+        }
+    }
+}
+
+dispatched! {
     /// y += x.
     pub(crate) fn add(simd: S, y: &'a mut [Row], x: &'a [Row]) {
         map2::<S>(y, x, |y, x| simd.add_f32s(y, x));
@@ -405,16 +424,18 @@ dispatched! {
 }
 
 dispatched! {
-    /// y[i] = w[i] where h[i] > 0, slope·w[i] elsewhere.
-    pub(crate) fn leaky_mask(simd: S, w: &'a [f32], h: &'a [Row], slope: f32, y: &'a mut [Row]) {
-        let zero = simd.splat_f32s(0.0);
-        for ((&w, h), y) in w.iter().zip(h).zip(y) {
-            let (full, part) = (simd.splat_f32s(w), simd.splat_f32s(w * slope));
+    /// sums[i] += Σ over the panel's rows of d, times slope where h[i] ≤ 0.
+    pub(crate) fn add_masked_sums(simd: S, d: &'a Row, h: &'a [Row], slope: f32, sums: &'a mut [f32]) {
+        let (zero, slope) = (simd.splat_f32s(0.0), simd.splat_f32s(slope));
+        let (d, _) = S::as_simd_f32s(&d.0);
+        for (h, sum) in h.iter().zip(sums) {
             let (h, _) = S::as_simd_f32s(&h.0);
-            let (y, _) = S::as_mut_simd_f32s(&mut y.0);
-            for (y, &h) in y.iter_mut().zip(h) {
-                *y = simd.select_f32s(simd.greater_than_f32s(h, zero), full, part);
+            let mut total = zero;
+            for (&d, &h) in d.iter().zip(h) {
+                let positive = simd.greater_than_f32s(h, zero);
+                total = simd.add_f32s(total, simd.select_f32s(positive, d, simd.mul_f32s(d, slope)));
             }
+            *sum += simd.reduce_sum_f32s(total);
         }
     }
 }
@@ -457,6 +478,43 @@ dispatched! {
             for (x, &c) in x.iter_mut().zip(c) {
                 *x = simd.mul_f32s(*x, c);
             }
+        }
+    }
+}
+
+dispatched! {
+    /// For every row h of w `[rows, columns]`, with q as tiles `[⌈columns/32⌉][rows]`:
+    /// dots[h] = ⟨w[h], q[h]⟩ and dw[h] += c[h] q[h], the product rounded before it is added.
+    pub(crate) fn weigh_rows(
+        simd: S,
+        w: &'a [f32],
+        q: &'a [Row],
+        c: &'a [f32],
+        dw: &'a mut [f32],
+        dots: &'a mut [f32],
+    ) {
+        let rows = dots.len();
+        let columns = w.len() / rows;
+        for (h, (w, dw)) in w.chunks_exact(columns).zip(dw.chunks_exact_mut(columns)).enumerate() {
+            let scale = simd.splat_f32s(c[h]);
+            let mut dot = simd.splat_f32s(0.0);
+            for (tile, (w, dw)) in w.chunks(PANEL).zip(dw.chunks_mut(PANEL)).enumerate() {
+                let q = &q[tile * rows + h].0[..w.len()];
+                let (w_whole, w_rest) = S::as_simd_f32s(w);
+                let (q_whole, q_rest) = S::as_simd_f32s(q);
+                let (dw_whole, dw_rest) = S::as_mut_simd_f32s(dw);
+                for ((&w, &q), dw) in w_whole.iter().zip(q_whole).zip(dw_whole) {
+                    dot = simd.mul_add_e_f32s(w, q, dot);
+                    *dw = simd.add_f32s(*dw, simd.mul_f32s(scale, q));
+                }
+                if !q_rest.is_empty() {
+                    let q = simd.partial_load_f32s(q_rest);
+                    dot = simd.mul_add_e_f32s(simd.partial_load_f32s(w_rest), q, dot);
+                    let sum = simd.add_f32s(simd.partial_load_f32s(dw_rest), simd.mul_f32s(scale, q));
+                    simd.partial_store_f32s(dw_rest, sum);
+                }
+            }
+            dots[h] = simd.reduce_sum_f32s(dot);
         }
     }
 }

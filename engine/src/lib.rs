@@ -6,6 +6,7 @@
 //! * [`layout`]: named tensors in one flat vector, the single definition of a network's parameters;
 //! * [`net`]: the two-branch policy and plain chains of dense layers, described and initialised;
 //! * `kernel`: matrix products and element-wise passes over panels of 32 rows;
+//! * `masked`, `transpose`: sums with two-valued masks by table, and panels turned into tiles;
 //! * [`shard`]: batches cut so that results do not depend on the number of threads;
 //! * [`adam`]: the optimiser;
 //! * [`policy`]: the policy's passes, split where the latent code enters;
@@ -27,6 +28,7 @@ pub mod gae;
 pub mod init;
 mod kernel;
 pub mod layout;
+mod masked;
 pub mod mlp;
 pub mod moments;
 pub mod net;

@@ -16,8 +16,8 @@ use crate::kernel::{
 };
 use crate::net::{Activation, Mlp, MlpArch};
 use crate::policy::SUMS;
-use crate::shard::{Adds, Parallelism, Plan, ShardGrad, accumulate};
-use crate::transpose::transpose;
+use crate::shard::{Parallelism, Plan, ShardGrad, accumulate};
+use crate::transpose::{panel_from_tiles, transpose};
 
 /// A block of columns of a network's input, row-major `[rows, width]`. The input is the blocks side
 /// by side: observation and action, or observation and code.
@@ -38,15 +38,21 @@ pub(crate) fn check_parts(parts: &[Part<'_>], inputs: usize) -> Result<usize, En
     Ok(rows)
 }
 
-/// Feature-major panel of the given rows of `parts`, zero beyond them.
-pub(crate) fn panel_from_parts(parts: &[Part<'_>], rows: Range<usize>, panel: &mut [Row]) {
-    panel.fill(Row::ZERO);
+/// Tiles of the given rows of `parts`, zero beyond them.
+pub(crate) fn tiles_from_parts(parts: &[Part<'_>], rows: Range<usize>, tiles: &mut [Row]) {
+    tiles.fill(Row::ZERO);
     let mut from = 0;
     for part in parts.iter().filter(|p| p.width > 0) {
         let data = &part.data[rows.start * part.width..rows.end * part.width];
         for (lane, row) in data.chunks_exact(part.width).enumerate() {
-            for (&value, out) in row.iter().zip(&mut panel[from..from + part.width]) {
-                out.0[lane] = value;
+            // The columns may straddle tiles.
+            let mut done = 0;
+            while done < row.len() {
+                let (tile, at) = ((from + done) / PANEL, (from + done) % PANEL);
+                let count = (row.len() - done).min(PANEL - at);
+                let out = &mut tiles[tile * PANEL + lane].0[at..at + count];
+                out.copy_from_slice(&row[done..done + count]);
+                done += count;
             }
         }
         from += part.width;
@@ -109,18 +115,19 @@ pub(crate) struct Shape {
 
 /// What one shard needs while it is worked on.
 #[derive(Debug, Clone)]
-pub(crate) struct MlpShard {
-    pub(crate) x: Vec<Row>,
+struct MlpShard {
+    x: Vec<Row>,
+    x_tiles: Vec<Row>,
     /// Output of each layer.
-    pub(crate) acts: Vec<Vec<Row>>,
+    acts: Vec<Vec<Row>>,
     /// Input of the layer at hand, transposed.
-    pub(crate) tiles: Vec<Row>,
+    tiles: Vec<Row>,
     d: Vec<Row>,
     d_next: Vec<Row>,
-    pub(crate) grad: Vec<f32>,
+    grad: Vec<f32>,
     /// dL/dx of this shard's rows, row-major.
     d_input: Vec<f32>,
-    pub(crate) sums: [f64; SUMS],
+    sums: [f64; SUMS],
 }
 
 impl ShardGrad for MlpShard {
@@ -160,7 +167,7 @@ impl MlpPass {
         check_len("outputs", out.len(), plan.rows * width)?;
         for (i, shard) in self.shards[..plan.shards].iter_mut().enumerate() {
             for rows in plan.panels_of(i) {
-                panel_from_parts(input, rows.clone(), &mut shard.x);
+                shard.load(&self.shape, input, rows.clone());
                 let last = shard.forward(&self.shape, &net.params);
                 rows_from_panel(last, width, &mut out[rows.start * width..rows.end * width]);
             }
@@ -243,11 +250,11 @@ impl MlpPass {
         }
         let (shape, wants_input) = (&self.shape, d_input.is_some());
         let shards = &mut self.shards[..plan.shards];
-        accumulate(self.parallelism, (plan, Adds::Once), shards, grad, |i, shard, grad| {
+        accumulate(self.parallelism, plan, shards, grad, |i, shard, grad| {
             shard.sums = [0.0; SUMS];
             shard.d_input.clear();
             for rows in plan.panels_of(i) {
-                panel_from_parts(input, rows.clone(), &mut shard.x);
+                shard.load(shape, input, rows.clone());
                 shard.forward(shape, &net.params);
                 let count = rows.len();
                 shard.start_backward(shape, rows, &loss);
@@ -302,11 +309,12 @@ impl Shape {
 }
 
 impl MlpShard {
-    pub(crate) fn new(shape: &Shape) -> Self {
+    fn new(shape: &Shape) -> Self {
         let zeros = |n: usize| vec![Row::ZERO; n];
         let widest = shape.layers.iter().map(|l| l.inputs.max(l.outputs)).max().unwrap_or(0);
         Self {
             x: zeros(shape.arch.inputs),
+            x_tiles: zeros(panels(shape.arch.inputs) * PANEL),
             acts: shape.layers.iter().map(|l| zeros(l.outputs)).collect(),
             tiles: zeros(panels(widest) * PANEL),
             d: zeros(widest),
@@ -317,8 +325,14 @@ impl MlpShard {
         }
     }
 
+    /// Takes the given rows of the input.
+    fn load(&mut self, shape: &Shape, input: &[Part<'_>], rows: Range<usize>) {
+        tiles_from_parts(input, rows, &mut self.x_tiles);
+        panel_from_tiles(shape.simd, &self.x_tiles, &mut self.x);
+    }
+
     /// Outputs of every layer for the input panel; returns the last.
-    pub(crate) fn forward(&mut self, shape: &Shape, p: &[f32]) -> &[Row] {
+    fn forward(&mut self, shape: &Shape, p: &[f32]) -> &[Row] {
         for (i, layer) in shape.layers.iter().enumerate() {
             let (before, from_here) = self.acts.split_at_mut(i);
             let input = before.last().unwrap_or(&self.x);
@@ -330,7 +344,7 @@ impl MlpShard {
     }
 
     /// Fills `d` with dL/dout.
-    pub(crate) fn start_backward(
+    fn start_backward(
         &mut self,
         shape: &Shape,
         rows: Range<usize>,
@@ -354,10 +368,14 @@ impl MlpShard {
         for (i, layer) in shape.layers.iter().enumerate().rev() {
             let d = &mut self.d[..layer.outputs];
             activate_backward(shape.simd, layer.activation, d, &self.acts[i]);
-            let input = if i == 0 { &self.x } else { &self.acts[i - 1] };
-            let tiles = &mut self.tiles[..panels(layer.inputs) * PANEL];
-            transpose(shape.simd, input, tiles);
-            outer(shape.simd, d, tiles, layer.inputs, &mut grad[layer.w.clone()]);
+            let tiles = if i == 0 {
+                &self.x_tiles
+            } else {
+                let tiles = &mut self.tiles[..panels(layer.inputs) * PANEL];
+                transpose(shape.simd, &self.acts[i - 1], tiles);
+                &*tiles
+            };
+            outer(shape.simd, &[(d, tiles)], layer.inputs, &mut grad[layer.w.clone()]);
             add_row_sums(shape.simd, d, &mut grad[layer.b.clone()]);
             if i > 0 || input_rows.is_some() {
                 let d_next = &mut self.d_next[..layer.inputs];

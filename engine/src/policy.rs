@@ -14,11 +14,12 @@ use pulp::Arch;
 
 use crate::error::{EngineError, check_len};
 use crate::kernel::{
-    PANEL, Row, add_row_sums, add_tanh, affine, affine_transposed, outer, panel_from_rows, panels,
-    rows_from_panel, scaled_tanh, scaled_tanh_backward, tanh_backward, tanh_panel, tiles_from_rows,
+    PANEL, Row, add_assign, add_row_sums, add_tanh, affine, affine_transposed, outer,
+    panel_from_rows, panels, rows_from_panel, scaled_tanh, scaled_tanh_backward, tanh_backward,
+    tanh_panel, tanh_shifted, tiles_from_rows,
 };
 use crate::net::{PolicyArch, PolicyNet};
-use crate::shard::{Adds, Parallelism, Plan, ShardGrad, accumulate, run};
+use crate::shard::{Parallelism, Plan, ShardGrad, accumulate, run};
 use crate::transpose::{panel_from_tiles, transpose};
 
 /// Number of sums that a loss may gather beside its gradient.
@@ -89,7 +90,14 @@ pub(crate) struct PolicyShard {
     /// base `[panels][H]`.
     pub(crate) base: Vec<Row>,
     grad: Vec<f32>,
-    sums: [f64; SUMS],
+    loss_sums: [f64; SUMS],
+    /// Whether all rows of the panel have the same code, and which.
+    one_code: bool,
+    code: Vec<f32>,
+    /// What that code adds to base `[H]`.
+    delta: Vec<f32>,
+    /// Sums of d_hidden over the panel's rows `[H]`.
+    sums: Vec<f32>,
     // What one panel needs while it is worked on.
     x: Vec<Row>,
     z: Vec<Row>,
@@ -195,8 +203,8 @@ impl PolicyPass {
         let (shape, plan) = (&self.shape, self.plan);
         let latent = shape.arch.latent;
         let shards = &mut self.shards[..plan.shards];
-        accumulate(self.parallelism, (plan, Adds::Once), shards, grad, |i, shard, grad| {
-            shard.sums = [0.0; SUMS];
+        accumulate(self.parallelism, plan, shards, grad, |i, shard, grad| {
+            shard.loss_sums = [0.0; SUMS];
             for (panel, rows) in plan.panels_of(i).enumerate() {
                 let codes = &latents[rows.start * latent..rows.end * latent];
                 shard.forward(shape, &net.params, panel, codes);
@@ -207,13 +215,13 @@ impl PolicyPass {
                     d_mean: &mut shard.d_mean,
                     d_log_std: &mut grad[shape.at.log_std.clone()],
                 });
-                shard.sums.iter_mut().zip(sums).for_each(|(sum, more)| *sum += more);
+                shard.loss_sums.iter_mut().zip(sums).for_each(|(sum, more)| *sum += more);
                 shard.backward(shape, &net.params, panel, grad);
             }
         });
         let mut total = [0.0; SUMS];
         for shard in shards {
-            total.iter_mut().zip(shard.sums).for_each(|(sum, more)| *sum += more);
+            total.iter_mut().zip(shard.loss_sums).for_each(|(sum, more)| *sum += more);
         }
         total
     }
@@ -257,11 +265,31 @@ impl PolicyPass {
     }
 }
 
+/// Appends what a code adds to base, W_z z + b_z `[H]` (zeros without code), to `deltas`.
+pub(crate) fn push_delta(
+    wz: &[f32],
+    bz: &[f32],
+    code: &[f32],
+    hidden: usize,
+    deltas: &mut Vec<f32>,
+) {
+    let from = deltas.len();
+    deltas.extend_from_slice(bz);
+    deltas.resize(from + hidden, 0.0);
+    // A one-hot code costs one column.
+    for (j, &z) in code.iter().enumerate().filter(|(_, z)| **z != 0.0) {
+        let column = wz[j..].iter().step_by(code.len());
+        deltas[from..].iter_mut().zip(column).for_each(|(d, w)| *d += w * z);
+    }
+}
+
 impl PolicyShard {
     fn new(arch: &PolicyArch) -> Self {
         let zeros = |n: usize| vec![Row::ZERO; n];
         let tiles = |features: usize| zeros(panels(features) * PANEL);
         Self {
+            code: vec![0.0; arch.latent],
+            sums: vec![0.0; arch.hidden],
             x: zeros(arch.obs),
             z: zeros(arch.latent),
             z_tiles: tiles(arch.latent),
@@ -299,14 +327,18 @@ impl PolicyShard {
         let Shape { simd, arch, at } = shape;
         let (simd, hidden, latent) = (*simd, arch.hidden, arch.latent);
         let base = &self.base[panel * hidden..(panel + 1) * hidden];
-        if latent > 0 {
+        let first = &codes[..latent];
+        self.one_code = codes.chunks_exact(latent.max(1)).all(|code| code == first);
+        if self.one_code {
+            self.code.copy_from_slice(first);
+            self.delta.clear();
+            push_delta(&p[at.wz.clone()], &p[at.bz.clone()], first, hidden, &mut self.delta);
+            tanh_shifted(simd, base, &self.delta, &mut self.hidden);
+        } else {
             tiles_from_rows(codes, latent, &mut self.z_tiles);
             panel_from_rows(codes, latent, &mut self.z);
             affine(simd, &p[at.wz.clone()], Some(&p[at.bz.clone()]), &self.z, &mut self.hidden);
             add_tanh(simd, &mut self.hidden, base);
-        } else {
-            self.hidden.copy_from_slice(base);
-            tanh_panel(simd, &mut self.hidden);
         }
         affine(simd, &p[at.w2.clone()], Some(&p[at.b2.clone()]), &self.hidden, &mut self.mean);
         if let Some(scale) = arch.mean_scale {
@@ -323,24 +355,35 @@ impl PolicyShard {
             scaled_tanh_backward(simd, &mut self.d_mean, &self.mean, scale);
         }
         transpose(simd, &self.hidden, &mut self.hidden_tiles);
-        outer(simd, &self.d_mean, &self.hidden_tiles, hidden, &mut grad[at.w2.clone()]);
+        outer(simd, &[(&self.d_mean, &self.hidden_tiles)], hidden, &mut grad[at.w2.clone()]);
         add_row_sums(simd, &self.d_mean, &mut grad[at.b2.clone()]);
 
         affine_transposed(simd, &p[at.w2.clone()], &self.d_mean, &mut self.d_hidden);
         tanh_backward(simd, &mut self.d_hidden, &self.hidden);
+        // The state branch's bias and the latent branch act in the same place.
+        self.sums.fill(0.0);
+        add_row_sums(simd, &self.d_hidden, &mut self.sums);
+        add_assign(simd, &mut grad[at.b1.clone()], &self.sums);
         if latent > 0 {
-            outer(simd, &self.d_hidden, &self.z_tiles, latent, &mut grad[at.wz.clone()]);
-            add_row_sums(simd, &self.d_hidden, &mut grad[at.bz.clone()]);
+            add_assign(simd, &mut grad[at.bz.clone()], &self.sums);
+            if self.one_code {
+                let rows = grad[at.wz.clone()].chunks_exact_mut(latent);
+                for (row, sum) in rows.zip(&self.sums) {
+                    row.iter_mut().zip(&self.code).for_each(|(g, z)| *g += sum * z);
+                }
+            } else {
+                let terms = [(&self.d_hidden[..], &self.z_tiles[..])];
+                outer(simd, &terms, latent, &mut grad[at.wz.clone()]);
+            }
         }
         transpose(simd, h1, &mut self.hidden_tiles);
-        outer(simd, &self.d_hidden, &self.hidden_tiles, hidden, &mut grad[at.w1.clone()]);
-        add_row_sums(simd, &self.d_hidden, &mut grad[at.b1.clone()]);
+        outer(simd, &[(&self.d_hidden, &self.hidden_tiles)], hidden, &mut grad[at.w1.clone()]);
 
         affine_transposed(simd, &p[at.w1.clone()], &self.d_hidden, &mut self.d_first);
         tanh_backward(simd, &mut self.d_first, h1);
         let x_stride = panels(arch.obs) * PANEL;
         let x_tiles = &self.x_tiles[panel * x_stride..(panel + 1) * x_stride];
-        outer(simd, &self.d_first, x_tiles, arch.obs, &mut grad[at.w0.clone()]);
+        outer(simd, &[(&self.d_first, x_tiles)], arch.obs, &mut grad[at.w0.clone()]);
         add_row_sums(simd, &self.d_first, &mut grad[at.b0.clone()]);
     }
 }

@@ -80,17 +80,12 @@ pub(crate) trait ShardGrad: Send {
     fn grad(&mut self) -> &mut Vec<f32>;
 }
 
-/// How often `work` adds to an element of the gradient for each panel.
-#[derive(Clone, Copy, PartialEq)]
-pub(crate) enum Adds {
-    Once,
-    Often,
-}
-
 /// Runs `work` on every shard; what it adds to the gradient it is given ends up in `grad`.
+///
+/// For a shard of one panel, `work` must add to each element at most once.
 pub(crate) fn accumulate<T: ShardGrad>(
     mode: Parallelism,
-    (plan, adds): (Plan, Adds),
+    plan: Plan,
     shards: &mut [T],
     grad: &mut [f32],
     work: impl Fn(usize, &mut T, &mut [f32]) + Sync,
@@ -105,7 +100,7 @@ pub(crate) fn accumulate<T: ShardGrad>(
     };
     if mode == Parallelism::Serial || shards.len() < 2 {
         for (i, shard) in shards.iter_mut().enumerate() {
-            if plan.per_shard == 1 && adds == Adds::Once {
+            if plan.per_shard == 1 {
                 // One addition per element: the same as adding up a gradient of the shard's own.
                 work(i, shard, grad);
             } else {

@@ -93,7 +93,8 @@ fn loss_penalty_and_gradient_agree_with_finite_differences() {
         (net(5, &[16, 40, 9], 0.1, 1, 3), 33),
         (net(7, &[20, 20], 0.0, 1, 4), 300),
         (net(4, &[12], 0.3, 1, 5), 10),
-        (net(3, &[], 0.3, 1, 6), 40),
+        (net(3, &[50, 37], 0.3, 1, 6), 40),
+        (net(6, &[33], 1e-3, 1, 7), 100),
     ] {
         let width = net.arch().inputs;
         let r = rows(n, width, 7);
@@ -155,6 +156,7 @@ fn training_tells_expert_from_policy_with_the_documented_sign() {
 fn shapes_that_the_penalty_does_not_cover_are_refused() {
     assert!(Discriminator::new(&MlpArch::value(4)).is_err());
     assert!(Discriminator::new(net(4, &[8], 0.1, 2, 1).arch()).is_err());
+    assert!(Discriminator::new(net(4, &[], 0.1, 1, 1).arch()).is_err());
     let net = net(4, &[8], 0.1, 1, 1);
     let mut disc = Discriminator::new(net.arch()).expect("valid shape");
     let r = rows(8, 4, 1);
