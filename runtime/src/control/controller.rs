@@ -4,7 +4,7 @@ use alloc::{format, sync::Arc, vec, vec::Vec};
 
 use super::{
     CommandKind, Config, ControlError, Event, Fault, FaultSet, Mailbox, OnMiss, RATE_BOUNDS_HZ,
-    RateLimit, Request, Requests, State, Stats, TickReport, Wake, limits::Limits,
+    RateLimit, Request, Requests, State, Stats, TickReport, Wake, limits::Limits, watch::Watchdogs,
 };
 use crate::{
     io::{Command, IoError, Reading, RobotIo, RobotSpec},
@@ -34,12 +34,9 @@ pub struct Controller {
     write_failed: bool,
     /// The event that last led out of `Policy`.
     left_policy: Option<Event>,
-    last_step: Option<u64>,
+    watchdogs: Watchdogs,
     last_woke_ns: Option<u64>,
     last_command: CommandKind,
-    stale_in_a_row: u32,
-    frozen_in_a_row: u32,
-    missed_in_a_row: u32,
 
     /// As the robot gave it, good or not.
     incoming: Vec<f32>,
@@ -100,12 +97,9 @@ impl Controller {
             start_pending: false,
             write_failed: false,
             left_policy: None,
-            last_step: None,
+            watchdogs: Watchdogs::new(&config),
             last_woke_ns: None,
             last_command: CommandKind::None,
-            stale_in_a_row: 0,
-            frozen_in_a_row: 0,
-            missed_in_a_row: 0,
             incoming: vec![0.0; spec.obs_dim()],
             obs: vec![0.0; spec.obs_dim()],
             raw_action: spec.damping_action.clone(),
@@ -195,8 +189,9 @@ impl Controller {
         self.collect_reward(&read);
 
         let reset = self.obey(requests);
-        let sensors = self.check_sensors(&read, &mut faults);
-        let deadlines = self.check_deadlines(wake, &mut faults);
+        let (incoming, obs) = (&self.incoming, &mut self.obs);
+        let sensors = self.watchdogs.sensors(self.state, &read, incoming, obs, &mut faults);
+        let deadlines = self.watchdogs.deadlines(self.state, wake, &mut faults);
         let robot_state = self.check_robot_state(&read, &mut faults);
         for event in [sensors.err(), deadlines, robot_state].into_iter().flatten() {
             self.raise(event);
@@ -267,82 +262,12 @@ impl Controller {
             self.raise(Event::Reset);
         }
         if requests.contains(Request::Arm) && self.raise(Event::Arm) {
-            self.stale_in_a_row = 0;
-            self.frozen_in_a_row = 0;
-            self.missed_in_a_row = 0;
+            self.watchdogs.rearm();
         }
         if requests.contains(Request::Start) && self.state == State::Ready {
             self.start_pending = true;
         }
         reset
-    }
-
-    /// Whether a new good observation has come (it is then in `obs`), or what its absence means.
-    fn check_sensors(
-        &mut self,
-        read: &Result<Reading, IoError>,
-        faults: &mut FaultSet,
-    ) -> Result<bool, Event> {
-        let watched = matches!(self.state, State::Ready | State::Policy);
-        let new = match read {
-            Ok(reading) => self.last_step.is_none_or(|last| reading.step > last),
-            Err(_) => false,
-        };
-        match read {
-            _ if self.state == State::Idle => {}
-            Err(IoError::Stale) => faults.insert(Fault::Stale),
-            Err(IoError::Closed) => faults.insert(Fault::LinkClosed),
-            Err(_) => faults.insert(Fault::RobotFailed),
-            Ok(_) if !new => faults.insert(Fault::Stale),
-            Ok(_) => {}
-        }
-        if let Err(error) = read
-            && *error != IoError::Stale
-        {
-            return Err(Event::RobotFault);
-        }
-        if !new {
-            self.stale_in_a_row = self.stale_in_a_row.saturating_add(1);
-            if self.stale_in_a_row >= self.config.stale_limit.get() {
-                if watched {
-                    faults.insert(Fault::SensorsLost);
-                }
-                return Err(Event::SensorFault);
-            }
-            return Ok(false);
-        }
-        self.stale_in_a_row = 0;
-        if self.incoming.iter().any(|v| !v.is_finite()) {
-            faults.insert(Fault::NonFiniteSensors);
-            return Err(Event::SensorFault);
-        }
-        let first = self.last_step.is_none();
-        self.last_step = read.ok().map(|reading| reading.step);
-        let same = |(a, b): (&f32, &f32)| a.to_bits() == b.to_bits();
-        let frozen = !first && self.incoming.iter().zip(&self.obs).all(same);
-        self.frozen_in_a_row = if frozen { self.frozen_in_a_row.saturating_add(1) } else { 0 };
-        if self.config.frozen_limit.is_some_and(|n| self.frozen_in_a_row >= n.get()) {
-            if watched {
-                faults.insert(Fault::SensorsFrozen);
-            }
-            return Err(Event::SensorFault);
-        }
-        self.obs.copy_from_slice(&self.incoming);
-        Ok(true)
-    }
-
-    fn check_deadlines(&mut self, wake: &Wake, faults: &mut FaultSet) -> Option<Event> {
-        if wake.missed == 0 {
-            self.missed_in_a_row = 0;
-            return None;
-        }
-        self.missed_in_a_row = self.missed_in_a_row.saturating_add(wake.missed);
-        let limit = self.config.damp_after_misses?;
-        let acts = self.missed_in_a_row >= limit.get();
-        if acts && matches!(self.state, State::Ready | State::Policy) {
-            faults.insert(Fault::DeadlinesMissed);
-        }
-        acts.then_some(Event::DeadlineFault)
     }
 
     /// What the robot says about itself, and whether it took the last command.

@@ -3,7 +3,7 @@
 //! * [`Controller`]: one tick, with its watchdogs and limits ([`Config`]);
 //! * [`State`], [`Event`], [`TABLE`]: the states and the one table of transitions;
 //! * [`Mailbox`], [`Request`]: what an operator asks for, from any thread;
-//! * [`Ticker`], [`Wake`]: what paces the loop: [`LockStep`], [`FreeRun`](clock), or real time;
+//! * [`Ticker`], [`Wake`]: what paces the loop: [`LockStep`], `FreeRun`, or real time;
 //! * [`run`], [`Plan`], [`Observer`]: ticks until the run is over;
 //! * [`Histogram`], [`Stats`], [`Fault`], [`RunReport`]: what is reported.
 //!
@@ -58,6 +58,7 @@ mod request;
 mod run;
 mod state;
 mod stats;
+mod watch;
 
 #[cfg(feature = "std")]
 pub use clock::FreeRun;
