@@ -24,10 +24,7 @@ const TANH_Q: [f32; 4] = [4.893_525e-3, 2.268_434_6e-3, 1.185_347_1e-4, 1.198_25
 /// tanh of every lane; absolute error below 5e-7 for every finite input, NaN for NaN.
 #[inline(always)]
 pub fn tanh<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
-    // By comparison, because minimum and maximum treat NaN differently on every machine.
-    let (high, low) = (simd.splat_f32s(TANH_CLAMP), simd.splat_f32s(-TANH_CLAMP));
-    let x = simd.select_f32s(simd.greater_than_f32s(x, high), high, x);
-    let x = simd.select_f32s(simd.less_than_f32s(x, low), low, x);
+    let x = clamp(simd, x);
     let x2 = simd.mul_f32s(x, x);
     let mut p = simd.splat_f32s(TANH_P[6]);
     for &c in TANH_P[..6].iter().rev() {
@@ -38,6 +35,20 @@ pub fn tanh<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
         q = simd.mul_add_e_f32s(x2, q, simd.splat_f32s(c));
     }
     simd.div_f32s(simd.mul_f32s(x, p), q)
+}
+
+/// x within ±[`TANH_CLAMP`], NaN for NaN.
+#[inline(always)]
+fn clamp<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
+    let (high, low) = (simd.splat_f32s(TANH_CLAMP), simd.splat_f32s(-TANH_CLAMP));
+    if S::F32_LANES > 1 && cfg!(target_arch = "x86_64") {
+        // Two instructions instead of four: where x is NaN, x86 takes the second operand.
+        simd.min_f32s(high, simd.max_f32s(low, x))
+    } else {
+        // By comparison, because minimum and maximum treat NaN differently on every machine.
+        let x = simd.select_f32s(simd.greater_than_f32s(x, high), high, x);
+        simd.select_f32s(simd.less_than_f32s(x, low), low, x)
+    }
 }
 
 /// Replaces every element of `x` by its [`tanh`].
