@@ -3,9 +3,12 @@
 use sog_engine::net::PolicyArch;
 use sog_rl::{
     ppo::{Ppo, PpoSetup},
-    run::{Checkpoint, Run, Snapshot, SnapshotError},
+    run::{Checkpoint, Run, Snapshot, SnapshotError, write_atomic},
 };
-use sog_runtime::policy::{LatentKind, MeanScale, Policy, PolicyFile};
+use sog_runtime::{
+    policy::{LatentKind, MeanScale, Policy, PolicyFile},
+    tensors::{self, Metadata, Tensor, TensorFile},
+};
 use sog_sim::{rollout::Batch, seed, task::Modes};
 
 use crate::{
@@ -17,11 +20,14 @@ use crate::{
         sample::Sampler,
         sog_bc::{CodeSource, code_search},
         sog_gail::SogGail,
+        vae_gail::VaeGail,
     },
     config::{Algorithm, TrainConfig},
+    data::DataError,
     error::TrainError,
     evaluate::modes::{ModeOptions, evaluate_modes},
     export,
+    nn::vae::TrajectoryVae,
     normalise::ObsNormaliser,
     train::{Job, clone, write_policy},
 };
@@ -32,6 +38,10 @@ const ADVERSARY_STREAM: u64 = 4;
 const SOG_STREAM: u64 = 5;
 const POSTERIOR_STREAM: u64 = 6;
 const EVAL_STREAM: u64 = 7;
+const VAE_STREAM: u64 = 8;
+
+/// Name of the file with the demonstrations' codes in a run directory of VAE-GAIL.
+const CODES_FILE: &str = "codes.safetensors";
 
 /// Rollouts a code in the evaluations that only the metrics show.
 const EVAL_ROLLOUTS: usize = 10;
@@ -43,12 +53,18 @@ const EVAL_ROLLOUTS: usize = 10;
 pub(crate) fn train(run: &mut Run, job: Job<'_>) -> Result<PolicyFile, TrainError> {
     let config = job.config;
     let latent = config.latent()?;
+    let stream = |stream| seed::derive(config.seed, stream);
+    let given = match config.algorithm {
+        Algorithm::VaeGail => Some(demonstration_codes(run, job, stream(VAE_STREAM))?),
+        _ => None,
+    };
     let start = match job.start {
         Some(start) => start.clone(),
         None => {
-            let codes = match config.algorithm {
-                Algorithm::InfoGail => CodeSource::Prior,
-                _ => CodeSource::Search,
+            let codes = match (&given, config.algorithm) {
+                (Some(given), _) => CodeSource::Given(given.clone()),
+                (None, Algorithm::InfoGail) => CodeSource::Prior,
+                (None, _) => CodeSource::Search,
             };
             let (mut before, _) = Run::create_or_resume(&run.dir().join("pretrain"), config)?;
             clone(&mut before, job, codes)?
@@ -56,14 +72,16 @@ pub(crate) fn train(run: &mut Run, job: Job<'_>) -> Result<PolicyFile, TrainErro
     };
     let widths = [job.demos.obs_dim(), job.demos.action_dim()];
     let normaliser = ObsNormaliser::new(start.normaliser.clone());
-    let stream = |stream| seed::derive(config.seed, stream);
     let adversary = Adversary::new(
         job.demos,
         &normaliser,
-        None,
+        given.as_deref(),
         &config.discriminator,
         stream(ADVERSARY_STREAM),
     )?;
+    if let Some(codes) = given {
+        return imitate(run, job, &start, VaeGail::new(adversary, codes));
+    }
     match config.algorithm {
         Algorithm::SogGail => {
             let size = (config.sog_gail.trajectories, config.sog_gail.batch);
@@ -81,6 +99,30 @@ pub(crate) fn train(run: &mut Run, job: Job<'_>) -> Result<PolicyFile, TrainErro
         }
         _ => imitate(run, job, &start, Gail::new(adversary)),
     }
+}
+
+/// Codes `[N, Z]` of the demonstrations from the autoencoder, which is trained here once; a resumed
+/// run reads them back.
+fn demonstration_codes(run: &Run, job: Job<'_>, seed: u64) -> Result<Vec<f32>, TrainError> {
+    let path = run.dir().join(CODES_FILE);
+    let code = job.config.latent()?.width();
+    if path.exists() {
+        let bytes =
+            std::fs::read(&path).map_err(|source| DataError::Io { path: path.clone(), source })?;
+        let file = TensorFile::parse(&bytes).map_err(DataError::from)?;
+        file.verify_checksum().map_err(DataError::from)?;
+        return Ok(file.f32_of("codes", &[job.demos.len(), code]).map_err(DataError::from)?);
+    }
+    let (config, normaliser) = (&job.config.vae_gail, ObsNormaliser::of(job.demos));
+    let mut vae = TrajectoryVae::new(job.demos, &normaliser, code, config, seed)?;
+    vae.train(seed, |update, loss| {
+        (job.progress)(update, config.updates, &format!("autoencoder loss {loss:.4}"));
+    })?;
+    let codes = vae.codes()?;
+    let tensor = Tensor::f32(&[job.demos.len(), code], &codes);
+    let bytes = tensors::serialize(&[("codes".to_string(), tensor)].into(), &Metadata::new());
+    write_atomic(&path, &bytes)?;
+    Ok(codes)
 }
 
 /// PPO and the algorithm's part, as one checkpoint.

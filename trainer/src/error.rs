@@ -26,6 +26,9 @@ pub enum TrainError {
     /// The engine refuses.
     #[error(transparent)]
     Engine(#[from] EngineError),
+    /// candle refuses.
+    #[error("candle: {0}")]
+    Candle(#[from] candle_core::Error),
     /// PPO stops.
     #[error(transparent)]
     Ppo(#[from] PpoError),

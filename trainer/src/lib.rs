@@ -4,7 +4,12 @@
 //! In the order in which data passes through:
 //!
 //! * [`data`]: demonstration files; labels are kept from learners;
+//! * [`config`]: every choice of a training run;
+//! * [`algorithms`]: one file each, readable against its pseudo-code;
+//! * [`nn`]: networks on candle;
+//! * [`train`](mod@train): a run from demonstrations to the policy file ([`export`]);
 //! * [`evaluate`]: the measures of the paper;
+//! * [`figures`]: what was learned, as pictures;
 //! * [`cli`]: the command `sog`.
 #![deny(unsafe_code)]
 
@@ -17,5 +22,6 @@ pub mod error;
 pub mod evaluate;
 pub mod export;
 pub mod figures;
+pub mod nn;
 pub mod normalise;
 pub mod train;

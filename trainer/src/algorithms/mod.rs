@@ -4,6 +4,7 @@
 //! * [`gail`]: GAIL, Eq. 1;
 //! * [`sog_gail`]: SOG-GAIL, Algorithm 3;
 //! * [`infogail`]: InfoGAIL;
+//! * [`vae_gail`]: VAE-GAIL;
 //! * [`sample`]: minibatches of demonstrations;
 //! * [`adversary`]: the discriminator that the adversarial ones share.
 
@@ -14,6 +15,7 @@ pub mod infogail;
 pub mod sample;
 pub mod sog_bc;
 pub mod sog_gail;
+pub mod vae_gail;
 
 use sog_rl::{ppo::Hooks, run::Checkpoint};
 

@@ -1,0 +1,99 @@
+//! The two-branch policy (paper Fig. 5a) on candle, over the engine's layout.
+
+use candle_core::{Device, Result, Tensor};
+use sog_engine::net::{PolicyArch, PolicyNet};
+
+use super::Params;
+
+/// The policy's parameters as a candle variable.
+pub struct CandlePolicy {
+    arch: PolicyArch,
+    /// The parameters.
+    pub params: Params,
+}
+
+impl CandlePolicy {
+    /// The same network on `device`.
+    ///
+    /// # Errors
+    /// If the device refuses.
+    pub fn new(net: &PolicyNet, device: &Device) -> Result<Self> {
+        let params = Params::new(net.layout().clone(), &net.params, device)?;
+        Ok(Self { arch: net.arch().clone(), params })
+    }
+
+    /// Action means `[n, A]` of normalised observations `[n, S]` under codes `[n, Z]` (not read
+    /// without a code).
+    ///
+    /// # Errors
+    /// If the shapes do not fit.
+    pub fn mean(&self, obs: &Tensor, latents: &Tensor) -> Result<Tensor> {
+        let p = &self.params;
+        let mut sum = p.linear("actor.state.1", &p.linear("actor.state.0", obs)?.tanh()?)?;
+        if self.arch.latent > 0 {
+            sum = (sum + p.linear("actor.latent", latents)?)?;
+        }
+        let last = p.linear("actor.mean", &sum.tanh()?)?;
+        match self.arch.mean_scale {
+            None => Ok(last),
+            Some(c) => last.tanh()? * f64::from(c),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use sog_engine::{search::Groups, sog_bc as engine};
+    use sog_runtime::policy::{Policy, example};
+
+    use super::*;
+    use crate::{export::network_of, nn::mean_squared_distance, normalise::ObsNormaliser};
+
+    proptest! {
+        #[test]
+        fn the_exported_file_means_the_same_to_runtime_and_candle(
+            seed in 0u64..1000,
+            obs in proptest::collection::vec(-30.0f32..30.0, 40),
+            codes in proptest::collection::vec(-2.0f32..2.0, 12),
+        ) {
+            let file = example(seed);
+            let runtime = Policy::new(&file);
+            let mut actions = vec![0.0; 8];
+            runtime.mean_actions(&mut runtime.workspace(4), &obs, &codes, &mut actions);
+            let candle = CandlePolicy::new(&network_of(&file).unwrap(), &Device::Cpu).unwrap();
+            let mut inputs = vec![];
+            ObsNormaliser::new(file.normaliser.clone()).extend(&obs, &mut inputs);
+            let tensor = |v: &[f32], w| Tensor::from_slice(v, (4, w), &Device::Cpu).unwrap();
+            let means = candle.mean(&tensor(&inputs, 10), &tensor(&codes, 3)).unwrap();
+            let means: Vec<f32> = means.flatten_all().unwrap().to_vec1().unwrap();
+            for (a, b) in actions.iter().zip(&means) {
+                prop_assert!((a - b).abs() < 1e-5, "{} {}", a, b);
+            }
+        }
+    }
+
+    #[test]
+    fn the_engines_cloning_gradient_is_candles() {
+        let net = network_of(&example(3)).unwrap();
+        let numbers =
+            |n: usize, step: f32| -> Vec<f32> { (0..n).map(|i| (i as f32 * step).sin()).collect() };
+        let (obs, actions, codes) = (numbers(50 * 10, 0.7), numbers(100, 1.3), [0.3, -1.0, 0.8]);
+        let mut sog = engine::SogBc::new(net.arch());
+        let batch = engine::SogBatch { obs: &obs, actions: &actions, groups: Groups::Shared };
+        sog.load(&net, batch).unwrap();
+        sog.set_codes(&codes).unwrap();
+        let mut fused = vec![0.0; net.params.len()];
+        let fused_loss = sog.gradient(&net, Groups::Shared, 1.0, &mut fused).unwrap();
+
+        let candle = CandlePolicy::new(&net, &Device::Cpu).unwrap();
+        let tensor = |v: &[f32], w| Tensor::from_slice(v, (50, w), &Device::Cpu).unwrap();
+        let means = candle.mean(&tensor(&obs, 10), &tensor(&codes.repeat(50), 3)).unwrap();
+        let loss = mean_squared_distance(&means, &tensor(&actions, 2)).unwrap();
+        let exact = candle.params.gradient(&loss).unwrap();
+        assert!((loss.to_scalar::<f32>().unwrap() - fused_loss).abs() < 1e-5);
+        let norm = exact.iter().map(|g| g * g).sum::<f32>().sqrt();
+        let off = exact.iter().zip(&fused).map(|(a, b)| (a - b).powi(2)).sum::<f32>().sqrt();
+        assert!(norm > 0.1 && off < 1e-5 * norm.max(1.0), "|g| = {norm}, off by {off}");
+    }
+}
