@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use sog_rl::{
-    experts::{ExpertConfig, Origin, Training, assemble, verdict},
+    experts::{ExpertConfig, Origin, Source, Training, assemble, verdict},
     run::{read_config, write_atomic},
 };
 use sog_sim::{
@@ -51,6 +51,11 @@ fn train(task: TaskId, runs: &Path, network: usize, more: &[&str]) -> Outcome {
     }
     if let Some(budget) = more.first() {
         config.budget = budget.parse()?;
+        for source in &mut config.networks {
+            if let Source::Start { budget, .. } = source {
+                *budget = None;
+            }
+        }
     }
     let maker = TaskMaker::new(task, &TaskOptions::default())?;
     let mut training = Training::open(&maker, &config, runs, network)?;
@@ -77,8 +82,9 @@ fn train(task: TaskId, runs: &Path, network: usize, more: &[&str]) -> Outcome {
 
 fn put_together(task: TaskId, runs: &Path, path: &Path, episodes: usize) -> Outcome {
     let maker = TaskMaker::new(task, &TaskOptions::default())?;
-    let revision = std::process::Command::new("git").args(["rev-parse", "HEAD"]).output();
-    let revision = revision.map(|o| String::from_utf8_lossy(&o.stdout).trim().to_string());
+    let git = || std::process::Command::new("git").args(["rev-parse", "HEAD"]).output();
+    let revision = std::env::var("SOG_REVISION")
+        .or_else(|_| git().map(|o| String::from_utf8_lossy(&o.stdout).trim().to_string()));
     let origin = Origin {
         command: format!("sog expert train --task {task}"),
         revision: revision.unwrap_or_default(),

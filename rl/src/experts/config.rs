@@ -54,6 +54,8 @@ pub enum Source {
         from: usize,
         /// Mirror image, if any.
         mirror: Option<Reflection>,
+        /// Environment steps, if fewer than the expert's budget.
+        budget: Option<u64>,
     },
     /// The mirror image of another mode's network.
     Mirror {
@@ -91,6 +93,70 @@ impl ExpertConfig {
     }
 }
 
+impl ExpertConfig {
+    /// Environment steps of a network's training.
+    pub fn budget_of(&self, network: usize) -> u64 {
+        match self.networks.get(network) {
+            Some(Source::Start { budget: Some(budget), .. }) => *budget,
+            _ => self.budget,
+        }
+    }
+
+    /// This configuration with the budgets of another.
+    pub(super) fn with_budgets_of(self, other: &Self) -> Self {
+        let mut networks = self.networks.clone();
+        for (own, other) in networks.iter_mut().zip(&other.networks) {
+            if let (Source::Start { budget, .. }, Source::Start { budget: given, .. }) =
+                (own, other)
+            {
+                *budget = *given;
+            }
+        }
+        Self { budget: other.budget, networks, ..self }
+    }
+
+    /// An order in which networks can be trained: each after the one it starts from.
+    pub fn training_order(&self) -> Vec<usize> {
+        let mut order: Vec<usize> = Vec::new();
+        // Chains are shorter than the number of networks, as `check` sees to.
+        for _ in 0..self.networks.len() {
+            for (k, source) in self.networks.iter().enumerate() {
+                let ready = match source {
+                    Source::Train => true,
+                    Source::Start { from, .. } => order.contains(from),
+                    Source::Mirror { .. } => false,
+                };
+                if ready && !order.contains(&k) {
+                    order.push(k);
+                }
+            }
+        }
+        order
+    }
+
+    /// A mirror image is one of an earlier trained network; a network starts from a trained one,
+    /// and not in a circle.
+    fn check_source(&self, k: usize) -> Result<(), ConfigError> {
+        let error = |found: usize, needed: &str| ConfigError::Range {
+            key: format!("networks[{k}]"),
+            found: found.to_string(),
+            needed: needed.to_string(),
+        };
+        let is_trained = |other: usize| {
+            matches!(self.networks.get(other), Some(Source::Train | Source::Start { .. }))
+        };
+        match &self.networks[k] {
+            Source::Mirror { of, .. } if *of >= k || !is_trained(*of) => {
+                Err(error(*of, "an earlier mode that is trained"))
+            }
+            Source::Start { from, .. } if !self.training_order().contains(&k) => {
+                Err(error(*from, "a mode that is trained before, not in a circle"))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
 impl Config for ExpertConfig {
     fn check(&self) -> Result<(), ConfigError> {
         within("budget", self.budget, 1..=1_000_000_000_000)?;
@@ -105,19 +171,8 @@ impl Config for ExpertConfig {
         if let Some(ddpg) = &self.ddpg {
             ddpg.check("ddpg.")?;
         }
-        for (k, source) in self.networks.iter().enumerate() {
-            let (Source::Start { from: other, .. } | Source::Mirror { of: other, .. }) = source
-            else {
-                continue;
-            };
-            let good = *other < k && !matches!(self.networks[*other], Source::Mirror { .. });
-            if !good {
-                return Err(ConfigError::Range {
-                    key: format!("networks[{k}]"),
-                    found: other.to_string(),
-                    needed: "an earlier mode that is trained itself".to_string(),
-                });
-            }
+        for k in 0..self.networks.len() {
+            self.check_source(k)?;
         }
         Ok(())
     }

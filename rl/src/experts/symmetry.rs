@@ -51,10 +51,11 @@ impl Mirror {
     pub fn of(task: TaskId, reflection: Reflection) -> Result<Self, ConfigError> {
         match task {
             TaskId::AntFwdBack | TaskId::AntDir6 => Ok(Self::ant(reflection)),
+            TaskId::HumanoidDir6 if reflection == Reflection::Y => Ok(Self::humanoid()),
             _ => Err(ConfigError::Range {
                 key: "mirror".to_string(),
                 found: format!("{reflection:?} for {task}"),
-                needed: "a robot with a mirror image: the ant".to_string(),
+                needed: "the ant (x, y, xy) or the humanoid (y)".to_string(),
             }),
         }
     }
@@ -100,6 +101,74 @@ impl Mirror {
             [Entry { source: start, sign: -1.0 }, Entry { source: start + 1, sign: ankle }]
         });
         Self { action: action.collect(), obs }
+    }
+
+    /// The humanoid's mirror image under y → −y, left and right exchanged, on the observation and
+    /// action of its task. Its legs differ a little (an armature, a knee's spring), so the image of
+    /// a policy is a good start and not quite an equal.
+    pub fn humanoid() -> Self {
+        const VECTOR: [f32; 3] = [1.0, -1.0, 1.0];
+        const AXIAL: [f32; 3] = [-1.0, 1.0, -1.0];
+        // Waist (z, y, x), then right and left leg, right and left arm: partner and sign.
+        const JOINTS: [(usize, f32); 17] = [
+            (0, -1.0),
+            (1, 1.0),
+            (2, -1.0),
+            (7, 1.0),
+            (8, 1.0),
+            (9, 1.0),
+            (10, 1.0),
+            (3, 1.0),
+            (4, 1.0),
+            (5, 1.0),
+            (6, 1.0),
+            (14, -1.0),
+            (15, -1.0),
+            (16, 1.0),
+            (11, -1.0),
+            (12, -1.0),
+            (13, 1.0),
+        ];
+        const BODIES: [usize; 14] = [0, 1, 2, 3, 7, 8, 9, 4, 5, 6, 12, 13, 10, 11];
+        // Inertia xx, yy, zz, xy, xz, yz; mass times position; mass.
+        const INERTIA: [f32; 10] = [1.0, 1.0, 1.0, -1.0, 1.0, -1.0, 1.0, -1.0, 1.0, 1.0];
+        let spatial = [AXIAL, VECTOR].concat();
+        let free = [VECTOR, AXIAL].concat();
+        let mut obs = Vec::new();
+        let fixed = |obs: &mut Vec<Entry>, signs: &[f32]| {
+            let start = obs.len();
+            obs.extend(
+                signs.iter().enumerate().map(|(i, &sign)| Entry { source: start + i, sign }),
+            );
+        };
+        let joints = |obs: &mut Vec<Entry>| {
+            let start = obs.len();
+            obs.extend(JOINTS.iter().map(|&(j, sign)| Entry { source: start + j, sign }));
+        };
+        let bodies = |obs: &mut Vec<Entry>, signs: &[f32]| {
+            let start = obs.len();
+            for body in BODIES {
+                let at = start + body * signs.len();
+                obs.extend(
+                    signs.iter().enumerate().map(|(i, &sign)| Entry { source: at + i, sign }),
+                );
+            }
+        };
+        fixed(&mut obs, &[1.0, 1.0]);
+        fixed(&mut obs, &AXIAL);
+        joints(&mut obs);
+        fixed(&mut obs, &free);
+        joints(&mut obs);
+        bodies(&mut obs, &INERTIA);
+        bodies(&mut obs, &spatial);
+        fixed(&mut obs, &free);
+        joints(&mut obs);
+        bodies(&mut obs, &spatial);
+        // Motors are in the order of the joints but for the waist's first two.
+        let mut action = JOINTS.map(|(source, sign)| Entry { source, sign }).to_vec();
+        action[0] = Entry { source: 0, sign: 1.0 };
+        action[1] = Entry { source: 1, sign: -1.0 };
+        Self { obs, action }
     }
 
     /// This mirror, then another.

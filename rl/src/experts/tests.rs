@@ -69,6 +69,56 @@ fn a_mirrored_ant_sees_and_earns_the_mirror_image() {
     }
 }
 
+/// Positions and velocities of the humanoid whose observation this is, at the origin.
+fn humanoid_state(obs: &[f64]) -> (Vec<f64>, Vec<f64>) {
+    let mut qpos = vec![0.0, 0.0];
+    qpos.extend(&obs[..22]);
+    (qpos, obs[22..45].to_vec())
+}
+
+#[test]
+fn a_mirrored_humanoid_sees_the_mirror_image_and_earns_nearly_the_same() {
+    use rand::RngExt;
+    let maker = maker(TaskId::HumanoidDir6);
+    let mirror = Mirror::humanoid();
+    let mut rng = seed::rng(5);
+    let (mut one, mut two) = (maker.make().unwrap(), maker.make().unwrap());
+    let mut obs = vec![0.0; 376];
+    one.reset(11).unwrap();
+    // Some steps, so that everything moves.
+    let mut rewards = vec![0.0; 6];
+    for _ in 0..8 {
+        let action: Vec<f64> = (0..17).map(|_| rng.random_range(-0.4..0.4)).collect();
+        one.step(&action, &mut rewards).unwrap();
+    }
+    one.observe(&mut obs);
+    let (qpos, qvel) = humanoid_state(&obs);
+    one.start_from(&qpos, &qvel).unwrap();
+    let (qpos, qvel) = humanoid_state(&apply(&mirror.obs, &obs));
+    two.start_from(&qpos, &qvel).unwrap();
+    let mut seen = vec![0.0; 376];
+    one.observe(&mut obs);
+    two.observe(&mut seen);
+    for (i, (want, got)) in apply(&mirror.obs, &obs).iter().zip(&seen).enumerate() {
+        assert!((want - got).abs() < 1e-6 * want.abs().max(1.0), "entry {i}: {want} {got}");
+    }
+    // The legs' small differences show in what follows.
+    let mut twins = vec![0.0; 6];
+    let action: Vec<f64> = (0..17).map(|_| rng.random_range(-0.4..0.4)).collect();
+    one.step(&action, &mut rewards).unwrap();
+    two.step(&apply(&mirror.action, &action), &mut twins).unwrap();
+    one.observe(&mut obs);
+    two.observe(&mut seen);
+    for mode in 0..6 {
+        let (r, twin) = (rewards[mode], twins[image(Reflection::Y, mode)]);
+        assert!((r - twin).abs() < 0.05 * r.abs(), "{mode}: {r} {twin}");
+    }
+    let (qfrc, want) = (269..292, apply(&mirror.obs, &obs));
+    for i in qfrc {
+        assert!((want[i] - seen[i]).abs() < 1e-9, "motor force {i}");
+    }
+}
+
 #[test]
 fn a_mirrored_policy_does_the_mirror_image() {
     let info = sog_sim::tasks::info(TaskId::AntDir6);
@@ -198,6 +248,16 @@ fn built_in_configurations_fit_their_tasks() {
             Err(e) => assert!(e.to_string().contains(task.name()), "{e}"),
         }
     }
+}
+
+#[test]
+fn networks_are_trained_after_what_they_start_from() {
+    let mut config = ExpertConfig::of(TaskId::Walker2dVel6).unwrap();
+    assert_eq!(config.training_order(), [0, 1, 2, 5, 4, 3]);
+    assert!(config.budget_of(1) < config.budget_of(0));
+    config.networks[5] = Source::Start { from: 3, mirror: None, budget: None };
+    let error = crate::run::Config::check(&config).unwrap_err().to_string();
+    assert!(error.contains("networks[3]") && error.contains("circle"), "{error}");
 }
 
 #[test]

@@ -16,7 +16,7 @@ use super::{
     config::{ExpertConfig, Source},
     evaluation::{Subject, evaluate_subject},
     file::{ExpertFileError, ModeEvaluation},
-    symmetry::Mirror,
+    symmetry::{Mirror, Reflection},
 };
 use crate::{
     ddpg::{self, Ddpg},
@@ -30,6 +30,10 @@ const SELECTION_STREAM: u64 = 0x200;
 
 /// As if the normaliser of a policy to start from came from so many observations.
 const START_WEIGHT: u64 = 100_000;
+
+/// Log standard deviation, in units of the action scale, of a policy that starts from another:
+/// less than at random, enough to explore.
+const START_LOG_STD: f32 = -1.0;
 
 /// Why an expert cannot be trained.
 #[derive(Debug, thiserror::Error)]
@@ -318,7 +322,7 @@ impl Training {
         let own = network_dir(dir, network);
         let (mut run, config) = if own.join("config.toml").is_file() {
             let (run, stored) = Run::resume::<ExpertConfig>(&own)?;
-            let config = ExpertConfig { budget: config.budget, ..stored };
+            let config = stored.with_budgets_of(config);
             run.reconfigure(&config)?;
             (run, config)
         } else {
@@ -331,20 +335,37 @@ impl Training {
         let mut learner = Learner::new(maker, &config, network)?;
         let mut best = Best::none(learner.policy_file());
         let restored = run.restore(&mut State { learner: &mut learner, best: &mut best })?;
-        if let (None, Source::Start { from, mirror }, Learner::Ppo(ppo, _)) =
-            (restored, source, &mut learner)
-        {
-            let (other, _) = best_of(info, dir, from)?;
-            if other.evaluation.is_none() {
-                return Err(ExpertError::Order { network, needed: from });
-            }
-            let other = match mirror {
-                Some(reflection) => Mirror::of(info.id, reflection)?.policy(&other.policy),
-                None => other.policy,
-            };
-            ppo.start_from(&other, Some(&vec![config.log_std; info.action_dim()]), START_WEIGHT)?;
+        let maker = maker.clone();
+        let mut training = Self { network, config, maker, run, learner, subject, best };
+        if let (None, Source::Start { from, mirror, .. }) = (restored, source) {
+            training.start_from(dir, from, mirror)?;
         }
-        Ok(Self { network, config, maker: maker.clone(), run, learner, subject, best })
+        Ok(training)
+    }
+
+    /// Starts from another network's best policy, mirrored or not. That counts as the first
+    /// candidate: it may be better than what training makes of it.
+    fn start_from(
+        &mut self,
+        dir: &Path,
+        from: usize,
+        mirror: Option<Reflection>,
+    ) -> Result<(), ExpertError> {
+        let info = self.maker.info();
+        let (other, _) = best_of(info, dir, from)?;
+        if other.evaluation.is_none() {
+            return Err(ExpertError::Order { network: self.network, needed: from });
+        }
+        let other = match mirror {
+            Some(reflection) => Mirror::of(info.id, reflection)?.policy(&other.policy),
+            None => other.policy,
+        };
+        if let Learner::Ppo(ppo, _) = &mut self.learner {
+            let log_std = vec![START_LOG_STD; info.action_dim()];
+            ppo.start_from(&other, Some(&log_std), START_WEIGHT)?;
+        }
+        self.evaluate()?;
+        Ok(())
     }
 
     /// The best policy so far.
@@ -354,7 +375,7 @@ impl Training {
 
     /// Whether the budget is spent.
     pub fn is_done(&self) -> bool {
-        self.learner.steps() >= self.config.budget
+        self.learner.steps() >= self.config.budget_of(self.network)
     }
 
     /// Trains until the budget is spent, or until `tell` (called after each evaluation) returns
@@ -384,7 +405,7 @@ impl Training {
                 asked |= !tell(&Progress {
                     network: self.network,
                     steps: self.learner.steps(),
-                    budget: self.config.budget,
+                    budget: self.config.budget_of(self.network),
                     wall_s: self.run.wall_s(),
                     evaluation: &evaluation,
                     best: &self.best,
@@ -438,7 +459,7 @@ fn setup(info: &TaskInfo, config: &ExpertConfig, network: usize) -> PpoSetup {
         log_std: config.log_std,
         action_scale: config.action_scale,
         hide: config.hide.clone(),
-        total_steps: config.budget,
+        total_steps: config.budget_of(network),
         seed,
         ..PpoSetup::default()
     }

@@ -33,6 +33,11 @@ pub struct PpoConfig {
     pub scale_rewards: bool,
     /// Whether the observation normaliser keeps adapting.
     pub adapt_normaliser: bool,
+    /// Upper bound of the log standard deviations at the end, if any: the bound falls linearly
+    /// from the value they start with, so that the mean action, which is what counts in the end,
+    /// is trained under ever less noise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub final_log_std: Option<f32>,
     /// Clipping, coefficients and bounds of the update.
     pub update: UpdateConfig,
 }
@@ -51,6 +56,7 @@ impl Default for PpoConfig {
             target_kl: 0.0,
             scale_rewards: true,
             adapt_normaliser: true,
+            final_log_std: None,
             update: UpdateConfig::default(),
         }
     }
@@ -73,6 +79,8 @@ impl PpoConfig {
         within(&key("lambda"), self.lambda, 0.0..=1.0)?;
         within(&key("target_kl"), self.target_kl, 0.0..=10.0)?;
         let update = &self.update;
+        let bounds = update.log_std_min..=update.log_std_max;
+        within(&key("final_log_std"), self.final_log_std.unwrap_or(update.log_std_min), bounds)?;
         within(&key("update.clip"), update.clip, 1e-6..=10.0)?;
         within(&key("update.value_clip"), update.value_clip.unwrap_or(1.0), 1e-6..=1e6)?;
         within(&key("update.value_coef"), update.value_coef, 0.0..=1e3)?;
@@ -80,6 +88,15 @@ impl PpoConfig {
         within(&key("update.max_grad_norm"), update.max_grad_norm.unwrap_or(1.0), 1e-6..=1e6)?;
         within(&key("update.log_std_min"), update.log_std_min, -20.0..=update.log_std_max)?;
         within(&key("update.log_std_max"), update.log_std_max, update.log_std_min..=5.0)
+    }
+
+    /// Settings of the update after `steps` of `total` environment steps, for log standard
+    /// deviations that started at `log_std`.
+    pub fn update_at(&self, steps: u64, total: u64, log_std: f32) -> UpdateConfig {
+        let Some(last) = self.final_log_std else { return self.update };
+        let done = (steps as f64 / total.max(1) as f64).min(1.0) as f32;
+        let bound = log_std + (last - log_std) * done;
+        UpdateConfig { log_std_max: bound.max(self.update.log_std_min), ..self.update }
     }
 
     /// Adam's step size after `steps` of `total` environment steps.

@@ -264,7 +264,9 @@ impl Ppo {
     /// Epochs of minibatches.
     fn improve(&mut self, hooks: &mut dyn Hooks, d: &mut Diagnostics) -> Result<(), PpoError> {
         let config = &self.config;
-        let lr = config.learning_rate_at(self.steps, self.setup.total_steps);
+        let (steps, total) = (self.steps, self.setup.total_steps);
+        let lr = config.learning_rate_at(steps, total);
+        let settings = config.update_at(steps, total, self.setup.log_std);
         let mut order: Vec<usize> = (0..self.batch.rows()).collect();
         let mut minibatch = Minibatch::default();
         let mut stats: Vec<Vec<PpoStats>> = Vec::new();
@@ -275,7 +277,7 @@ impl Ppo {
                 minibatch.gather(&self.rows, &self.batch.codes, chosen);
                 let sog = hooks.sog_term().map_err(PpoError::Hook)?;
                 let batch = minibatch.borrow();
-                let step = self.update.update(&mut self.nets, &config.update, lr, batch, sog)?;
+                let step = self.update.update(&mut self.nets, &settings, lr, batch, sog)?;
                 if !step.grad_norm.is_finite() {
                     return Err(PpoError::Diverged { norm: step.grad_norm, steps: self.steps });
                 }

@@ -175,3 +175,17 @@ fn the_learning_rate_falls_linearly_to_its_floor() {
         assert!((config.learning_rate_at(steps, 100) - want).abs() < 1e-6);
     }
 }
+
+#[test]
+fn the_noise_is_bounded_ever_lower() {
+    let config = PpoConfig { final_log_std: Some(-2.5), ..config() };
+    for (steps, want) in [(0, -0.5), (50, -1.5), (100, -2.5), (200, -2.5)] {
+        assert!((config.update_at(steps, 100, -0.5).log_std_max - want).abs() < 1e-6);
+    }
+    let setup = PpoSetup { total_steps: 1000, ..setup() };
+    let mut ppo = Ppo::new(&maker(), &config, &setup).unwrap();
+    for _ in 0..3 {
+        ppo.iterate(&mut TaskReward { mode: 0 }).unwrap();
+    }
+    assert!(ppo.policy_file().log_std.iter().all(|l| (l + 2.5).abs() < 1e-6));
+}
