@@ -10,6 +10,12 @@ use sog_runtime::os::CountingAllocator;
 #[global_allocator]
 static ALLOCATOR: CountingAllocator = CountingAllocator;
 
+// The unwinder of the standard library, linked into the program.
+#[cfg(static_unwinder)]
+#[expect(unsafe_code, reason = "an empty block declares nothing; it only names the library")]
+#[link(name = "gcc_eh", kind = "static")]
+unsafe extern "C" {}
+
 fn main() -> ExitCode {
     cli::main()
 }

@@ -1,7 +1,7 @@
 //! Safetensors files with deterministic bytes: the same tensors and metadata always give the same
 //! file, which the reference writer does not promise (its metadata is in hash order).
 //!
-//! [`checksum`] covers every tensor and every metadata entry; it is kept in the metadata under
+//! A checksum covers every tensor and every metadata entry; it is kept in the metadata under
 //! [`CHECKSUM_KEY`], so that a damaged file is told from a good one even where the damage is too
 //! small for any other check.
 
@@ -14,7 +14,7 @@ use alloc::{
 
 use safetensors::{Dtype, SafeTensors};
 
-/// Metadata key of the [`checksum`]; its value is `crc32:` and eight hexadecimal digits.
+/// Metadata key of the checksum; its value is `crc32:` and eight hexadecimal digits.
 pub const CHECKSUM_KEY: &str = "checksum";
 
 /// Sorted string metadata of a file.
