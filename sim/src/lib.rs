@@ -1,15 +1,38 @@
-//! The nine tasks of sog on MuJoCo, rollouts on all cores, and the simulated robot.
+//! The tasks of sog on MuJoCo, rollouts on all cores, and the simulated robot.
 //!
-//! * [`bench`]: how fast a task runs, beside MuJoCo alone;
-//! * [`check`]: replays reference trajectories;
+//! From the bottom up:
+//!
+//! * [`physics`]: MuJoCo: robot files, compiled models, one simulated state;
 //! * [`task`]: the [`task::Task`] trait, one environment instance, and what is known beforehand;
 //! * [`tasks`]: the tasks, one file a robot family, and [`tasks::make`];
-//! * [`physics`]: MuJoCo: robot files, compiled models, one simulated state;
-//! * [`render`]: pictures, drawn off-screen;
-//! * [`robot`]: a task as a robot to the control loop;
 //! * [`rollout`]: many environments on all cores, and evaluation;
-//! * [`seed`]: independent random streams from one seed;
-//! * [`error`]: what can go wrong.
+//! * [`robot`]: a task as a robot to the control loop, in this process or behind a link;
+//! * [`render`]: pictures, drawn off-screen;
+//! * [`check`]: replays reference trajectories; [`mod@bench`]: how fast a task runs;
+//! * [`cli`]: the command `sog-sim`;
+//! * [`seed`]: independent random streams from one seed; [`error`]: what can go wrong.
+//!
+//! `unsafe` is in two places: `physics::ffi`, calls into MuJoCo that its bindings lack, and
+//! `render::egl`.
+//!
+//! ```
+//! use sog_sim::{task::TaskId, tasks::{TaskOptions, make}};
+//! # fn main() -> Result<(), sog_sim::error::SimError> {
+//! let id: TaskId = "hopper-vel-6".parse()?;
+//! let mut hopper = make(id, &TaskOptions::default())?;
+//! hopper.reset(7)?;                                        // all randomness comes from the seed
+//! let mut obs = vec![0.0; hopper.info().obs_dim()];
+//! let mut rewards = vec![0.0; hopper.reward_count()];      // one a mode, at every step
+//! let fallen = (0..hopper.info().horizon).position(|_| {
+//!     hopper.observe(&mut obs);
+//!     let action = [0.2 * obs[1], 0.0, 0.1];
+//!     hopper.step(&action, &mut rewards).expect("a finite action").terminated
+//! });
+//! assert!(fallen.is_some());
+//! assert_eq!(rewards.len(), 6);
+//! # Ok(())
+//! # }
+//! ```
 
 pub mod bench;
 pub mod check;

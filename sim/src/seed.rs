@@ -1,6 +1,6 @@
 //! Randomness: independent streams derived from one seed.
 //!
-//! A seed names a run; [`derive`] gives each consumer (environment 3, episode 7, initial weights)
+//! A seed names a run; [`derive()`] gives each consumer (environment 3, episode 7, initial weights)
 //! a seed of its own that depends on nothing but the two numbers, so that what one consumer draws
 //! never moves what another draws, whatever the order or the number of threads.
 

@@ -219,7 +219,7 @@ pub trait Task: Send {
     /// Starts an episode; all its randomness comes from `seed`.
     ///
     /// # Errors
-    /// [`SimError::Diverged`] if the start state cannot be simulated.
+    /// As [`start_from`](Self::start_from).
     fn reset(&mut self, seed: u64) -> Result<(), SimError>;
 
     /// Starts an episode from a given state: positions and velocities as the robot's model orders

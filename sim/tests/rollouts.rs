@@ -1,6 +1,9 @@
 //! Rollouts: reproducible whatever the threads, complete records, clear refusals.
 #![allow(clippy::unwrap_used)]
 
+mod common;
+
+use common::policy_for;
 use sog_runtime::policy::{LatentKind, Policy, example};
 use sog_sim::{
     error::SimError,
@@ -9,7 +12,7 @@ use sog_sim::{
         FleetConfig, Noise, Plan, Switch, evaluate, sample_prior,
     },
     seed,
-    task::TaskId,
+    task::{Modes, TaskId},
     tasks::{TaskMaker, TaskOptions, circles::CirclesExpert},
 };
 
@@ -46,8 +49,59 @@ fn threads_do_not_change_a_byte() {
         })
     };
     let one = run(1);
-    assert_eq!(one, run(2));
-    assert_eq!(one, run(5));
+    assert!(one == run(2));
+    assert!(one == run(5));
+}
+
+#[test]
+fn threads_do_not_change_a_byte_of_physics() {
+    for id in [TaskId::AntDir6, TaskId::HopperVel6, TaskId::HumanoidDir6, TaskId::FetchReach] {
+        let maker = TaskMaker::new(id, &TaskOptions::default()).unwrap();
+        let policy = Policy::new(&policy_for(id, 3));
+        let std = vec![0.3; maker.info().action_dim()];
+        let run = |threads: usize| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            pool.install(|| {
+                let config =
+                    FleetConfig { envs: 5, latent_dim: 3, horizon: Some(15), ..Default::default() };
+                let mut fleet = Fleet::new(&maker, &config).unwrap();
+                let mut batch = fleet.batch(40);
+                fleet.run(&policy, Noise::Gaussian(&std), &uniform_codes, &mut batch).unwrap();
+                batch
+            })
+        };
+        let one = run(1);
+        assert!(one == run(3), "{id}");
+        assert!(one.obs.iter().all(|x| x.is_finite()), "{id}");
+    }
+}
+
+#[test]
+fn goals_are_drawn_for_each_episode_and_rewarded() {
+    let maker = TaskMaker::new(TaskId::HalfCheetahVel, &TaskOptions::default()).unwrap();
+    let config =
+        FleetConfig { envs: 3, latent_dim: 1, goals: 2, horizon: Some(10), ..Default::default() };
+    let mut fleet = Fleet::new(&maker, &config).unwrap();
+    let mut batch = fleet.batch(35);
+    let policy = Policy::new(&policy_for(TaskId::HalfCheetahVel, 1));
+    let Modes::Continuous(space) = &maker.info().modes else { panic!("it has goals") };
+    let rule = |start: &mut EpisodeStart<'_>| {
+        assert_eq!(start.goals.len(), 2);
+        space.sample(start.rng, &mut start.goals[..1]);
+        start.goals[1] = start.goals[0] + 1000.0;
+        start.code[0] = start.goals[0] as f32;
+    };
+    fleet.run(&policy, Noise::None, &rule, &mut batch).unwrap();
+    let mut goals = std::collections::BTreeSet::new();
+    for row in 0..batch.rows() {
+        let [near, far] = [0, 1].map(|i| f64::from(batch.rewards[row * 2 + i]));
+        // −|v − g| for two goals a thousand apart: their sum gives v, their difference nothing new.
+        assert!((near - far - 1000.0).abs() < 20.0, "{near} {far}");
+        let goal = batch.codes[row];
+        assert!((1.5..=3.0).contains(&goal));
+        goals.insert(goal.to_bits());
+    }
+    assert_eq!(goals.len(), 3 * 4, "a goal for each episode");
 }
 
 #[test]

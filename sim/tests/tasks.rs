@@ -103,6 +103,30 @@ fn starts_are_noisy_as_specified_and_seeded() {
 }
 
 #[test]
+fn a_reset_leaves_nothing_of_the_episode_before() {
+    for id in TaskId::ALL {
+        let (mut used, mut new) = (task(id), task(id));
+        let mut rewards = vec![0.0; used.reward_count()];
+        let action = |t: i32| vec![(f64::from(t) * 0.7).sin(); action_dim(id)];
+        for t in 0..30 {
+            used.step(&action(t), &mut rewards).unwrap();
+        }
+        used.reset(7).unwrap();
+        new.reset(7).unwrap();
+        for t in 0..30 {
+            assert_eq!(observation(&*used), observation(&*new), "{id}, step {t}");
+            used.step(&action(-t), &mut rewards).unwrap();
+            new.step(&action(-t), &mut rewards).unwrap();
+        }
+        assert_eq!(used.probe(), new.probe());
+    }
+}
+
+fn action_dim(id: TaskId) -> usize {
+    tasks::info(id).action_dim()
+}
+
+#[test]
 fn the_fetch_arm_settles_where_the_reference_does() {
     let reference = include_bytes!("data/rollouts/fetchreach.0.safetensors");
     let file = TensorFile::parse(reference).unwrap();
