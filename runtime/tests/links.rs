@@ -86,6 +86,9 @@ where
     assert_eq!(point.told[..told.len()], told);
     assert!(point.told[told.len()..].iter().all(|t| *t == Told::Damp));
     assert_eq!((point.unsafe_commands, plant.commands[0]), (0, TICKS));
+    // Only the answer to the last damping may find nobody there.
+    let dropped = plant.link.dropped() - plant.link.get(Fate::Unsent);
+    assert_eq!(dropped, 0, "{}", plant.to_json());
 }
 
 #[test]

@@ -21,6 +21,7 @@ const TRANSIT_WINDOW_NS: u64 = 10_000_000_000;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Received {
     pub(super) session: u64,
+    seq: u32,
     len: usize,
 }
 
@@ -79,6 +80,14 @@ impl<T: Transport> Endpoint<T> {
         self.order = Order::default();
         self.transit = Transit::default();
         self.newest = (0, 0);
+    }
+
+    /// Begins a session with a packet of it that has already come.
+    pub(super) fn begin_with(&mut self, first: Received, late_ns: u64) {
+        self.begin(first.session, late_ns);
+        // Whatever was sent before it was never meant to be acted on.
+        self.order.begin_at(first.seq);
+        self.counts.received += 1;
     }
 
     /// Counts, with those of the transport.
@@ -155,7 +164,7 @@ impl<T: Transport> Endpoint<T> {
 
     fn judge(&mut self, len: usize) -> Result<Received, Fate> {
         let frame = wire::open(&self.rx[..len], self.key.as_ref())?;
-        let received = Received { session: frame.session, len };
+        let received = Received { session: frame.session, seq: frame.seq, len };
         if frame.session != self.session || self.session == 0 {
             return Ok(received);
         }
@@ -195,6 +204,11 @@ struct Order {
 }
 
 impl Order {
+    /// This number has come, and none before it is missing.
+    fn begin_at(&mut self, seq: u32) {
+        (self.newest, self.seen) = (seq, u64::MAX);
+    }
+
     /// How many numbers a new packet skips, or why it is dropped.
     fn judge(&mut self, seq: u32) -> Result<u32, Fate> {
         if seq == 0 {

@@ -216,7 +216,7 @@ impl<T: Transport> PlantServer<T> {
             && self.endpoint.message(received) == Some(Message::Ready)
         {
             let late_periods = if self.options.lock_step { 0.0 } else { self.options.late_periods };
-            self.endpoint.begin(session, (late_periods * period_ns as f64) as u64);
+            self.endpoint.begin_with(received, (late_periods * period_ns as f64) as u64);
             self.endpoint.transport().lock_peer();
             self.granted = None;
             return Ok(Some(period_ns));
