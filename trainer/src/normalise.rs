@@ -27,6 +27,12 @@ impl ObsNormaliser {
         Self { normaliser, inv_std }
     }
 
+    /// Leaves observations of width `obs_dim` as they are, but for the clip.
+    pub fn identity(obs_dim: usize) -> Self {
+        let (mean, var) = (vec![0.0; obs_dim], vec![1.0; obs_dim]);
+        Self::new(Normaliser { mean, var, clip: OBS_CLIP })
+    }
+
     /// Mean and variance of the demonstrations. A component that never changes there gets
     /// variance 1: otherwise the least change later would hit the clip with a weight that no
     /// demonstration has trained.

@@ -1,4 +1,5 @@
 //! Training runs end to end, small: determinism, resumption, odd demonstrations.
+#![allow(clippy::unwrap_used)] // a test may panic
 
 use std::path::Path;
 

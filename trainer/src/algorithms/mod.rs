@@ -3,8 +3,8 @@
 //! * [`sog_bc`]: SOG-BC, Algorithm 2 (and BC: the same without a code);
 //! * [`gail`]: GAIL, Eq. 1;
 //! * [`sog_gail`]: SOG-GAIL, Algorithm 3;
-//! * [`infogail`]: InfoGAIL;
-//! * [`vae_gail`]: VAE-GAIL;
+//! * [`mod@infogail`], the baseline InfoGAIL;
+//! * [`mod@vae_gail`], the baseline VAE-GAIL;
 //! * [`sample`]: minibatches of demonstrations;
 //! * [`adversary`]: the discriminator that the adversarial ones share.
 

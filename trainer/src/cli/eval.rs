@@ -16,7 +16,7 @@ use crate::{
     data::DemoFile,
     evaluate::{
         goals::{GoalReport, evaluate_goals},
-        modes::{ModeOptions, ModeReport, evaluate_modes},
+        modes::{ModeOptions, ModeReport, evaluate_embedded, evaluate_modes},
         switching::evaluate_switching,
     },
 };
@@ -38,7 +38,8 @@ pub(super) struct EvalArgs {
     /// Also run episodes that switch through all codes
     #[arg(long)]
     switch: bool,
-    /// Held-out demonstrations to embed (goals: hit rate, returns)
+    /// Held-out demonstrations to embed: needed for continuous codes on discrete modes, and for the
+    /// hit rate and returns of goals
     #[arg(long, value_name = "FILE")]
     demos: Option<PathBuf>,
     /// Seed of the rollouts
@@ -88,6 +89,14 @@ pub(super) fn run(args: &EvalArgs) -> Result<Outcome> {
         (None, Modes::Continuous(space)) => {
             let demos = args.demos.as_ref().map(|path| DemoFile::load(path, &task)).transpose()?;
             goals = Some(evaluate_goals(&maker, &file, space, demos.as_ref(), &options)?);
+        }
+        (None, Modes::Discrete(known)) if file.latent != LatentKind::None => {
+            let Some(path) = &args.demos else {
+                bail!("codes `{}` are found by embedding demonstrations: give --demos", file.latent)
+            };
+            let labels: Vec<String> = known.iter().map(|m| m.label.clone()).collect();
+            let demos = DemoFile::load(path, &task)?;
+            modes = Some(evaluate_embedded(&maker, &file, &labels, &demos, &options)?);
         }
         _ => bail!("codes `{}` cannot be matched with the modes of {}", file.latent, task.name()),
     }

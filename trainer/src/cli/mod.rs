@@ -2,6 +2,7 @@
 //!
 //! Exit codes: 0 good, 1 a check failed, 2 bad usage or input.
 
+mod bench;
 mod demos;
 mod embed;
 mod eval;
@@ -39,6 +40,8 @@ enum Command {
     Train(train::TrainArgs),
     /// Measure a policy: what each code does, and how well
     Eval(eval::EvalArgs),
+    /// Time the training engine and rollouts
+    Bench(bench::BenchArgs),
     /// Find the code of each demonstration
     Embed(embed::EmbedArgs),
     /// Draw what runs learned: trajectories by code, learning curves
@@ -63,6 +66,7 @@ pub fn main() -> ExitCode {
         Command::Demos(command) => demos::run(&command),
         Command::Train(args) => train::run(&args),
         Command::Eval(args) => eval::run(&args),
+        Command::Bench(args) => bench::run(&args),
         Command::Embed(args) => embed::run(&args),
         Command::Figures(args) => figures::run(&args),
     };

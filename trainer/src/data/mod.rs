@@ -132,6 +132,23 @@ impl Demonstrations {
         &self.sha256
     }
 
+    /// The chosen trajectories, in that order.
+    ///
+    /// # Panics
+    /// If a number is not below [`len`](Self::len).
+    pub fn selected(&self, chosen: &[usize]) -> Self {
+        let (mut observations, mut actions, mut lengths) = (vec![], vec![], vec![]);
+        for &n in chosen {
+            observations.extend_from_slice(self.observations_of(n));
+            actions.extend_from_slice(self.actions_of(n));
+            lengths.push(self.rows(n).len());
+        }
+        let dims = (self.obs_dim, self.action_dim);
+        let mut all = Self::packed(self.task, dims, &lengths, observations, actions);
+        all.sha256.clone_from(&self.sha256);
+        all
+    }
+
     /// Every `stride`-th pair of each trajectory, starting at a different offset in each so that
     /// all phases of an episode occur.
     pub fn subsampled(&self, stride: usize) -> Self {

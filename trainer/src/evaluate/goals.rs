@@ -80,7 +80,7 @@ pub fn evaluate_goals(
     let mut report = GoalReport::default();
     let mut all: Vec<Episode> = vec![];
     if maker.info().id == TaskId::FetchReach {
-        let reached = evaluation.from_prior(file.latent)?;
+        let reached = evaluation.sampled(file.latent)?;
         report.entropy_nats = entropy_nats(&scaled_targets(&reached, space), 3, ENTROPY_K);
         all.extend(reached);
     } else if let LatentKind::Gaussian(1) = file.latent {
@@ -131,7 +131,7 @@ impl Evaluation<'_> {
     }
 
     /// Rollouts with codes from the prior.
-    fn from_prior(&self, latent: LatentKind) -> Result<Vec<Episode>, TrainError> {
+    fn sampled(&self, latent: LatentKind) -> Result<Vec<Episode>, TrainError> {
         let mut rng = seed::stream(self.options.seed, PRIOR_STREAM);
         let plans: Vec<Plan> = (0..self.options.rollouts)
             .map(|i| {

@@ -1,7 +1,7 @@
 //! Mode rewards (paper, Table 1): which code does which mode, and how well.
 
 use serde::Serialize;
-use sog_runtime::policy::{LatentKind, Policy};
+use sog_runtime::policy::{LatentKind, Policy, PolicyFile};
 use sog_sim::{
     error::SimError,
     rollout::{Capture, Episode, EvaluateOptions, Noise, Plan, evaluate},
@@ -9,10 +9,22 @@ use sog_sim::{
     tasks::TaskMaker,
 };
 
-use super::assignment::best_assignment;
+use super::{
+    assignment::best_assignment,
+    embed::{default_search, embed},
+};
+use crate::{
+    data::{DataError, DemoFile, Labels},
+    error::TrainError,
+    export::network_of,
+    normalise::ObsNormaliser,
+};
 
 /// Stream of the evaluation's seed that starts episodes; demonstrations and training use others.
 const EPISODE_STREAM: u64 = 0x0065_7661_6c00;
+
+/// Pairs of a demonstration that its embedding looks at.
+const EMBEDDED_ROWS: usize = 256;
 
 /// How modes are evaluated.
 #[derive(Clone, Debug, PartialEq)]
@@ -109,6 +121,55 @@ pub fn evaluate_modes(
     Ok(report(episodes, labels))
 }
 
+/// Evaluates a policy whose codes are continuous on a task with discrete modes: demonstrations of
+/// each mode are embedded, and each code found is rolled out and judged by its demonstration's mode.
+/// No code is matched: `code` is `None` in the report.
+///
+/// # Errors
+/// [`TrainError`].
+pub fn evaluate_embedded(
+    maker: &TaskMaker,
+    file: &PolicyFile,
+    labels: &[String],
+    demos: &DemoFile,
+    options: &ModeOptions,
+) -> Result<ModeReport, TrainError> {
+    let Labels::Modes(modes) = demos.labels()? else { return Err(DataError::NoLabels.into()) };
+    let each = options.rollouts.div_ceil(labels.len()).max(10);
+    let chosen: Vec<usize> = (0..labels.len())
+        .flat_map(|mode| {
+            let of_mode = (0..modes.len()).filter(move |&n| modes[n] as usize == mode);
+            of_mode.take(each)
+        })
+        .collect();
+    let normaliser = ObsNormaliser::new(file.normaliser.clone());
+    let (net, search) = (network_of(file)?, default_search(file.latent));
+    let d = demos.demonstrations.selected(&chosen);
+    let found = embed(&net, &normaliser, search, &d, EMBEDDED_ROWS, options.seed)?;
+    let episode_seed = seed::derive(options.seed, EPISODE_STREAM);
+    let plans: Vec<Plan> = found
+        .codes
+        .chunks_exact(file.latent_dim())
+        .enumerate()
+        .map(|(i, code)| Plan {
+            seed: seed::derive(episode_seed, i as u64),
+            code: code.to_vec(),
+            ..Plan::default()
+        })
+        .collect();
+    let noise = (options.perturb > 0.0).then_some(Noise::Replace(options.perturb));
+    let run = EvaluateOptions { noise, capture: options.capture, progress: None };
+    let mut of_mode: Vec<Vec<Episode>> = vec![vec![]; labels.len()];
+    for (episode, &n) in evaluate(maker, &Policy::new(file), &plans, &run)?.into_iter().zip(&chosen)
+    {
+        of_mode[modes[n] as usize].push(episode);
+    }
+    let assigned: Vec<Option<usize>> = (0..labels.len()).map(Some).collect();
+    let mut report = summary(of_mode, labels, &assigned);
+    report.per_mode.iter_mut().for_each(|m| m.code = None);
+    Ok(report)
+}
+
 /// The codes of a discrete policy; one empty code for a policy without.
 pub fn one_hot_codes(latent: LatentKind) -> Vec<Vec<f32>> {
     match latent {
@@ -122,10 +183,7 @@ pub fn one_hot_codes(latent: LatentKind) -> Vec<Vec<f32>> {
 
 fn report(episodes: Vec<Vec<Episode>>, labels: &[String]) -> ModeReport {
     let modes = labels.len();
-    let matrix: Vec<Vec<f64>> = episodes
-        .iter()
-        .map(|of_code| (0..modes).map(|m| moments(of_code, m).0).collect())
-        .collect();
+    let matrix = matrix(&episodes, modes);
     let code_of_mode: Vec<Option<usize>> = if episodes.len() == 1 {
         vec![Some(0); modes]
     } else {
@@ -133,6 +191,16 @@ fn report(episodes: Vec<Vec<Episode>>, labels: &[String]) -> ModeReport {
             (0..modes).flat_map(|m| matrix.iter().map(move |row| row[m])).collect();
         best_assignment(&flat, modes, episodes.len())
     };
+    summary(episodes, labels, &code_of_mode)
+}
+
+/// The report under a given assignment of codes to modes.
+fn summary(
+    episodes: Vec<Vec<Episode>>,
+    labels: &[String],
+    code_of_mode: &[Option<usize>],
+) -> ModeReport {
+    let matrix = matrix(&episodes, labels.len());
     let mut matched = vec![];
     let per_mode: Vec<ModeReturn> = code_of_mode
         .iter()
@@ -149,6 +217,12 @@ fn report(episodes: Vec<Vec<Episode>>, labels: &[String]) -> ModeReport {
     let rollouts = episodes.iter().map(Vec::len).sum();
     let falls = failed_share(episodes.iter().flatten());
     ModeReport { rollouts, return_mean, return_std, per_mode, matrix, falls, episodes }
+}
+
+/// Mean returns `[codes][modes]`.
+fn matrix(episodes: &[Vec<Episode>], modes: usize) -> Vec<Vec<f64>> {
+    let row = |of_code: &Vec<Episode>| (0..modes).map(|m| moments(of_code, m).0).collect();
+    episodes.iter().map(row).collect()
 }
 
 fn failed_share<'a>(episodes: impl IntoIterator<Item = &'a Episode>) -> f64 {

@@ -1,0 +1,195 @@
+//! `sog bench`: what the engine takes for its updates, and rollouts.
+
+use std::{hint::black_box, time::Instant};
+
+use anyhow::Result;
+use clap::Args;
+use rand::RngExt;
+use serde::Serialize;
+use sog_engine::{
+    adam::{Adam, AdamConfig},
+    discriminator::{Discriminator, DiscriminatorBatch, DiscriminatorConfig},
+    mlp::Part,
+    net::{Init, Mlp, MlpArch, PolicyArch, PolicyNet},
+    ppo::{ActorCritic, Ppo, PpoBatch, PpoConfig},
+    search::{CodeSearch, Groups},
+    sog_bc::{SogBatch, SogBc, SogPlan},
+};
+use sog_runtime::policy::{LatentKind, Policy};
+use sog_sim::{
+    rollout::{EpisodeStart, Fleet, FleetConfig, Noise, sample_prior},
+    seed::{self, Rng},
+    task::TaskInfo,
+    tasks::{TaskMaker, TaskOptions},
+};
+
+use super::{Outcome, parse_task};
+use crate::{
+    config::{Algorithm, TrainConfig},
+    export,
+    normalise::ObsNormaliser,
+    train::new_policy,
+};
+
+/// Sizes of the reference update: S, K, A, H.
+const SIZES: [usize; 4] = [27, 6, 8, 128];
+
+#[derive(Args)]
+pub(super) struct BenchArgs {
+    /// Task of the rollouts
+    #[arg(long, value_parser = parse_task, default_value = "circles")]
+    task: TaskInfo,
+    /// Seconds for each figure
+    #[arg(long, default_value_t = 1.0)]
+    seconds: f64,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// What `--json` prints. Updates: S = 27, K = 6, A = 8, H = 128, one thread; the median.
+#[derive(Serialize)]
+struct Report {
+    /// SOG-BC, batch 64 under one code, microseconds.
+    sog_bc_update_us: f64,
+    /// PPO, minibatch 64, microseconds.
+    ppo_update_us: f64,
+    /// Discriminator with gradient penalty, batch 128, microseconds.
+    discriminator_update_us: f64,
+    /// Environment steps a second, all threads.
+    rollout_steps_per_s: f64,
+    /// Task of the rollouts.
+    task: &'static str,
+    /// Threads of the rollouts.
+    threads: usize,
+}
+
+pub(super) fn run(args: &BenchArgs) -> Result<Outcome> {
+    let mut rng = seed::rng(0);
+    let report = Report {
+        sog_bc_update_us: sog_bc(args.seconds, &mut rng)?,
+        ppo_update_us: ppo(args.seconds, &mut rng)?,
+        discriminator_update_us: discriminator(args.seconds, &mut rng)?,
+        rollout_steps_per_s: rollouts(args)?,
+        task: args.task.name(),
+        threads: rayon::current_num_threads(),
+    };
+    if args.json {
+        println!("{}", serde_json::to_string_pretty(&report)?);
+        return Ok(Outcome::Good);
+    }
+    println!("S = 27, K = 6, A = 8, H = 128, one thread, median");
+    println!("SOG-BC update, batch 64                {:>10.1} us", report.sog_bc_update_us);
+    println!("PPO update, minibatch 64               {:>10.1} us", report.ppo_update_us);
+    println!("discriminator update, batch 128        {:>10.1} us", report.discriminator_update_us);
+    println!(
+        "rollouts of {} on {} threads      {:>10.0} steps/s",
+        report.task, report.threads, report.rollout_steps_per_s
+    );
+    Ok(Outcome::Good)
+}
+
+/// Median time of `work` in microseconds, over `seconds` after a warm-up.
+fn median_us(seconds: f64, mut work: impl FnMut() -> Result<()>) -> Result<f64> {
+    for _ in 0..20 {
+        work()?;
+    }
+    let (begin, mut times) = (Instant::now(), vec![]);
+    while begin.elapsed().as_secs_f64() < seconds || times.is_empty() {
+        let before = Instant::now();
+        work()?;
+        times.push(before.elapsed().as_secs_f64() * 1e6);
+    }
+    times.sort_by(f64::total_cmp);
+    Ok(times[times.len() / 2])
+}
+
+fn uniform(count: usize, rng: &mut Rng) -> Vec<f32> {
+    (0..count).map(|_| rng.random_range(-1.0..1.0)).collect()
+}
+
+fn policy(rng: &mut Rng) -> Result<PolicyNet> {
+    let [obs, latent, action, hidden] = SIZES;
+    let arch = PolicyArch { obs, latent, hidden, action, mean_scale: None };
+    Ok(PolicyNet::new(arch, Init::default(), rng)?)
+}
+
+fn sog_bc(seconds: f64, rng: &mut Rng) -> Result<f64> {
+    let mut net = policy(rng)?;
+    let (obs, actions) = (uniform(64 * SIZES[0], rng), uniform(64 * SIZES[2], rng));
+    let mut adam = Adam::new(AdamConfig::default(), net.params.len());
+    let mut sog = SogBc::new(net.arch());
+    let plan = SogPlan { search: CodeSearch::OneHot, lr: 1e-4, max_grad_norm: None };
+    median_us(seconds, || {
+        let batch = SogBatch { obs: &obs, actions: &actions, groups: Groups::Shared };
+        black_box(sog.update(&mut net, &mut adam, plan, batch, rng)?);
+        Ok(())
+    })
+}
+
+fn ppo(seconds: f64, rng: &mut Rng) -> Result<f64> {
+    let policy = policy(rng)?;
+    let [s, z, a, _] = SIZES;
+    let critic = Mlp::new(MlpArch::value(s + z), Init::default(), rng)?;
+    let mut update = Ppo::new(policy.arch(), critic.arch())?;
+    let mut nets = ActorCritic::new(policy, critic, AdamConfig::default());
+    let (obs, actions) = (uniform(64 * s, rng), uniform(64 * a, rng));
+    let (latents, rows) = (uniform(64 * z, rng), uniform(64, rng));
+    let log_probs = vec![-10.0; 64];
+    let config = PpoConfig::default();
+    median_us(seconds, || {
+        let batch = PpoBatch {
+            obs: &obs,
+            latents: &latents,
+            actions: &actions,
+            log_probs: &log_probs,
+            advantages: &rows,
+            targets: &rows,
+            values: &rows,
+        };
+        black_box(update.update(&mut nets, &config, 1e-6, batch, None)?);
+        Ok(())
+    })
+}
+
+fn discriminator(seconds: f64, rng: &mut Rng) -> Result<f64> {
+    let [s, _, a, _] = SIZES;
+    let mut net = Mlp::new(MlpArch::discriminator(s + a), Init::default(), rng)?;
+    let mut adam = Adam::new(AdamConfig::default(), net.params.len());
+    let mut engine = Discriminator::new(net.arch())?;
+    let (expert, policy) = (uniform(128 * (s + a), rng), uniform(128 * (s + a), rng));
+    let mix: Vec<f32> = (0..128).map(|_| rng.random()).collect();
+    let config = DiscriminatorConfig::default();
+    median_us(seconds, || {
+        let expert = [Part { data: &expert, width: s + a }];
+        let policy = [Part { data: &policy, width: s + a }];
+        let batch = DiscriminatorBatch { expert: &expert, policy: &policy, mix: &mix };
+        black_box(engine.update(&mut net, &mut adam, &config, 1e-4, batch)?);
+        Ok(())
+    })
+}
+
+/// Environment steps a second with a random policy that explores a little.
+fn rollouts(args: &BenchArgs) -> Result<f64> {
+    let maker = TaskMaker::new(args.task.id, &TaskOptions::default())?;
+    let config = TrainConfig::defaults(&args.task, Algorithm::SogBc);
+    let latent = config.latent()?;
+    let (s, a) = (args.task.obs_dim(), args.task.action_dim());
+    let identity = ObsNormaliser::identity(s).frozen().clone();
+    let net = new_policy(&config, &args.task, 0)?;
+    let file = export::policy_file(&net, &identity, latent, &args.task, &config);
+    let fleet = FleetConfig { envs: 32, latent_dim: latent.width(), ..FleetConfig::default() };
+    let mut fleet = Fleet::new(&maker, &fleet)?;
+    let mut batch = fleet.batch(64);
+    let policy = Policy::new(&file);
+    let rule = |start: &mut EpisodeStart<'_>| begin(latent, start);
+    let noise = vec![0.1; a];
+    let us = median_us(args.seconds, || {
+        Ok(fleet.run(&policy, Noise::Gaussian(&noise), &rule, &mut batch)?)
+    })?;
+    Ok(batch.rows() as f64 / us * 1e6)
+}
+
+fn begin(latent: LatentKind, start: &mut EpisodeStart<'_>) {
+    sample_prior(latent, start.rng, start.code);
+}
