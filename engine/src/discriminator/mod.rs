@@ -30,7 +30,7 @@
 //! c[h] = Σ_m M[h,m] δ_m                dw[h] = ⟨W_T[h], Q[h]⟩ + b_T[h] c[h],  db_T[h] = w[h] c[h]
 //! ```
 //!
-//! The penalty's share of dw needs no product W_T e_{T−1}: it is in ⟨W_T[h], Q[h]⟩.
+//! The penalty's share of dw needs no product W_T e_{T−1}: it is in `⟨W_T[h], Q[h]⟩`.
 
 mod shard;
 
