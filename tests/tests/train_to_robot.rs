@@ -10,14 +10,14 @@ use sog_runtime::{
 };
 use sog_sim::{
     robot::{SimRobot, spec},
-    task::{Task, TaskId},
+    task::TaskId,
     tasks::{self, TaskMaker, TaskOptions},
 };
 use sog_trainer::{
     config::{Algorithm, TrainConfig},
     data::record::{CirclesExpert, RecordOptions, record},
     evaluate::modes::{ModeOptions, ModeReturn, evaluate_modes},
-    train::{POLICY_FILE, train},
+    train::{Job, POLICY_FILE, train},
 };
 
 const TASK: TaskId = TaskId::Circles;
@@ -38,7 +38,14 @@ fn trained() -> &'static [u8] {
         config.cloning.checkpoint_interval = 4000;
         let dir = tempfile::tempdir().expect("a directory");
         let (mut run, config) = Run::create_or_resume(dir.path(), &config).expect("a run");
-        train(&mut run, &config, &info, &demos.demonstrations, &|_, _, _| ()).expect("trained");
+        let job = Job {
+            config: &config,
+            maker: &maker(),
+            demos: &demos.demonstrations,
+            start: None,
+            progress: &|_, _, _| (),
+        };
+        train(&mut run, job).expect("trained");
         std::fs::read(dir.path().join(POLICY_FILE)).expect("a policy file")
     })
 }
@@ -145,7 +152,7 @@ fn a_policy_that_does_not_fit_the_robot_is_refused() {
 #[test]
 fn a_damaged_policy_is_refused_with_its_cause() {
     let good = trained();
-    let refused = |bytes: &[u8]| PolicyFile::parse(bytes).err().expect("refused");
+    let refused = |bytes: &[u8]| PolicyFile::parse(bytes).expect_err("refused");
     for cut in [0, 7, 100, good.len() / 2, good.len() - 1] {
         assert!(matches!(refused(&good[..cut]), PolicyError::Tensors(_)), "cut at {cut}");
     }
