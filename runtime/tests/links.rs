@@ -7,15 +7,18 @@ mod common;
 use std::{
     net::SocketAddr,
     os::fd::OwnedFd,
-    sync::{Arc, atomic::AtomicBool},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     thread::{self, JoinHandle},
     time::Duration,
 };
 
-use common::{Point, Told, reference, spec, started};
+use common::{Point, Told, controller, reference, spec, started};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use sog_runtime::{
-    control::{Config, End, LockStep, Plan, State, run},
+    control::{Config, End, LockStep, Plan, Request, State, Ticker, Wake, run},
     io::{
         Command, IoError, RobotIo,
         link::{
@@ -34,7 +37,7 @@ struct Served {
 
 impl Served {
     fn finish(self) -> (Point, PlantReport) {
-        self.stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        self.stop.store(true, Ordering::Relaxed);
         let (point, report) = self.thread.join().unwrap();
         (point, report.unwrap())
     }
@@ -250,6 +253,110 @@ fn a_silent_controller_leaves_the_robot_damped() {
     assert!(plant.watchdog >= 1);
     assert_eq!(point.told.iter().filter(|t| **t == Told::Reset).count(), 1);
     assert_eq!(point.told.last(), Some(&Told::Damp));
+}
+
+/// Virtual time for both ends: in each period of the robot the controller has its turn first.
+struct Turns<F>(F, LockStep);
+
+impl<F: FnMut()> Ticker for Turns<F> {
+    fn wait(&mut self) -> Wake {
+        (self.0)();
+        self.1.wait()
+    }
+
+    fn now_ns(&self) -> u64 {
+        self.1.now_ns()
+    }
+}
+
+/// Serves a point in virtual time, at the slowest rate so that no packet is ever late; `turn` is
+/// given the controller's end in each of `periods`.
+fn in_virtual_time(
+    periods: u64,
+    mut turn: impl FnMut(u64, &mut LinkRobot<Memory>),
+) -> (Point, PlantReport) {
+    let (here, there) = Memory::pair();
+    let stop = Arc::new(AtomicBool::new(false));
+    let flag = Arc::clone(&stop);
+    let mut connecting = Some(thread::spawn(move || {
+        let options =
+            LinkOptions { period_ns: 1_000_000_000, wait_share: 0.0, ..Default::default() };
+        let robot = LinkRobot::connect(here, &spec(), &options);
+        // Without a session there are no turns either.
+        flag.store(robot.is_err(), Ordering::Relaxed);
+        robot
+    }));
+    let (mut robot, mut period) = (None, 0);
+    let turns = || {
+        // The robot has sent its first observation, so that this ends.
+        let connect = || connecting.take().unwrap().join().unwrap().unwrap();
+        turn(period, robot.get_or_insert_with(connect));
+        period += 1;
+        stop.store(period == periods, Ordering::Relaxed);
+    };
+    let mut point = Point::new();
+    let options = PlantOptions { sessions: Some(1), ..Default::default() };
+    let mut server = PlantServer::new(there, &spec(), options);
+    let mut turns = Some(turns);
+    let pace = |period_ns| Turns(turns.take().unwrap(), LockStep::new(period_ns));
+    let report = server.serve_paced(&mut point, &stop, pace).unwrap();
+    (point, report)
+}
+
+#[test]
+fn a_controller_that_idles_keeps_its_session_and_starts_at_any_time() {
+    const SLOW_START: u64 = 2;
+    const IDLE: u64 = 50;
+    const RUN: u64 = 20;
+    let mut controller = controller(Config { rate_hz: Some(1.0), ..Config::default() });
+    let mut ticker = LockStep::new(controller.period_ns());
+    let mut states = vec![];
+    let begins = [SLOW_START + IDLE, SLOW_START + 2 * IDLE + RUN];
+    let ends = begins.map(|at| at + RUN);
+    let (point, plant) = in_virtual_time(ends[1], |period, robot| {
+        // A program takes its time between the handshake and its first tick.
+        if period < SLOW_START {
+            return;
+        }
+        if begins.contains(&period) {
+            controller.request(Request::Arm);
+            controller.request(Request::Start);
+        } else if period == ends[0] {
+            controller.request(Request::Damp);
+        } else if period == ends[0] + 1 {
+            controller.request(Request::Reset);
+        }
+        states.push(controller.tick(robot, &ticker.wait()).state);
+        assert!(robot.follows(), "period {period}");
+    });
+    let count = |state| states.iter().filter(|s| **s == state).count() as u64;
+    assert_eq!(count(State::Policy), 2 * RUN, "{states:?}");
+    assert_eq!(count(State::Damping), 1);
+    assert_eq!(count(State::Idle), 2 * IDLE - 1);
+    assert_eq!((plant.sessions, plant.watchdog), (1, 0));
+    let acts = point.told.iter().filter(|t| matches!(t, Told::Act(_))).count();
+    assert_eq!(acts as u64, 2 * RUN);
+}
+
+#[test]
+fn an_action_does_not_outlive_its_controller_by_more_than_the_watchdog() {
+    // The first controller reads on but commands no more, the second does not even read.
+    for reads in [true, false] {
+        let (point, plant) = in_virtual_time(40, |period, robot| {
+            let mut obs = [0.0; 10];
+            match period {
+                2 => robot.write(Command::Act(&[0.1, 0.2])).unwrap(),
+                // Too late, and without a reset.
+                20 if reads => robot.write(Command::Act(&[0.1, 0.2])).unwrap(),
+                _ if reads => drop(robot.read(&mut obs)),
+                _ => {}
+            }
+        });
+        let acts = point.told.iter().filter(|t| matches!(t, Told::Act(_))).count();
+        assert_eq!((acts, plant.watchdog), (3, 1), "{:?}", point.told);
+        // Whoever still reads keeps the session; the other is gone after a while.
+        assert_eq!(point.told.len() > 30, reads);
+    }
 }
 
 #[test]

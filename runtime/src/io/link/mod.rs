@@ -18,6 +18,7 @@
 //!             ◄──  Observation(step 0)
 //!   Command(step, action)   ──►             and so on, at a fixed rate or in lock step
 //!             ◄──  Observation(step 1)
+//!   Ready                   ──►             in idle, instead of a command: the session goes on
 //!   Bye                     ──►             the robot damps
 //! ```
 //!

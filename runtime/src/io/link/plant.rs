@@ -29,8 +29,8 @@ pub struct PlantOptions {
     pub key: Option<Key>,
     /// Whether the robot waits for the controller at every step, instead of keeping real time.
     pub lock_step: bool,
-    /// In real time: the robot damps itself, until a reset, when it has got no command for this
-    /// many periods.
+    /// In real time: a robot that follows actions damps itself, until a reset, when it has got no
+    /// command for this many periods.
     pub watchdog_periods: u32,
     /// In real time, commands older than this many periods are late and not followed.
     pub late_periods: f64,
@@ -149,9 +149,23 @@ impl<T: Transport> PlantServer<T> {
         robot: &mut R,
         stop: &AtomicBool,
     ) -> Result<PlantReport, IoError> {
+        self.serve_paced(robot, stop, |period_ns| RealTime::new(period_ns, 0))
+    }
+
+    /// As [`serve`](Self::serve), paced by another clock than the machine's: `pace` gives the
+    /// ticker of a session from its period in ns.
+    ///
+    /// # Errors
+    /// As [`serve`](Self::serve).
+    pub fn serve_paced<R: RobotIo + ?Sized, C: Ticker>(
+        &mut self,
+        robot: &mut R,
+        stop: &AtomicBool,
+        mut pace: impl FnMut(u64) -> C,
+    ) -> Result<PlantReport, IoError> {
         while !stop.load(Ordering::Relaxed) && self.options.sessions != Some(self.sessions) {
             match self.await_session() {
-                Ok(Some(period_ns)) => self.serve_session(robot, stop, period_ns)?,
+                Ok(Some(period_ns)) => self.serve_session(robot, stop, period_ns, &mut pace)?,
                 Ok(None) => {}
                 Err(IoError::Closed) => break,
                 Err(error) => return Err(error),
@@ -160,11 +174,12 @@ impl<T: Transport> PlantServer<T> {
         Ok(self.report())
     }
 
-    fn serve_session<R: RobotIo + ?Sized>(
+    fn serve_session<R: RobotIo + ?Sized, C: Ticker>(
         &mut self,
         robot: &mut R,
         stop: &AtomicBool,
         period_ns: u64,
+        pace: impl FnOnce(u64) -> C,
     ) -> Result<(), IoError> {
         if self.sessions > 0 {
             robot.write(Command::Reset)?;
@@ -176,7 +191,7 @@ impl<T: Transport> PlantServer<T> {
         let served = if self.options.lock_step {
             self.lock_step(robot, stop)
         } else {
-            self.real_time(robot, stop, period_ns)
+            self.real_time(robot, stop, period_ns, &mut pace(period_ns))
         };
         // However the session ended, the robot is not left to its last action.
         robot.write(Command::Damp)?;
@@ -328,25 +343,27 @@ impl<T: Transport> PlantServer<T> {
         robot: &mut R,
         stop: &AtomicBool,
         period_ns: u64,
+        ticker: &mut impl Ticker,
     ) -> Result<(), IoError> {
-        let mut ticker = RealTime::new(period_ns, 0);
-        let (mut silent, mut last) = (0, WireCommand::Damp);
-        // A robot that has damped itself and hears nothing for a second waits for a new session.
+        // Periods since the last command, and since anything at all.
+        let (mut uncommanded, mut unheard) = (0, 0);
+        let mut last = WireCommand::Damp;
+        // A controller that says nothing for a second is gone: the robot waits for a new session.
         let patience = self.options.watchdog_periods + (1_000_000_000 / period_ns) as u32;
         self.send_observation();
         while !stop.load(Ordering::Relaxed) {
             let wake = ticker.wait();
             self.misses += u64::from(wake.missed);
             self.endpoint.begin_round();
-            silent += 1;
+            (uncommanded, unheard) = (uncommanded + 1, unheard + 1);
             let mut newest = None;
             loop {
                 match self.hear(Duration::ZERO)? {
                     Heard::Nothing => break,
                     Heard::Bye => return Ok(()),
-                    Heard::Ready => silent = 0,
+                    Heard::Ready => unheard = 0,
                     Heard::Command { kind, .. } => {
-                        silent = 0;
+                        (uncommanded, unheard) = (0, 0);
                         // A stop or a reset is never overtaken by what came after it.
                         if matches!(kind, WireCommand::Stop | WireCommand::Reset) {
                             self.obey(robot, kind)?;
@@ -355,11 +372,14 @@ impl<T: Transport> PlantServer<T> {
                     }
                 }
             }
-            if silent >= self.options.watchdog_periods && self.follows {
-                self.watchdog += 1;
+            // Only an action must not go on without its controller; in damping and stop silence
+            // does no harm, and a controller that idles has nothing to command.
+            if last == WireCommand::Act && uncommanded >= self.options.watchdog_periods {
+                self.watchdog += u64::from(self.follows);
                 self.follows = false;
+                last = WireCommand::Damp;
             }
-            if silent >= patience {
+            if unheard >= patience {
                 return Ok(());
             }
             last = newest.unwrap_or(last);

@@ -94,6 +94,9 @@ pub enum LinkError {
 /// In real time, [`read`](RobotIo::read) takes the newest observation that has come and waits at
 /// most [`LinkOptions::wait_share`] of a period for it; in lock step it waits for the answer to
 /// the last command, and repeats the command until it comes, up to [`LinkOptions::timeout`].
+///
+/// A controller that reads and commands nothing, as in idle, stays in the session: each such read
+/// says so to the robot.
 pub struct LinkRobot<T: Transport> {
     endpoint: Endpoint<T>,
     spec: RobotSpec,
@@ -106,6 +109,8 @@ pub struct LinkRobot<T: Transport> {
     last: Option<WireCommand>,
     /// Whether no observation has come since.
     unanswered: bool,
+    /// Whether a command went out since the last read.
+    commanded: bool,
     action: Vec<u8>,
     fresh: Option<Reading>,
     obs: Vec<f32>,
@@ -154,6 +159,7 @@ impl<T: Transport> LinkRobot<T> {
             step: None,
             last: None,
             unanswered: false,
+            commanded: true,
             action,
             fresh: None,
             obs,
@@ -242,8 +248,15 @@ impl<T: Transport> RobotIo for LinkRobot<T> {
         if obs.len() != self.obs.len() {
             return Err(IoError::Width { found: obs.len(), needed: self.obs.len() });
         }
+        let idles = !std::mem::take(&mut self.commanded);
+        if idles {
+            // If it cannot be sent, the next one may.
+            self.endpoint.send(Message::Ready).ok();
+        }
         if !self.lock_step {
             self.pump(self.wait)?;
+        } else if self.fresh.is_none() && idles {
+            self.pump(ASK_AGAIN)?;
         } else if self.fresh.is_none() && self.unanswered {
             let deadline = Instant::now() + self.timeout;
             self.pump(ASK_AGAIN)?;
@@ -278,7 +291,7 @@ impl<T: Transport> RobotIo for LinkRobot<T> {
             Command::Reset => WireCommand::Reset,
         };
         self.last = Some(kind);
-        self.unanswered = true;
+        (self.unanswered, self.commanded) = (true, true);
         self.send_last()
     }
 }

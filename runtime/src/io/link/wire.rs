@@ -107,7 +107,8 @@ pub enum Message<'a> {
         /// Why, for people.
         reason: &'a str,
     },
-    /// Controller: has understood the welcome; observations may flow.
+    /// Controller: has understood the welcome; observations may flow. Later: is still there, and
+    /// commands nothing.
     Ready,
     /// Robot: what it sees.
     Observation {
