@@ -249,6 +249,7 @@ impl Run {
     }
 
     fn with(dir: &Path, lock: File) -> Result<Self, RunError> {
+        log::debug!("{}: opened", dir.display());
         files::remove_temporary(dir)?;
         files::remove_temporary(&dir.join("checkpoints"))?;
         Ok(Self {
@@ -352,6 +353,7 @@ impl Run {
     /// # Errors
     /// [`RunError::Io`].
     pub fn log(&mut self, step: u64, values: &[(&str, f64)]) -> Result<(), RunError> {
+        log::debug!("{}: step {step}", self.dir.display());
         self.metrics.append(step, self.wall_s(), values)
     }
 
@@ -361,6 +363,7 @@ impl Run {
     /// # Errors
     /// [`RunError::Io`]; the checkpoints before are untouched then.
     pub fn checkpoint(&mut self, step: u64, state: &impl Checkpoint) -> Result<(), RunError> {
+        log::debug!("{}: saving step {step}", self.dir.display());
         let own = RunState { step, wall_s: self.wall_s(), metrics: self.metrics.sync()? };
         let mut snapshot = Snapshot::new();
         snapshot.state(RUN_STATE, &own);
@@ -372,6 +375,7 @@ impl Run {
         for old in &checkpoints[..surplus] {
             std::fs::remove_file(old).map_err(RunError::io("remove", old))?;
         }
+        log::debug!("{}: saved step {step}", self.dir.display());
         Ok(())
     }
 }
