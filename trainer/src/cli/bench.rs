@@ -31,8 +31,14 @@ use crate::{
     train::new_policy,
 };
 
-/// Sizes of the reference update: S, K, A, H.
-const SIZES: [usize; 4] = [27, 6, 8, 128];
+/// Sizes of the networks: S, K, A, H.
+type Sizes = [usize; 4];
+
+/// The reference: the ant with six directions.
+const ANT: Sizes = [27, 6, 8, 128];
+
+/// The largest: the humanoid with six directions.
+const HUMANOID: Sizes = [376, 6, 17, 128];
 
 #[derive(Args)]
 pub(super) struct BenchArgs {
@@ -47,7 +53,8 @@ pub(super) struct BenchArgs {
     json: bool,
 }
 
-/// What `--json` prints. Updates: S = 27, K = 6, A = 8, H = 128, one thread; the median.
+/// What `--json` prints. Updates: S = 27, K = 6, A = 8, H = 128 (`_s376`: S = 376, A = 17), one
+/// thread; the median.
 #[derive(Serialize)]
 struct Report {
     /// SOG-BC, batch 64 under one code, microseconds.
@@ -56,6 +63,10 @@ struct Report {
     ppo_update_us: f64,
     /// Discriminator with gradient penalty, batch 128, microseconds.
     discriminator_update_us: f64,
+    /// The same three for the humanoid.
+    sog_bc_update_s376_us: f64,
+    ppo_update_s376_us: f64,
+    discriminator_update_s376_us: f64,
     /// Environment steps a second, all threads.
     rollout_steps_per_s: f64,
     /// Task of the rollouts.
@@ -67,9 +78,12 @@ struct Report {
 pub(super) fn run(args: &BenchArgs) -> Result<Outcome> {
     let mut rng = seed::rng(0);
     let report = Report {
-        sog_bc_update_us: sog_bc(args.seconds, &mut rng)?,
-        ppo_update_us: ppo(args.seconds, &mut rng)?,
-        discriminator_update_us: discriminator(args.seconds, &mut rng)?,
+        sog_bc_update_us: sog_bc(args.seconds, ANT, &mut rng)?,
+        ppo_update_us: ppo(args.seconds, ANT, &mut rng)?,
+        discriminator_update_us: discriminator(args.seconds, ANT, &mut rng)?,
+        sog_bc_update_s376_us: sog_bc(args.seconds, HUMANOID, &mut rng)?,
+        ppo_update_s376_us: ppo(args.seconds, HUMANOID, &mut rng)?,
+        discriminator_update_s376_us: discriminator(args.seconds, HUMANOID, &mut rng)?,
         rollout_steps_per_s: rollouts(args)?,
         task: args.task.name(),
         threads: rayon::current_num_threads(),
@@ -78,10 +92,19 @@ pub(super) fn run(args: &BenchArgs) -> Result<Outcome> {
         println!("{}", serde_json::to_string_pretty(&report)?);
         return Ok(Outcome::Good);
     }
-    println!("S = 27, K = 6, A = 8, H = 128, one thread, median");
-    println!("SOG-BC update, batch 64                {:>10.1} us", report.sog_bc_update_us);
-    println!("PPO update, minibatch 64               {:>10.1} us", report.ppo_update_us);
-    println!("discriminator update, batch 128        {:>10.1} us", report.discriminator_update_us);
+    println!("H = 128, K = 6, one thread, median        S = 27, A = 8   S = 376, A = 17");
+    let rows = [
+        ("SOG-BC update, batch 64", report.sog_bc_update_us, report.sog_bc_update_s376_us),
+        ("PPO update, minibatch 64", report.ppo_update_us, report.ppo_update_s376_us),
+        (
+            "discriminator update, batch 128",
+            report.discriminator_update_us,
+            report.discriminator_update_s376_us,
+        ),
+    ];
+    for (name, small, large) in rows {
+        println!("{name:<42}{small:>12.1} us{large:>15.1} us");
+    }
     println!(
         "rollouts of {} on {} threads      {:>10.0} steps/s",
         report.task, report.threads, report.rollout_steps_per_s
@@ -108,15 +131,14 @@ fn uniform(count: usize, rng: &mut Rng) -> Vec<f32> {
     (0..count).map(|_| rng.random_range(-1.0..1.0)).collect()
 }
 
-fn policy(rng: &mut Rng) -> Result<PolicyNet> {
-    let [obs, latent, action, hidden] = SIZES;
+fn policy([obs, latent, action, hidden]: Sizes, rng: &mut Rng) -> Result<PolicyNet> {
     let arch = PolicyArch { obs, latent, hidden, action, mean_scale: None };
     Ok(PolicyNet::new(arch, Init::default(), rng)?)
 }
 
-fn sog_bc(seconds: f64, rng: &mut Rng) -> Result<f64> {
-    let mut net = policy(rng)?;
-    let (obs, actions) = (uniform(64 * SIZES[0], rng), uniform(64 * SIZES[2], rng));
+fn sog_bc(seconds: f64, sizes: Sizes, rng: &mut Rng) -> Result<f64> {
+    let mut net = policy(sizes, rng)?;
+    let (obs, actions) = (uniform(64 * sizes[0], rng), uniform(64 * sizes[2], rng));
     let mut adam = Adam::new(AdamConfig::default(), net.params.len());
     let mut sog = SogBc::new(net.arch());
     let plan = SogPlan { search: CodeSearch::OneHot, lr: 1e-4, max_grad_norm: None };
@@ -127,9 +149,9 @@ fn sog_bc(seconds: f64, rng: &mut Rng) -> Result<f64> {
     })
 }
 
-fn ppo(seconds: f64, rng: &mut Rng) -> Result<f64> {
-    let policy = policy(rng)?;
-    let [s, z, a, _] = SIZES;
+fn ppo(seconds: f64, sizes: Sizes, rng: &mut Rng) -> Result<f64> {
+    let policy = policy(sizes, rng)?;
+    let [s, z, a, _] = sizes;
     let critic = Mlp::new(MlpArch::value(s + z), Init::default(), rng)?;
     let mut update = Ppo::new(policy.arch(), critic.arch())?;
     let mut nets = ActorCritic::new(policy, critic, AdamConfig::default());
@@ -152,8 +174,7 @@ fn ppo(seconds: f64, rng: &mut Rng) -> Result<f64> {
     })
 }
 
-fn discriminator(seconds: f64, rng: &mut Rng) -> Result<f64> {
-    let [s, _, a, _] = SIZES;
+fn discriminator(seconds: f64, [s, _, a, _]: Sizes, rng: &mut Rng) -> Result<f64> {
     let mut net = Mlp::new(MlpArch::discriminator(s + a), Init::default(), rng)?;
     let mut adam = Adam::new(AdamConfig::default(), net.params.len());
     let mut engine = Discriminator::new(net.arch())?;
