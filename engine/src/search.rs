@@ -81,7 +81,8 @@ impl Groups<'_> {
         }
     }
 
-    pub(crate) fn of(&self, row: usize) -> usize {
+    /// Group of row `row`.
+    pub fn of(&self, row: usize) -> usize {
         match self {
             Self::Shared => 0,
             Self::PerRow => row,

@@ -16,6 +16,7 @@ use sog_sim::{
 use sog_trainer::{
     config::{Algorithm, TrainConfig},
     data::record::{CirclesExpert, RecordOptions, record},
+    device::Compute,
     evaluate::modes::{ModeOptions, ModeReturn, evaluate_modes},
     train::{Job, POLICY_FILE, train},
 };
@@ -43,6 +44,7 @@ fn trained() -> &'static [u8] {
             maker: &maker(),
             demos: &demos.demonstrations,
             start: None,
+            compute: &Compute::Engine,
             progress: &|_, _, _| (),
         };
         train(&mut run, job).expect("trained");

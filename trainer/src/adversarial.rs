@@ -24,10 +24,11 @@ use crate::{
     },
     config::{Algorithm, TrainConfig},
     data::DataError,
+    device::Compute,
     error::TrainError,
     evaluate::modes::{ModeOptions, evaluate_modes},
     export,
-    nn::vae::TrajectoryVae,
+    nn::{ppo::DevicePpo, vae::TrajectoryVae},
     normalise::ObsNormaliser,
     train::{Job, clone, write_policy},
 };
@@ -78,7 +79,8 @@ pub(crate) fn train(run: &mut Run, job: Job<'_>) -> Result<PolicyFile, TrainErro
         given.as_deref(),
         &config.discriminator,
         stream(ADVERSARY_STREAM),
-    )?;
+    )?
+    .on(job.compute);
     if let Some(codes) = given {
         return imitate(run, job, &start, VaeGail::new(adversary, codes));
     }
@@ -95,7 +97,7 @@ pub(crate) fn train(run: &mut Run, job: Job<'_>) -> Result<PolicyFile, TrainErro
         Algorithm::InfoGail => {
             let seed = stream(POSTERIOR_STREAM);
             let hooks = InfoGail::new(adversary, latent, widths, &config.infogail, seed)?;
-            imitate(run, job, &start, hooks)
+            imitate(run, job, &start, hooks.on(job.compute))
         }
         _ => imitate(run, job, &start, Gail::new(adversary)),
     }
@@ -114,7 +116,8 @@ fn demonstration_codes(run: &Run, job: Job<'_>, seed: u64) -> Result<Vec<f32>, T
         return Ok(file.f32_of("codes", &[job.demos.len(), code]).map_err(DataError::from)?);
     }
     let (config, normaliser) = (&job.config.vae_gail, ObsNormaliser::of(job.demos));
-    let mut vae = TrajectoryVae::new(job.demos, &normaliser, code, config, seed)?;
+    let device = job.compute.device();
+    let mut vae = TrajectoryVae::new(job.demos, &normaliser, code, config, seed, &device)?;
     vae.train(seed, |update, loss| {
         (job.progress)(update, config.updates, &format!("autoencoder loss {loss:.4}"));
     })?;
@@ -152,6 +155,9 @@ fn imitate<I: Imitation>(
 ) -> Result<PolicyFile, TrainError> {
     let (config, budget) = (job.config, &job.config.adversarial);
     let mut ppo = Ppo::new(job.maker, &config.ppo, &setup(config)?)?;
+    if let Compute::Candle(device) = job.compute {
+        ppo = ppo.with_updates(Box::new(DevicePpo::new(device.clone())));
+    }
     ppo.start_from(start, None, 1)?;
     let restored = run.restore(&mut State { ppo: &mut ppo, imitation: &mut imitation })?;
     if restored.is_none() {

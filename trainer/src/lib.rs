@@ -18,6 +18,7 @@ pub mod algorithms;
 pub mod cli;
 pub mod config;
 pub mod data;
+pub mod device;
 pub mod error;
 pub mod evaluate;
 pub mod export;

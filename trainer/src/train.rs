@@ -15,6 +15,7 @@ use crate::{
     algorithms::sog_bc::{CodeSource, SogBc},
     config::{Algorithm, TrainConfig},
     data::Demonstrations,
+    device::Compute,
     error::TrainError,
     export,
     normalise::ObsNormaliser,
@@ -41,6 +42,8 @@ pub struct Job<'a> {
     pub demos: &'a Demonstrations,
     /// Where an adversarial algorithm starts, instead of cloning first.
     pub start: Option<&'a PolicyFile>,
+    /// What computes the updates.
+    pub compute: &'a Compute,
     /// Told how far the run is.
     pub progress: ProgressFn<'a>,
 }
@@ -115,7 +118,7 @@ pub(crate) fn clone(
         let net = new_policy(config, task, attempt)?;
         let (normaliser, cloning) = (normaliser.clone(), config.cloning.clone());
         let learner = SogBc::new(job.demos, normaliser, cloning, latent, net, seed);
-        Ok(learner.with_codes(codes.clone()))
+        Ok(learner.with_codes(codes.clone()).on(job.compute))
     };
     let mut learner = {
         let mut first = learner(0)?;
@@ -135,6 +138,7 @@ pub(crate) fn clone(
             (job.progress)(learner.step, config.cloning.updates, &format!("loss {loss:.5}"));
         }
         if learner.step.is_multiple_of(checkpoint) || learner.is_done() {
+            learner.settle()?;
             run.checkpoint(learner.step, &learner)?;
         }
     }

@@ -1,9 +1,11 @@
-//! Training runs end to end, small: determinism, resumption, odd demonstrations.
+//! Training runs end to end, small: determinism, resumption, devices, odd demonstrations.
 #![allow(clippy::unwrap_used)] // a test may panic
 
-use std::path::Path;
+use std::{collections::BTreeMap, path::Path};
 
+use candle_core::Device;
 use sog_rl::run::Run;
+use sog_runtime::tensors::TensorFile;
 use sog_sim::{
     task::{TaskId, TaskInfo},
     tasks::{self, TaskMaker, TaskOptions},
@@ -14,6 +16,7 @@ use sog_trainer::{
         Demonstrations,
         record::{CirclesExpert, RecordOptions, record},
     },
+    device::Compute,
     train::{Job, POLICY_FILE, train},
 };
 
@@ -44,9 +47,25 @@ fn config(algorithm: Algorithm) -> TrainConfig {
 
 /// Trains in `dir` and returns the bytes of the policy file.
 fn trained(dir: &Path, config: &TrainConfig, demos: &Demonstrations) -> Vec<u8> {
+    trained_by(&Compute::Engine, dir, config, demos)
+}
+
+fn trained_by(
+    compute: &Compute,
+    dir: &Path,
+    config: &TrainConfig,
+    demos: &Demonstrations,
+) -> Vec<u8> {
     let (mut run, config) = Run::create_or_resume(dir, config).unwrap();
     let maker = TaskMaker::new(TaskId::Circles, &TaskOptions::default()).unwrap();
-    let job = Job { config: &config, maker: &maker, demos, start: None, progress: &|_, _, _| () };
+    let job = Job {
+        config: &config,
+        maker: &maker,
+        demos,
+        start: None,
+        compute,
+        progress: &|_, _, _| (),
+    };
     train(&mut run, job).unwrap();
     std::fs::read(dir.join(POLICY_FILE)).unwrap()
 }
@@ -108,4 +127,113 @@ fn one_trajectory_and_more_codes_than_trajectories_are_sound() {
 fn behaviour_cloning_needs_no_code() {
     let temp = tempfile::tempdir().unwrap();
     trained(temp.path(), &config(Algorithm::Bc), &demos(1));
+}
+
+/// Parameters of every network in the newest checkpoint of a run, by name.
+fn parameters(dir: &Path) -> BTreeMap<String, Vec<f32>> {
+    let files = std::fs::read_dir(dir.join("checkpoints")).unwrap();
+    let newest = files.map(|entry| entry.unwrap().path()).max().unwrap();
+    let bytes = std::fs::read(newest).unwrap();
+    let file = TensorFile::parse(&bytes).unwrap();
+    let names = file.names();
+    let of_networks = names.iter().filter(|name| !name.contains("adam"));
+    of_networks.filter_map(|name| Some((name.to_string(), file.f32(name).ok()?))).collect()
+}
+
+/// Losses and the like, line by line, without what the clock says.
+fn metrics(dir: &Path) -> Vec<BTreeMap<String, f64>> {
+    let text = std::fs::read_to_string(dir.join("metrics.jsonl")).unwrap();
+    let line = |line: &str| -> BTreeMap<String, f64> {
+        let all: BTreeMap<String, Option<f64>> = serde_json::from_str(line).unwrap();
+        let timed = |name: &str| name == "wall_s" || name.starts_with("time/");
+        all.into_iter().filter_map(|(k, v)| (!timed(&k)).then_some((k, v?))).collect()
+    };
+    text.lines().map(line).collect()
+}
+
+/// Largest |a − b| / max(1, |a|) over the pairs, with the name of where it is.
+fn largest<'a>(pairs: impl Iterator<Item = (&'a str, f64, f64)>) -> (f64, &'a str) {
+    let error = |(name, a, b): (&'a str, f64, f64)| ((a - b).abs() / a.abs().max(1.0), name);
+    pairs.map(error).fold((0.0, ""), |most, next| if next.0 > most.0 { next } else { most })
+}
+
+/// A hundred updates of each network: cloning's, and then 5 iterations with 20 of PPO, of the
+/// discriminator and of the posterior each.
+fn hundred_updates(algorithm: Algorithm) -> TrainConfig {
+    let mut config = config(algorithm);
+    (config.cloning.updates, config.cloning.checkpoint_interval) = (100, 100);
+    (config.cloning.attempts, config.cloning.search_samples) = (1, 10);
+    (config.ppo.envs, config.ppo.steps) = (4, 64);
+    (config.ppo.minibatch, config.ppo.epochs) = (64, 5);
+    config.ppo.update.entropy_coef = 0.01;
+    config.adversarial.total_steps = 5 * 4 * 64;
+    config.adversarial.checkpoint_interval = 5;
+    (config.discriminator.batch, config.discriminator.passes) = (64, 5);
+    config.discriminator.warmup_iterations = 0;
+    (config.infogail.batch, config.infogail.passes) = (64, 5);
+    // These networks are piecewise linear: a unit within rounding of its kink may fall on either
+    // side, and its gradient changes by a step. What that makes of the parameters goes with these.
+    (config.discriminator.learning_rate, config.infogail.learning_rate) = (1e-4, 1e-4);
+    config
+}
+
+/// Compared: at the end the parameters of all networks, of which the largest difference counts, or
+/// the root mean square for the piecewise linear ones (discriminator, posterior); all along losses
+/// and other metrics, as |a − b| / max(1, |a|).
+#[test]
+fn what_runs_on_a_device_agrees_with_the_engine() {
+    let demos = demos(2);
+    let temp = tempfile::tempdir().unwrap();
+    let mut cases: Vec<(String, TrainConfig)> =
+        Algorithm::ALL.map(|a| (a.to_string(), hundred_updates(a))).to_vec();
+    for algorithm in [Algorithm::SogBc, Algorithm::SogGail, Algorithm::InfoGail] {
+        let mut continuous = hundred_updates(algorithm);
+        continuous.latent = "gaussian:2".to_string();
+        cases.push((format!("{algorithm} with continuous codes"), continuous));
+    }
+    for (name, config) in cases {
+        let (engine, candle) =
+            (temp.path().join(&name), temp.path().join(format!("{name} candle")));
+        trained_by(&Compute::Engine, &engine, &config, &demos);
+        trained_by(&Compute::Candle(Device::Cpu), &candle, &config, &demos);
+        let (a, b) = (parameters(&engine), parameters(&candle));
+        assert!(a.keys().eq(b.keys()) && !a.is_empty(), "{name}");
+        for ((network, a), b) in a.iter().zip(b.values()) {
+            assert_eq!(a.len(), b.len(), "{name}: {network}");
+            let off: Vec<f64> = a.iter().zip(b).map(|(a, b)| f64::from((a - b).abs())).collect();
+            let largest = off.iter().copied().fold(0.0, f64::max);
+            let rms = (off.iter().map(|x| x * x).sum::<f64>() / off.len() as f64).sqrt();
+            println!("{name}: {network} off by {largest:.1e} at most, {rms:.1e} rms");
+            let smooth = !network.contains("adversary") && !network.contains("posterior");
+            let judged = if smooth { largest } else { rms };
+            assert!(judged < 1e-4, "{name}: {network} off by {largest}, rms {rms}");
+        }
+        let (a, b) = (metrics(&engine), metrics(&candle));
+        assert_eq!(a.len(), b.len(), "{name}");
+        let pairs = a.iter().zip(&b).flat_map(|(a, b)| {
+            assert!(a.keys().eq(b.keys()), "{name}: {a:?} {b:?}");
+            a.iter().zip(b.values()).map(|((key, &x), &y)| (key.as_str(), x, y))
+        });
+        let (losses, others): (Vec<_>, Vec<_>) = pairs.partition(|(key, ..)| key.ends_with("loss"));
+        let (of_losses, of_others) = (largest(losses.into_iter()), largest(others.into_iter()));
+        println!("{name}: losses off by {of_losses:?}, other numbers by {of_others:?}");
+        assert!(of_losses.0 < 1e-4, "{name}: losses off by {of_losses:?}");
+        // Shares of rows, and norms at kinks: one row more or less on one side shows.
+        assert!(of_others.0 < 1e-2, "{name}: {of_others:?}");
+    }
+}
+
+#[test]
+fn a_run_on_a_device_resumes_to_the_same_bytes() {
+    let demos = demos(2);
+    let temp = tempfile::tempdir().unwrap();
+    let compute = Compute::Candle(Device::Cpu);
+    for (algorithm, lost) in [(Algorithm::SogBc, 60), (Algorithm::SogGail, 3072)] {
+        let dir = temp.path().join(algorithm.name());
+        let config = config(algorithm);
+        let whole = trained_by(&compute, &dir, &config, &demos);
+        assert_ne!(whole, trained(&dir.with_extension("engine"), &config, &demos));
+        std::fs::remove_file(dir.join(format!("checkpoints/{lost:012}.safetensors"))).unwrap();
+        assert!(whole == trained_by(&compute, &dir, &config, &demos), "{algorithm}");
+    }
 }

@@ -21,7 +21,7 @@ use sog_sim::{
 };
 
 use super::{
-    Diagnostics, Hooks, ObsNormaliser, PpoConfig, PpoError, PpoSetup,
+    Diagnostics, Hooks, ObsNormaliser, PpoConfig, PpoError, PpoSetup, Updates,
     convert::{self, initial_policy},
 };
 use crate::run::{Checkpoint, Snapshot, SnapshotError};
@@ -49,7 +49,7 @@ pub struct Ppo {
     rows: Rows,
     /// Returns so far of the present episodes, in the hook's reward.
     episode_sums: Vec<f64>,
-    update: Update,
+    updates: Box<dyn Updates>,
     value_pass: MlpPass,
     steps: u64,
     iterations: u64,
@@ -94,7 +94,7 @@ impl Ppo {
         };
         let fleet = Fleet::new(maker, &fleet)?;
         Ok(Self {
-            update: Update::new(policy.arch(), critic.arch())?,
+            updates: Box::new(Update::new(policy.arch(), critic.arch())?),
             value_pass: MlpPass::new(critic.arch()),
             nets: ActorCritic::new(
                 policy,
@@ -114,6 +114,11 @@ impl Ppo {
             config: config.clone(),
             setup: setup.clone(),
         })
+    }
+
+    /// The same with its minibatch updates computed by `updates` instead of the engine.
+    pub fn with_updates(self, updates: Box<dyn Updates>) -> Self {
+        Self { updates, ..self }
     }
 
     /// What [`policy_file`](Self::policy_file) gives before the first iteration, without building
@@ -277,7 +282,8 @@ impl Ppo {
                 minibatch.gather(&self.rows, &self.batch.codes, chosen);
                 let sog = hooks.sog_term().map_err(PpoError::Hook)?;
                 let batch = minibatch.borrow();
-                let step = self.update.update(&mut self.nets, &settings, lr, batch, sog)?;
+                let step = self.updates.update(&mut self.nets, &settings, lr, batch, sog);
+                let step = step.map_err(PpoError::Hook)?;
                 if !step.grad_norm.is_finite() {
                     return Err(PpoError::Diverged { norm: step.grad_norm, steps: self.steps });
                 }
@@ -287,6 +293,7 @@ impl Ppo {
                 }
             }
         }
+        self.updates.finish(&mut self.nets).map_err(PpoError::Hook)?;
         d.describe_update(&stats, self.nets.policy.log_std());
         d.learning_rate = lr.into();
         Ok(())

@@ -39,12 +39,14 @@ mod diagnostics;
 mod hooks;
 mod learner;
 mod normaliser;
+mod updates;
 
 pub use config::{PpoConfig, PpoSetup};
 pub use diagnostics::Diagnostics;
 pub use hooks::{HookError, Hooks, TaskReward};
 pub use learner::Ppo;
 pub use normaliser::ObsNormaliser;
+pub use updates::Updates;
 
 use sog_engine::EngineError;
 use sog_sim::error::SimError;

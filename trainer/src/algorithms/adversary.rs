@@ -20,7 +20,10 @@ use sog_sim::{
     seed::{self, Rng},
 };
 
-use crate::{config::DiscriminatorConfig, data::Demonstrations, normalise::ObsNormaliser};
+use crate::{
+    config::DiscriminatorConfig, data::Demonstrations, device::Compute, error::TrainError,
+    nn::discriminator::DeviceDiscriminator, normalise::ObsNormaliser,
+};
 
 /// Rows of states, actions and codes, side by side.
 #[derive(Default)]
@@ -36,6 +39,7 @@ pub struct Adversary {
     net: Mlp,
     adam: Adam,
     engine: Discriminator,
+    compute: Compute,
     rng: Rng,
     /// Iterations trained.
     iterations: u64,
@@ -78,6 +82,7 @@ impl Adversary {
             config: config.clone(),
             adam: Adam::new(AdamConfig::default(), net.params.len()),
             engine: Discriminator::new(net.arch())?.with_parallelism(Parallelism::Rayon),
+            compute: Compute::Engine,
             net,
             rng,
             iterations: 0,
@@ -88,14 +93,19 @@ impl Adversary {
         })
     }
 
+    /// The same, trained by `compute`.
+    pub fn on(self, compute: &Compute) -> Self {
+        Self { compute: compute.clone(), ..self }
+    }
+
     /// Trains on the rollouts of one iteration: `passes` over them in minibatches (more in the
     /// first iterations), each against as many expert pairs, and a gradient penalty on their
     /// mixtures. `obs [rows, S]` are the normalised observations. Returns the mean of what the
     /// last pass reported.
     ///
     /// # Errors
-    /// If a shape does not match.
-    pub fn train(&mut self, batch: &Batch, obs: &[f32]) -> Result<DiscriminatorStats, EngineError> {
+    /// If a shape does not match or the device fails.
+    pub fn train(&mut self, batch: &Batch, obs: &[f32]) -> Result<DiscriminatorStats, TrainError> {
         let rows = batch.rows();
         let size = self.config.batch.min(rows);
         let warm_up = self.iterations < self.config.warmup_iterations;
@@ -109,6 +119,12 @@ impl Adversary {
         let mut order: Vec<u32> = (0..rows as u32).collect();
         let (mut ours, mut theirs, mut mix) = (Rows::default(), Rows::default(), vec![]);
         let mut sum = StatsSum::default();
+        let mut device = match &self.compute {
+            Compute::Engine => None,
+            Compute::Candle(device) => {
+                Some(DeviceDiscriminator::new(&self.net, &self.adam, device)?)
+            }
+        };
         for _ in 0..passes {
             order.shuffle(&mut self.rng);
             sum = StatsSum::default();
@@ -125,8 +141,14 @@ impl Adversary {
                     ..UpdateConfig::default()
                 };
                 let (lr, engine) = (self.config.learning_rate, &mut self.engine);
-                sum.add(engine.update(&mut self.net, &mut self.adam, &update, lr, batch)?);
+                sum.add(match &mut device {
+                    Some(device) => device.update(&update, lr, batch)?,
+                    None => engine.update(&mut self.net, &mut self.adam, &update, lr, batch)?,
+                });
             }
+        }
+        if let Some(device) = device {
+            device.store(&mut self.net, &mut self.adam)?;
         }
         Ok(sum.mean())
     }

@@ -25,7 +25,9 @@ use sog_sim::{
 };
 
 use super::adversary::{Adversary, named};
-use crate::config::InfoGailConfig;
+use crate::{
+    config::InfoGailConfig, device::Compute, error::TrainError, nn::posterior::DevicePosterior,
+};
 
 /// InfoGAIL's part of an iteration.
 pub struct InfoGail {
@@ -38,6 +40,8 @@ pub struct InfoGail {
     target: Mlp,
     adam: Adam,
     posterior: Posterior,
+    kind: CodeKind,
+    compute: Compute,
     /// Widths S and A.
     widths: [usize; 2],
     rng: Rng,
@@ -75,6 +79,8 @@ impl InfoGail {
             target: net.clone(),
             adam: Adam::new(AdamConfig::default(), net.params.len()),
             posterior: Posterior::new(net.arch(), kind)?,
+            kind,
+            compute: Compute::Engine,
             net,
             widths,
             rng,
@@ -83,12 +89,23 @@ impl InfoGail {
         })
     }
 
+    /// The same, its posterior trained by `compute`.
+    pub fn on(self, compute: &Compute) -> Self {
+        Self { compute: compute.clone(), ..self }
+    }
+
     /// Trains q on the rollouts in minibatches and lets the rewarding copy follow.
-    fn train_posterior(&mut self, batch: &Batch, obs: &[f32]) -> Result<(), EngineError> {
+    fn train_posterior(&mut self, batch: &Batch, obs: &[f32]) -> Result<(), TrainError> {
         let ([s, a], z) = (self.widths, self.latent.width());
         let size = self.config.batch.min(batch.rows());
         let mut order: Vec<usize> = (0..batch.rows()).collect();
         let (mut sum, mut count) = (0.0, 0.0);
+        let mut device = match &self.compute {
+            Compute::Engine => None,
+            Compute::Candle(device) => {
+                Some(DevicePosterior::new(&self.net, &self.adam, self.kind, device)?)
+            }
+        };
         for _ in 0..self.config.passes {
             order.shuffle(&mut self.rng);
             for chosen in order.chunks_exact(size) {
@@ -101,14 +118,23 @@ impl InfoGail {
                 let codes = gather(&batch.codes, z);
                 let input = [Part { data: &obs, width: s }, Part { data: &actions, width: a }];
                 let lr = self.config.learning_rate;
-                let step =
-                    self.posterior.update(&mut self.net, &mut self.adam, lr, &input, &codes)?;
+                let step = match &mut device {
+                    Some(device) => device.update(lr, &input, &codes)?,
+                    None => {
+                        let (net, adam) = (&mut self.net, &mut self.adam);
+                        self.posterior.update(net, adam, lr, &input, &codes)?
+                    }
+                };
                 sum += f64::from(step.loss);
                 count += 1.0;
             }
         }
+        if let Some(device) = device {
+            device.store(&mut self.net, &mut self.adam)?;
+        }
         self.loss = sum / f64::max(count, 1.0);
-        soft_update(&mut self.target.params, &self.net.params, self.config.target_share)
+        let share = self.config.target_share;
+        Ok(soft_update(&mut self.target.params, &self.net.params, share)?)
     }
 }
 

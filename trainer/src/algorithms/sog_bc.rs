@@ -18,7 +18,6 @@
 //! [`CodeSource`].
 
 use sog_engine::{
-    EngineError,
     adam::{Adam, AdamConfig, clip_scale, global_norm},
     net::PolicyNet,
     search::CodeSearch,
@@ -33,7 +32,10 @@ use super::{assign, sample::Sampler};
 use crate::{
     config::CloningConfig,
     data::Demonstrations,
+    device::Compute,
+    error::TrainError,
     evaluate::embed::{Embedding, embed},
+    nn::sog::DeviceCloning,
     normalise::ObsNormaliser,
 };
 
@@ -66,6 +68,9 @@ pub struct SogBc<'a> {
     /// Updates done.
     pub step: u64,
     engine: engine::SogBc,
+    compute: Compute,
+    /// Policy and optimiser where they are trained on a device; [`SogBc::settle`] gives them back.
+    device: Option<DeviceCloning>,
     grad: Vec<f32>,
     stats: CloningStats,
 }
@@ -107,6 +112,8 @@ impl<'a> SogBc<'a> {
             engine: engine::SogBc::new(net.arch()).with_parallelism(Parallelism::Rayon),
             grad: vec![0.0; net.params.len()],
             codes: CodeSource::Search,
+            compute: Compute::Engine,
+            device: None,
             step: 0,
             config,
             latent,
@@ -120,6 +127,23 @@ impl<'a> SogBc<'a> {
         Self { codes, ..self }
     }
 
+    /// The same, trained by `compute`.
+    pub fn on(self, compute: &Compute) -> Self {
+        Self { compute: compute.clone(), ..self }
+    }
+
+    /// Brings policy and optimiser up to date where they are trained on a device. Needed before a
+    /// checkpoint and before `net` is read.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn settle(&mut self) -> Result<(), TrainError> {
+        if let Some(device) = self.device.take() {
+            device.store(&mut self.net, &mut self.adam)?;
+        }
+        Ok(())
+    }
+
     /// Whether all updates have been done.
     pub fn is_done(&self) -> bool {
         self.step >= self.config.updates
@@ -128,37 +152,53 @@ impl<'a> SogBc<'a> {
     /// One iteration: lines 4 to 8.
     ///
     /// # Errors
-    /// If a shape does not match, which a constructed learner rules out.
-    pub fn update(&mut self) -> Result<(), EngineError> {
+    /// If a shape does not match, which a constructed learner rules out, or the device fails.
+    pub fn update(&mut self) -> Result<(), TrainError> {
+        if let (Compute::Candle(device), None) = (&self.compute, &self.device) {
+            self.device = Some(DeviceCloning::new(&self.net, &self.adam, device)?);
+        }
         // Line 4: state-action pairs with the same batch size from each trajectory.
         self.sampler.next();
         // Lines 5 and 6: candidate codes, and for each trajectory the one of smallest loss.
         self.find_codes()?;
-        // Line 7: L_SOG and its gradient, the codes taken as given.
-        self.grad.fill(0.0);
-        let groups = self.sampler.groups();
-        let loss = self.engine.gradient(&self.net, groups, 1.0, &mut self.grad)?;
-        // Line 8: a step on θ.
-        let norm = global_norm(&[&self.grad]);
-        let bound = f64::from(self.config.max_grad_norm);
-        let scale = if bound > 0.0 { clip_scale(norm, bound) } else { 1.0 };
-        let rate = self.learning_rate();
-        self.adam.step(&mut self.net.params, &self.grad, rate, scale)?;
+        let (bound, rate) = (self.config.max_grad_norm, self.learning_rate());
+        let bound = (bound > 0.0).then_some(bound);
+        let (loss, norm) = if let Some(device) = &mut self.device {
+            // Lines 7 and 8.
+            let step = device.step(rate, bound)?;
+            (step.loss, step.grad_norm.into())
+        } else {
+            // Line 7: L_SOG and its gradient, the codes taken as given.
+            self.grad.fill(0.0);
+            let groups = self.sampler.groups();
+            let loss = self.engine.gradient(&self.net, groups, 1.0, &mut self.grad)?;
+            // Line 8: a step on θ.
+            let norm = global_norm(&[&self.grad]);
+            let scale = bound.map_or(1.0, |bound| clip_scale(norm, bound.into()));
+            self.adam.step(&mut self.net.params, &self.grad, rate, scale)?;
+            (loss, norm)
+        };
         self.step += 1;
         self.count(loss, norm);
         Ok(())
     }
 
     /// Lines 5 and 6, or codes from elsewhere.
-    fn find_codes(&mut self) -> Result<(), EngineError> {
+    fn find_codes(&mut self) -> Result<(), TrainError> {
         let z = self.latent.width();
         if self.codes == CodeSource::Search || z == 0 {
             let search = code_search(&self.config, self.latent);
             let (batch, rng) = self.sampler.batch_and_rng();
-            self.engine.search(&self.net, batch, search, rng)?;
+            match &mut self.device {
+                Some(device) => device.search(batch, search, rng)?,
+                None => self.engine.search(&self.net, batch, search, rng)?,
+            }
             return self.keep_codes_alive();
         }
-        self.engine.load(&self.net, self.sampler.batch())?;
+        match &mut self.device {
+            Some(device) => device.load(self.sampler.batch())?,
+            None => self.engine.load(&self.net, self.sampler.batch())?,
+        }
         let mut codes = vec![0.0; self.sampler.trajectories.len() * z];
         match &self.codes {
             CodeSource::Given(given) => {
@@ -172,25 +212,33 @@ impl<'a> SogBc<'a> {
                 }
             }
         }
-        self.engine.set_codes(&codes)
+        self.set_codes(&codes)
+    }
+
+    fn set_codes(&mut self, codes: &[f32]) -> Result<(), TrainError> {
+        match &mut self.device {
+            Some(device) => device.set_codes(codes),
+            None => self.engine.set_codes(codes)?,
+        }
+        Ok(())
     }
 
     /// Replaces the plain minimum by the assignment that keeps codes alive early on.
-    fn keep_codes_alive(&mut self) -> Result<(), EngineError> {
+    fn keep_codes_alive(&mut self) -> Result<(), TrainError> {
         let LatentKind::OneHot(k) = self.latent else { return Ok(()) };
         let phase = self.config.updates as f32 * self.config.assignment_share;
         let left = 1.0 - self.step as f32 / phase.max(1.0);
         if left <= 0.0 {
             return Ok(());
         }
-        let losses = self.engine.losses();
+        let losses = self.device.as_ref().map_or(self.engine.losses(), DeviceCloning::losses);
         let chosen = assign::choose(&self.config, losses, k, left, &mut self.sampler.rng);
         if let Some(chosen) = chosen {
             let mut codes = vec![0.0; chosen.len() * k];
             for (g, code) in chosen.into_iter().enumerate() {
                 codes[g * k + code] = 1.0;
             }
-            self.engine.set_codes(&codes)?;
+            self.set_codes(&codes)?;
         }
         Ok(())
     }
@@ -209,7 +257,8 @@ impl<'a> SogBc<'a> {
         stats.loss += f64::from(loss);
         stats.grad_norm += grad_norm;
         let LatentKind::OneHot(k) = self.latent else { return };
-        let codes = self.engine.codes().chunks_exact(k);
+        let codes = self.device.as_ref().map_or(self.engine.codes(), DeviceCloning::codes);
+        let codes = codes.chunks_exact(k);
         for (&trajectory, code) in self.sampler.trajectories.iter().zip(codes) {
             let code = code.iter().position(|&z| z > 0.5).unwrap_or(0);
             stats.wins[code] += 1;
@@ -245,16 +294,17 @@ impl<'a> SogBc<'a> {
     ///
     /// # Errors
     /// As [`SogBc::update`].
-    pub fn loss_of_all(&self) -> Result<f64, EngineError> {
+    pub fn loss_of_all(&mut self) -> Result<f64, TrainError> {
         let found = self.embedded()?;
         let sum: f64 = found.losses.iter().map(|&loss| f64::from(loss)).sum();
         Ok(sum / found.losses.len() as f64)
     }
 
-    fn embedded(&self) -> Result<Embedding, EngineError> {
+    fn embedded(&mut self) -> Result<Embedding, TrainError> {
+        self.settle()?;
         let (demos, normaliser) = (self.sampler.demos(), self.sampler.normaliser());
         let search = code_search(&self.config, self.latent);
-        embed(&self.net, normaliser, search, demos, RESIDUAL_ROWS, 0)
+        Ok(embed(&self.net, normaliser, search, demos, RESIDUAL_ROWS, 0)?)
     }
 
     /// Sets the exploration from the cloning residual (cloning itself never trains it): log of the
@@ -262,7 +312,7 @@ impl<'a> SogBc<'a> {
     ///
     /// # Errors
     /// As [`SogBc::update`].
-    pub fn set_log_std(&mut self) -> Result<(), sog_engine::EngineError> {
+    pub fn set_log_std(&mut self) -> Result<(), TrainError> {
         let found = self.embedded()?;
         let (low, high) = LOG_STD_BOUNDS;
         for (log_std, rms) in self.net.log_std_mut().iter_mut().zip(found.rms_error) {
@@ -297,6 +347,7 @@ impl Checkpoint for SogBc<'_> {
     }
 
     fn load(&mut self, from: &Snapshot) -> Result<(), SnapshotError> {
+        self.device = None;
         from.read_f32s("params", &mut self.net.params)?;
         from.read_f32s("adam.m", &mut self.adam.m)?;
         from.read_f32s("adam.v", &mut self.adam.v)?;

@@ -16,6 +16,7 @@ use super::{Outcome, load_policy, parse_task, progress::Progress};
 use crate::{
     config::{Algorithm, TrainConfig},
     data::{DemoFile, hex},
+    device::{Compute, cuda},
     export::network_of,
     train::{Job, POLICY_FILE, new_policy, train},
 };
@@ -29,6 +30,29 @@ pub(super) enum DeviceArg {
     Cuda,
     /// CUDA where there is a device, else the processor
     Auto,
+    /// What runs on CUDA, on the processor: slow, for checking the one against the other
+    Candle,
+}
+
+impl DeviceArg {
+    /// Takes the device and says which, where that is not plain from the command line.
+    fn open(self) -> Result<Compute> {
+        Ok(match self {
+            Self::Cpu => Compute::Engine,
+            Self::Candle => Compute::Candle(candle_core::Device::Cpu),
+            Self::Cuda => Compute::Candle(cuda()?),
+            Self::Auto => match cuda() {
+                Ok(device) => {
+                    eprintln!("device: cuda");
+                    Compute::Candle(device)
+                }
+                Err(error) => {
+                    eprintln!("device: cpu ({error})");
+                    Compute::Engine
+                }
+            },
+        })
+    }
 }
 
 #[derive(Args)]
@@ -66,12 +90,7 @@ pub(super) struct TrainArgs {
 }
 
 pub(super) fn run(args: &TrainArgs) -> Result<Outcome> {
-    if args.device == DeviceArg::Cuda {
-        bail!("this build trains on the processor: use --device cpu");
-    }
-    if args.device == DeviceArg::Auto {
-        eprintln!("device: cpu (this build has no CUDA)");
-    }
+    let compute = args.device.open()?;
     let demos = DemoFile::load(&args.demos, &args.task)
         .with_context(|| format!("{} is refused", args.demos.display()))?
         .demonstrations;
@@ -89,7 +108,14 @@ pub(super) fn run(args: &TrainArgs) -> Result<Outcome> {
     let progress = Progress::new(&format!("{} on {}", args.algo, args.task.name()), 1);
     let report = |done: u64, total: u64, message: &str| progress.set_of(done, total, message);
     let maker = TaskMaker::new(args.task.id, &TaskOptions::default())?;
-    let job = Job { config: &config, maker: &maker, demos: &demos, start, progress: &report };
+    let job = Job {
+        config: &config,
+        maker: &maker,
+        demos: &demos,
+        start,
+        compute: &compute,
+        progress: &report,
+    };
     train(&mut run, job)?;
     progress.finish();
     println!("wrote {} after {:.1} s", args.out.join(POLICY_FILE).display(), run.wall_s());

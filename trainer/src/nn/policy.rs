@@ -22,18 +22,46 @@ impl CandlePolicy {
         Ok(Self { arch: net.arch().clone(), params })
     }
 
-    /// Action means `[n, A]` of normalised observations `[n, S]` under codes `[n, Z]` (not read
-    /// without a code).
+    /// Its shape.
+    pub fn arch(&self) -> &PolicyArch {
+        &self.arch
+    }
+
+    /// Action means `[n, A]` of normalised observations `[n, S]` under codes `[n, Z]` (none for an
+    /// unconditioned policy).
     ///
     /// # Errors
     /// If the shapes do not fit.
-    pub fn mean(&self, obs: &Tensor, latents: &Tensor) -> Result<Tensor> {
-        let p = &self.params;
-        let mut sum = p.linear("actor.state.1", &p.linear("actor.state.0", obs)?.tanh()?)?;
-        if self.arch.latent > 0 {
-            sum = (sum + p.linear("actor.latent", latents)?)?;
+    pub fn mean(&self, obs: &Tensor, latents: Option<&Tensor>) -> Result<Tensor> {
+        self.mean_from(&self.state_branch(obs)?, latents)
+    }
+
+    /// The state branch's share `[n, H]` of what goes into the second tanh.
+    ///
+    /// # Errors
+    /// If the shapes do not fit.
+    pub fn state_branch(&self, obs: &Tensor) -> Result<Tensor> {
+        let hidden = self.params.linear("actor.state.0", obs)?.tanh()?;
+        self.params.linear("actor.state.1", &hidden)
+    }
+
+    /// [`CandlePolicy::mean`] from the state branch `[n, H]`.
+    ///
+    /// # Errors
+    /// If the shapes do not fit.
+    pub fn mean_from(&self, base: &Tensor, latents: Option<&Tensor>) -> Result<Tensor> {
+        match latents {
+            Some(codes) => self.last(&(base + self.params.linear("actor.latent", codes)?)?),
+            None => self.last(base),
         }
-        let last = p.linear("actor.mean", &sum.tanh()?)?;
+    }
+
+    /// Action means from what goes into the second tanh `[n, H]`.
+    ///
+    /// # Errors
+    /// If the shapes do not fit.
+    pub fn last(&self, sum: &Tensor) -> Result<Tensor> {
+        let last = self.params.linear("actor.mean", &sum.tanh()?)?;
         match self.arch.mean_scale {
             None => Ok(last),
             Some(c) => last.tanh()? * f64::from(c),
@@ -65,7 +93,7 @@ mod tests {
             let mut inputs = vec![];
             ObsNormaliser::new(file.normaliser.clone()).extend(&obs, &mut inputs);
             let tensor = |v: &[f32], w| Tensor::from_slice(v, (4, w), &Device::Cpu).unwrap();
-            let means = candle.mean(&tensor(&inputs, 10), &tensor(&codes, 3)).unwrap();
+            let means = candle.mean(&tensor(&inputs, 10), Some(&tensor(&codes, 3))).unwrap();
             let means: Vec<f32> = means.flatten_all().unwrap().to_vec1().unwrap();
             for (a, b) in actions.iter().zip(&means) {
                 prop_assert!((a - b).abs() < 1e-5, "{} {}", a, b);
@@ -88,9 +116,9 @@ mod tests {
 
         let candle = CandlePolicy::new(&net, &Device::Cpu).unwrap();
         let tensor = |v: &[f32], w| Tensor::from_slice(v, (50, w), &Device::Cpu).unwrap();
-        let means = candle.mean(&tensor(&obs, 10), &tensor(&codes.repeat(50), 3)).unwrap();
+        let means = candle.mean(&tensor(&obs, 10), Some(&tensor(&codes.repeat(50), 3))).unwrap();
         let loss = mean_squared_distance(&means, &tensor(&actions, 2)).unwrap();
-        let exact = candle.params.gradient(&loss).unwrap();
+        let exact: Vec<f32> = candle.params.gradient(&loss).unwrap().to_vec1().unwrap();
         assert!((loss.to_scalar::<f32>().unwrap() - fused_loss).abs() < 1e-5);
         let norm = exact.iter().map(|g| g * g).sum::<f32>().sqrt();
         let off = exact.iter().zip(&fused).map(|(a, b)| (a - b).powi(2)).sum::<f32>().sqrt();

@@ -52,7 +52,7 @@ struct Data {
 }
 
 impl TrajectoryVae {
-    /// A new autoencoder of `demos` with `code` latent dimensions.
+    /// A new autoencoder of `demos` with `code` latent dimensions, trained on `device`.
     ///
     /// # Errors
     /// If candle refuses.
@@ -62,6 +62,7 @@ impl TrajectoryVae {
         code: usize,
         config: &VaeGailConfig,
         seed: u64,
+        device: &Device,
     ) -> Result<Self> {
         let dims = Dims {
             obs: demos.obs_dim(),
@@ -77,7 +78,7 @@ impl TrajectoryVae {
             let bound = 1.0 / (spec.shape[1] as f32).sqrt();
             values[spec.range()].fill_with(|| rng.random_range(-bound..bound));
         }
-        let params = Params::new(layout, &values, &Device::Cpu)?;
+        let params = Params::new(layout, &values, device)?;
         let data = Data::of(demos, normaliser, dims);
         Ok(Self { config: config.clone(), dims, params, data })
     }
@@ -101,7 +102,7 @@ impl TrajectoryVae {
             let noise: Vec<f32> =
                 (0..size * self.dims.code).map(|_| rng.sample(StandardNormal)).collect();
             let loss = self.loss(&chosen, &noise)?;
-            let gradient = self.params.gradient(&loss)?;
+            let gradient: Vec<f32> = self.params.gradient(&loss)?.to_vec1()?;
             let left = 1.0 - update as f64 / self.config.updates as f64;
             let rate = (self.config.learning_rate * left) as f32;
             let scale = clip_scale(global_norm(&[&gradient]), MAX_GRAD_NORM);
@@ -141,7 +142,7 @@ impl TrajectoryVae {
     fn states(&self, chosen: &[usize]) -> Result<Tensor> {
         let Dims { obs, steps, .. } = self.dims;
         let rows = gather(&self.data.states, chosen, steps * obs);
-        Tensor::from_vec(rows, (chosen.len(), steps, obs), &Device::Cpu)
+        Tensor::from_vec(rows, (chosen.len(), steps, obs), self.params.device())
     }
 
     /// The loss of the chosen trajectories; `noise` is ε `[B, d]`.
@@ -150,7 +151,7 @@ impl TrajectoryVae {
         let batch = chosen.len();
         let states = self.states(chosen)?;
         let (mean, log_var) = self.encode(&states)?;
-        let noise = Tensor::from_slice(noise, (batch, code), &Device::Cpu)?;
+        let noise = Tensor::from_slice(noise, (batch, code), self.params.device())?;
         let z = (&mean + (log_var.affine(0.5, 0.0)?.exp()? * noise)?)?;
         let z = z.unsqueeze(1)?.broadcast_as((batch, steps, code))?;
         let input = Tensor::cat(&[&states, &z.contiguous()?], 2)?;
@@ -159,7 +160,8 @@ impl TrajectoryVae {
         let hidden = self.params.linear("decoder.1", &hidden)?.tanh()?;
         let output = self.params.linear("decoder.2", &hidden)?;
         let targets = gather(&self.data.targets, chosen, steps * (action + obs));
-        let targets = Tensor::from_vec(targets, (batch * steps, action + obs), &Device::Cpu)?;
+        let targets =
+            Tensor::from_vec(targets, (batch * steps, action + obs), self.params.device())?;
         let error = mean_squared_distance(&output, &targets)?;
         // KL(N(μ, σ²) ‖ N(0, I)) = ½ Σ (μ² + σ² − log σ² − 1)
         let kl = ((mean.sqr()? + log_var.exp()?)? - &log_var)?.affine(0.5, -0.5)?;
@@ -186,9 +188,9 @@ impl TrajectoryVae {
         let recurrent = self.params.get(&format!("{name}.hidden.weight"))?.t()?.contiguous()?;
         // The inputs' part of all gates at once.
         let flat = states.reshape((batch * steps, obs))?;
-        let inputs = flat.matmul(&weight.t()?)?.broadcast_add(&bias)?;
+        let inputs = flat.matmul(&weight.t()?)?.broadcast_add(bias)?;
         let inputs = inputs.reshape((batch, steps, 4 * hidden))?;
-        let mut h = Tensor::zeros((batch, hidden), candle_core::DType::F32, &Device::Cpu)?;
+        let mut h = Tensor::zeros((batch, hidden), candle_core::DType::F32, self.params.device())?;
         let (mut c, mut sum) = (h.clone(), h.clone());
         for step in 0..steps {
             let t = if reverse { steps - 1 - step } else { step };
