@@ -1,6 +1,6 @@
 //! An expert as an actor: chooses the network of the mode, or conditions it on the goal.
 
-use std::path::Path;
+use std::{path::Path, sync::Arc};
 
 use sog_runtime::policy::{LatentKind, Policy, Workspace};
 use sog_sim::{
@@ -15,7 +15,7 @@ use super::file::{ExpertFile, ExpertFileError, ExpertProvenance};
 #[derive(Clone, Debug)]
 pub struct Expert {
     task: String,
-    networks: Vec<Policy>,
+    networks: Arc<[Policy]>,
     latent: LatentKind,
     provenance: ExpertProvenance,
 }
@@ -58,6 +58,12 @@ impl Expert {
         &self.provenance
     }
 
+    /// An evaluator for one thread.
+    pub fn pilot(&self) -> Pilot {
+        let workspaces = self.networks.iter().map(|n| n.workspace(1)).collect();
+        Pilot { networks: Arc::clone(&self.networks), latent: self.latent, workspaces }
+    }
+
     /// The code of a mode.
     ///
     /// # Panics
@@ -91,29 +97,41 @@ impl Actor for Expert {
     }
 
     fn worker(&self, _max_batch: usize) -> Box<dyn ActorWorker + '_> {
-        let workspaces = self.networks.iter().map(|n| n.workspace(1)).collect();
-        Box::new(Worker { expert: self, workspaces })
+        Box::new(self.pilot())
     }
 }
 
-struct Worker<'a> {
-    expert: &'a Expert,
+/// One thread's expert.
+#[derive(Clone, Debug)]
+pub struct Pilot {
+    networks: Arc<[Policy]>,
+    latent: LatentKind,
     workspaces: Vec<Workspace>,
 }
 
-impl ActorWorker for Worker<'_> {
+impl Pilot {
+    /// The mean action `[A]` of network `network` for a raw observation `[S]`; `code` is read by a
+    /// network that takes the goal (see [`goal_code`]).
+    ///
+    /// # Panics
+    /// If there is no such network, or the widths are not its own.
+    pub fn act(&mut self, network: usize, obs: &[f32], code: &[f32], action: &mut [f32]) {
+        self.networks[network].mean_actions(&mut self.workspaces[network], obs, code, action);
+    }
+}
+
+impl ActorWorker for Pilot {
     fn mean_actions(&mut self, obs: &[f32], latent: &[f32], actions: &mut [f32]) {
-        let Expert { networks, .. } = self.expert;
-        let (s, a) = (networks[0].obs_dim(), networks[0].action_dim());
-        let z = self.expert.latent.width();
+        let (s, a) = (self.networks[0].obs_dim(), self.networks[0].action_dim());
+        let z = self.latent.width();
         let rows = obs.chunks_exact(s).zip(latent.chunks_exact(z)).zip(actions.chunks_exact_mut(a));
         for ((obs, code), action) in rows {
             // A conditioned network takes the code; one a mode is chosen by it.
-            let (k, input) = match self.expert.latent {
+            let (k, input) = match self.latent {
                 LatentKind::OneHot(_) => (code.iter().position(|&c| c > 0.5).unwrap_or(0), &[][..]),
                 _ => (0, code),
             };
-            networks[k].mean_actions(&mut self.workspaces[k], obs, input, action);
+            self.act(k, obs, input, action);
         }
     }
 }

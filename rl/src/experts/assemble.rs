@@ -58,9 +58,11 @@ pub fn assemble(
     let info = maker.info();
     let config = ExpertConfig::of(info.id)?;
     let (mut networks, mut origins) = (Vec::<PolicyFile>::new(), Vec::<NetworkOrigin>::new());
+    let first = config.networks.iter().position(|s| !matches!(s, Source::Mirror { .. }));
+    let first: ExpertConfig = Run::config(&network_dir(dir, first.unwrap_or(0)))?;
     for (k, source) in config.networks.iter().enumerate() {
         let (network, origin) = match source {
-            Source::Train | Source::Start { .. } => trained(info, dir, k)?,
+            Source::Train | Source::Start { .. } => trained(info, dir, k, &first)?,
             Source::Mirror { of, by } => {
                 let text = format!("mirror image ({by:?}) of network {of}");
                 let origin = NetworkOrigin { origin: text, ..origins[*of].clone() };
@@ -70,14 +72,12 @@ pub fn assemble(
         networks.push(network);
         origins.push(origin);
     }
-    let first = config.networks.iter().position(|s| !matches!(s, Source::Mirror { .. }));
-    let own: ExpertConfig = Run::config(&network_dir(dir, first.unwrap_or(0)))?;
     let mut provenance = ExpertProvenance {
         command: origin.command.clone(),
         producer: format!("sog-rl {}", env!("CARGO_PKG_VERSION")),
         revision: origin.revision.clone(),
-        config: toml::to_string(&own).unwrap_or_default(),
-        seed: own.seed,
+        config: toml::to_string(&first).unwrap_or_default(),
+        seed: first.seed,
         networks: origins,
         selection: SELECTION.to_string(),
         evaluation: Evaluation { episodes_per_mode, seed: FINAL_SEED, mean: 0.0, modes: vec![] },
@@ -92,11 +92,13 @@ pub fn assemble(
     Ok(file)
 }
 
-/// The best policy of a trained network and where it comes from.
+/// The best policy of a trained network and where it comes from; `first` is the first network's
+/// configuration.
 fn trained(
     info: &TaskInfo,
     dir: &Path,
     network: usize,
+    first: &ExpertConfig,
 ) -> Result<(PolicyFile, NetworkOrigin), ExpertError> {
     let (best, seed) = best_of(info, dir, network)?;
     if best.evaluation.is_none() {
@@ -111,7 +113,10 @@ fn trained(
     };
     policy.seal(GOLDEN);
     let (origin, env_steps, wall_s) = ("trained".to_string(), best.steps, best.wall_s.round());
-    Ok((policy, NetworkOrigin { origin, env_steps, wall_s }))
+    let own: ExpertConfig = Run::config(&network_dir(dir, network))?;
+    let config =
+        if own == *first { String::new() } else { toml::to_string(&own).unwrap_or_default() };
+    Ok((policy, NetworkOrigin { origin, env_steps, wall_s, config }))
 }
 
 /// Evaluates every mode (or all goals) of an expert.

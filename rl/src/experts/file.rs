@@ -84,6 +84,9 @@ pub struct NetworkOrigin {
     pub env_steps: u64,
     /// Wall time of its training so far in seconds, on a busy machine.
     pub wall_s: f64,
+    /// Its training configuration (TOML) where that is not the provenance's `config`; else empty.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub config: String,
 }
 
 /// Deterministic episodes with the mean action.

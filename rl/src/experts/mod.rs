@@ -17,7 +17,7 @@ mod targets;
 mod tests;
 mod train;
 
-pub use actor::{Expert, goal_code};
+pub use actor::{Expert, Pilot, goal_code};
 pub use assemble::{Origin, assemble, evaluate_expert, short_returns};
 pub use config::{ExpertConfig, Source};
 pub use evaluation::{Subject, evaluate_subject};

@@ -41,6 +41,9 @@ pub(super) struct RecordArgs {
     /// 1000, humanoid-dir-6 25]
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     episodes_per_mode: Option<u32>,
+    /// Expert file to record from [default: the one that comes with the program]
+    #[arg(long, value_name = "FILE")]
+    expert: Option<PathBuf>,
     /// Seed of everything random
     #[arg(long, default_value_t = 0)]
     seed: u64,
@@ -106,7 +109,7 @@ pub(super) fn run(command: &DemosCommand) -> Result<Outcome> {
 
 fn record_demos(args: &RecordArgs) -> Result<DemoFile> {
     let info = &args.task;
-    let expert = record::expert_for(info.id)?;
+    let expert = record::expert_for(info, args.expert.as_deref())?;
     let episodes_per_mode =
         args.episodes_per_mode.map_or_else(|| record::default_episodes(info.id), |n| n as usize);
     let options = record::RecordOptions { episodes_per_mode, seed: args.seed };

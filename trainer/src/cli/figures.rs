@@ -1,4 +1,4 @@
-//! `sog figures`: pictures of runs.
+//! `sog figures`: pictures of runs and demonstrations.
 
 use std::path::{Path, PathBuf};
 
@@ -10,8 +10,9 @@ use sog_sim::{
     tasks::{TaskMaker, TaskOptions},
 };
 
-use super::{Outcome, eval::mode_labels, load_policy};
+use super::{Outcome, eval::mode_labels, load_policy, parse_task};
 use crate::{
+    data::DemoFile,
     evaluate::modes::{ModeOptions, evaluate_modes},
     figures::{curves, trajectories},
     train::POLICY_FILE,
@@ -19,9 +20,12 @@ use crate::{
 
 #[derive(Args)]
 pub(super) struct FiguresArgs {
-    /// Run directories
-    #[arg(required = true, value_name = "DIR")]
-    dirs: Vec<PathBuf>,
+    /// Run directories, and demonstration files
+    #[arg(required = true, value_name = "DIR|FILE")]
+    paths: Vec<PathBuf>,
+    /// Directory for the pictures [default: DIR/figures, and beside FILE]
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
     /// Seed of the rollouts
     #[arg(long, default_value_t = 0)]
     seed: u64,
@@ -32,8 +36,10 @@ pub(super) struct FiguresArgs {
 
 pub(super) fn run(args: &FiguresArgs) -> Result<Outcome> {
     let mut written = vec![];
-    for dir in &args.dirs {
-        let paths = draw(dir, args.seed).with_context(|| format!("{}", dir.display()))?;
+    for path in &args.paths {
+        let out = args.out.as_deref();
+        let drawn = if path.is_file() { draw_demos(path, out) } else { draw(path, args.seed, out) };
+        let paths = drawn.with_context(|| format!("{}", path.display()))?;
         if !args.json {
             paths.iter().for_each(|p| println!("wrote {}", p.display()));
         }
@@ -45,13 +51,22 @@ pub(super) fn run(args: &FiguresArgs) -> Result<Outcome> {
     Ok(Outcome::Good)
 }
 
+/// What the demonstrations of a file do, mode by mode.
+fn draw_demos(path: &Path, out: Option<&Path>) -> Result<Vec<PathBuf>> {
+    let task = parse_task(&DemoFile::task_name(path)?)?;
+    let file = DemoFile::load(path, &task)?;
+    let beside = path.parent().unwrap_or(Path::new(""));
+    let name = path.file_stem().map_or_else(String::new, |n| n.to_string_lossy().into_owned());
+    Ok(trajectories::draw_demonstrations(&file, &task, out.unwrap_or(beside), &name)?)
+}
+
 /// All figures of one run, in `DIR/figures`.
-fn draw(dir: &Path, seed: u64) -> Result<Vec<PathBuf>> {
+fn draw(dir: &Path, seed: u64, out: Option<&Path>) -> Result<Vec<PathBuf>> {
     let (policy, metrics) = (dir.join(POLICY_FILE), dir.join("metrics.jsonl"));
     if !policy.exists() && !metrics.exists() {
         bail!("neither {POLICY_FILE} nor metrics.jsonl is there; train a policy there first");
     }
-    let out = dir.join("figures");
+    let out = out.map_or_else(|| dir.join("figures"), Path::to_path_buf);
     let mut paths = vec![];
     if policy.exists() {
         paths.extend(draw_policy(&policy, seed, &out)?);

@@ -6,6 +6,7 @@ mod bench;
 mod demos;
 mod embed;
 mod eval;
+mod expert;
 mod figures;
 mod list_tasks;
 mod progress;
@@ -33,6 +34,9 @@ struct Cli {
 enum Command {
     /// List the tasks with their sizes, control periods and modes
     Tasks(list_tasks::TasksArgs),
+    /// Train, evaluate and inspect experts
+    #[command(subcommand)]
+    Expert(expert::ExpertCommand),
     /// Record, inspect and import demonstrations
     #[command(subcommand)]
     Demos(demos::DemosCommand),
@@ -63,6 +67,7 @@ pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let outcome = match cli.command {
         Command::Tasks(args) => list_tasks::run(&args),
+        Command::Expert(command) => expert::run(&command),
         Command::Demos(command) => demos::run(&command),
         Command::Train(args) => train::run(&args),
         Command::Eval(args) => eval::run(&args),

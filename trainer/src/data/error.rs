@@ -21,6 +21,14 @@ pub enum DataError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// The file of an expert is refused.
+    #[error("{} is refused: {source}", path.display())]
+    Expert {
+        /// The file.
+        path: std::path::PathBuf,
+        /// What is wrong.
+        source: sog_rl::experts::ExpertFileError,
+    },
     /// Another schema, perhaps a later one.
     #[error(
         "schema is `{found}`, need `{}`; demonstrations written elsewhere are brought in by \

@@ -9,7 +9,7 @@ use sog_runtime::{
 };
 use sog_sim::task::{Modes, TaskInfo};
 
-use super::{DataError, Demonstrations, Labels};
+use super::{DataError, Demonstrations, Labels, StartStates};
 
 /// Schema that this version writes and accepts.
 pub const SCHEMA: &str = "sog.demonstrations/1";
@@ -35,6 +35,8 @@ pub struct DemoFile {
     pub demonstrations: Demonstrations,
     /// For evaluation alone; absent in demonstrations from elsewhere.
     pub labels: Option<Labels>,
+    /// For replays alone; absent without MuJoCo and in demonstrations from elsewhere.
+    pub starts: Option<StartStates>,
     /// Origin.
     pub provenance: DemoProvenance,
 }
@@ -49,6 +51,8 @@ pub(super) struct Raw {
     pub lengths: Option<Vec<u32>>,
     /// Labels.
     pub labels: Option<Labels>,
+    /// Start states.
+    pub starts: Option<StartStates>,
     /// Origin.
     pub provenance: DemoProvenance,
 }
@@ -98,6 +102,7 @@ impl DemoFile {
             actions: shaped("actions")?,
             lengths: file.contains("lengths").then(|| file.u32("lengths")).transpose()?,
             labels,
+            starts: starts(&file)?,
             provenance: provenance(&file)?,
         };
         let mut demos = Self::from_raw(raw, task)?;
@@ -139,9 +144,13 @@ impl DemoFile {
         if let Some(labels) = &raw.labels {
             check_labels(labels, n, task)?;
         }
+        if let Some(starts) = &raw.starts {
+            check_starts(starts, n)?;
+        }
         let demonstrations =
             Demonstrations::packed(task.id, (s, a), &lengths, observations, actions);
-        Ok(Self { demonstrations, labels: raw.labels, provenance: raw.provenance })
+        let Raw { labels, starts, provenance, .. } = raw;
+        Ok(Self { demonstrations, labels, starts, provenance })
     }
 
     /// Bytes of the file: the same demonstrations always give the same bytes.
@@ -174,6 +183,10 @@ impl DemoFile {
                 put("goals", Tensor::f32(&[n, *dims], values));
             }
             None => {}
+        }
+        if let Some(starts) = &self.starts {
+            put("start.qpos", Tensor::f64(&[n, starts.widths.0], &starts.qpos));
+            put("start.qvel", Tensor::f64(&[n, starts.widths.1], &starts.qvel));
         }
         tensors::serialize(&tensors, &self.metadata(task))
     }
@@ -339,6 +352,36 @@ fn check_labels(labels: &Labels, n: usize, task: &TaskInfo) -> Result<(), DataEr
             Err(shape_error("goals", &[n, *dims], needed))
         }
     }
+}
+
+pub(super) fn starts(file: &TensorFile<'_>) -> Result<Option<StartStates>, DataError> {
+    if !file.contains("start.qpos") {
+        return Ok(None);
+    }
+    let width = |name: &str| Ok::<_, TensorError>(file.shape(name)?.get(1).copied().unwrap_or(0));
+    let widths = (width("start.qpos")?, width("start.qvel")?);
+    Ok(Some(StartStates { widths, qpos: file.f64("start.qpos")?, qvel: file.f64("start.qvel")? }))
+}
+
+fn check_starts(starts: &StartStates, n: usize) -> Result<(), DataError> {
+    let (nq, nv) = starts.widths;
+    for (name, values, width) in
+        [("start.qpos", &starts.qpos, nq), ("start.qvel", &starts.qvel, nv)]
+    {
+        if width == 0 || values.len() != n * width {
+            return Err(shape_error(name, &[values.len()], format!("[{n}, more than 0]")));
+        }
+        if let Some(at) = values.iter().position(|v| !v.is_finite()) {
+            return Err(DataError::NonFinite {
+                tensor: name,
+                trajectory: at / width,
+                step: 0,
+                component: at % width,
+                value: values[at] as f32,
+            });
+        }
+    }
+    Ok(())
 }
 
 fn shape_error(name: &str, found: &[usize], needed: String) -> DataError {

@@ -19,11 +19,11 @@ use sog_sim::task::TaskInfo;
 
 use super::{
     DataError, DemoFile, DemoProvenance, Labels,
-    file::{Raw, hex},
+    file::{Raw, hex, starts},
 };
 
-/// Reads `observations`, `actions` and, where they are there, `lengths`, `modes` or `goals` from a
-/// plain safetensors file; the metadata is completed from `task`.
+/// Reads `observations`, `actions` and, where they are there, `lengths`, `modes` or `goals` and
+/// start states from a plain safetensors file; the metadata is completed from `task`.
 ///
 /// # Errors
 /// As [`DemoFile::parse`], but no metadata is needed.
@@ -53,6 +53,7 @@ pub fn import_safetensors(path: &Path, task: &TaskInfo) -> Result<DemoFile, Data
         actions: floats("actions")?,
         lengths: file.contains("lengths").then(|| file.u32("lengths")).transpose()?,
         labels,
+        starts: starts(&file)?,
         provenance: DemoProvenance {
             expert: format!("imported:{}", hex(&Sha256::digest(&bytes))),
             generator: concat!("sog-trainer ", env!("CARGO_PKG_VERSION")).to_string(),

@@ -15,6 +15,7 @@
 //! | `lengths` | `[N]` | u32 | 1 to T |
 //! | `modes` | `[N]` | u32 | optional, evaluation only |
 //! | `goals` | `[N, dims]` | f32 | optional, evaluation only |
+//! | `start.qpos`, `start.qvel` | `[N, nq]`, `[N, nv]` | f64 | optional: MuJoCo's state at the start, so that other simulators can replay the actions |
 //!
 //! Metadata (strings): `schema`, `task`, `dt`, `obs.terms`, `action.terms`, `expert`, `seed`,
 //! `generator`, `mean_return` (JSON list, one number a mode), `checksum`.
@@ -190,6 +191,17 @@ impl Demonstrations {
         let narrow = |values: Vec<f64>| values.into_iter().map(|v| v as f32).collect();
         (narrow(mean), narrow(var))
     }
+}
+
+/// MuJoCo's states that trajectories start from: no learner sees them.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StartStates {
+    /// Numbers nq and nv in a state.
+    pub widths: (usize, usize),
+    /// Positions `[N, nq]`, in the order of the robot's model.
+    pub qpos: Vec<f64>,
+    /// Velocities `[N, nv]`.
+    pub qvel: Vec<f64>,
 }
 
 /// What each trajectory was meant to do: for evaluation alone.

@@ -1,14 +1,24 @@
 //! Recording demonstrations from an expert, reproducible byte for byte from a seed.
 
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
 use rand::{SeedableRng, seq::SliceRandom};
 use rayon::prelude::*;
+use sha2::{Digest, Sha256};
+use sog_rl::experts::{self, ExpertFile};
 use sog_sim::{
     seed::{self, Rng},
-    task::{Modes, Task, TaskId, TaskInfo},
+    task::{GoalSpace, Modes, Task, TaskId, TaskInfo},
     tasks::{TaskMaker, circles},
 };
 
-use super::{DataError, DemoFile, DemoProvenance, Labels, file::Raw};
+use super::{
+    DataError, DemoFile, DemoProvenance, Labels, StartStates,
+    file::{Raw, hex},
+};
 
 /// Stream of the seed that orders the trajectories; episodes take the streams from 0.
 const ORDER_STREAM: u64 = u64::MAX;
@@ -59,21 +69,116 @@ impl Expert for CirclesExpert {
     }
 }
 
-/// The expert of a task.
+/// A trained expert: the mean action of the network of the mode, or of the one that takes the goal.
+pub struct TrainedExpert {
+    expert: Arc<experts::Expert>,
+    /// SHA-256 of its file.
+    sha256: String,
+    /// What the codes of goals are scaled by; `None` for discrete modes.
+    goals: Option<GoalSpace>,
+}
+
+impl TrainedExpert {
+    /// Reads and verifies an expert file of `task`.
+    ///
+    /// # Errors
+    /// [`DataError::Io`], [`DataError::Expert`] for a file that is refused,
+    /// [`DataError::Task`] for one of another task.
+    pub fn read(path: &Path, task: &TaskInfo) -> Result<Self, DataError> {
+        let bytes = std::fs::read(path)
+            .map_err(|source| DataError::Io { path: path.to_path_buf(), source })?;
+        let file = ExpertFile::parse(&bytes)
+            .map_err(|source| DataError::Expert { path: path.to_path_buf(), source })?;
+        if file.task != task.name() {
+            return Err(DataError::Task { found: file.task, needed: task.name().to_string() });
+        }
+        let goals = match &task.modes {
+            Modes::Discrete(_) => None,
+            Modes::Continuous(space) => Some(space.clone()),
+        };
+        let expert = Arc::new(experts::Expert::new(&file));
+        Ok(Self { expert, sha256: hex(&Sha256::digest(&bytes)), goals })
+    }
+}
+
+impl ExpertSource for TrainedExpert {
+    fn id(&self) -> String {
+        self.sha256.clone()
+    }
+
+    fn make(&self) -> Box<dyn Expert> {
+        Box::new(TrainedWorker {
+            pilot: self.expert.pilot(),
+            goals: self.goals.clone(),
+            obs: vec![],
+            action: vec![],
+            code: vec![],
+        })
+    }
+}
+
+/// One thread's [`TrainedExpert`].
+struct TrainedWorker {
+    pilot: experts::Pilot,
+    goals: Option<GoalSpace>,
+    obs: Vec<f32>,
+    action: Vec<f32>,
+    code: Vec<f32>,
+}
+
+impl Expert for TrainedWorker {
+    fn act(&mut self, goal: &Goal, obs: &[f64], action: &mut [f64]) {
+        self.obs.clear();
+        self.obs.extend(obs.iter().map(|&x| x as f32));
+        self.action.resize(action.len(), 0.0);
+        let network = match &self.goals {
+            Some(space) => {
+                self.code.resize(space.dims(), 0.0);
+                experts::goal_code(space, &goal.value, &mut self.code);
+                0
+            }
+            None => goal.mode,
+        };
+        self.pilot.act(network, &self.obs, &self.code, &mut self.action);
+        for (to, &from) in action.iter_mut().zip(&self.action) {
+            *to = f64::from(from);
+        }
+    }
+}
+
+/// The expert file of a task that comes with the program: `models/experts/TASK.safetensors` below
+/// the working directory, else below the source tree that the program was built from.
 ///
 /// # Errors
-/// [`DataError::NoExpert`] where none exists.
-pub fn expert_for(task: TaskId) -> Result<Box<dyn ExpertSource>, DataError> {
-    if matches!(task, TaskId::Circles | TaskId::Circles6) {
+/// [`DataError::NoExpert`] if there is none.
+pub fn expert_path(task: TaskId) -> Result<PathBuf, DataError> {
+    let file = format!("models/experts/{task}.safetensors");
+    let places = [PathBuf::from("."), Path::new(env!("CARGO_MANIFEST_DIR")).join("..")];
+    places.iter().map(|place| place.join(&file)).find(|path| path.is_file()).ok_or_else(|| {
+        DataError::NoExpert {
+            task: task.name(),
+            reason: format!(
+                "{file} is neither here nor where this program was built; train it with \
+                 `sog expert train --task {task}`, or give the file with --expert"
+            ),
+        }
+    })
+}
+
+/// The expert of a task: the scripted one of `circles`, else the one in `file`, or where none is
+/// given the one that comes with the program.
+///
+/// # Errors
+/// [`DataError::NoExpert`] where there is none; as [`TrainedExpert::read`].
+pub fn expert_for(
+    task: &TaskInfo,
+    file: Option<&Path>,
+) -> Result<Box<dyn ExpertSource>, DataError> {
+    if file.is_none() && matches!(task.id, TaskId::Circles | TaskId::Circles6) {
         return Ok(Box::new(CirclesExpert));
     }
-    Err(DataError::NoExpert {
-        task: task.name(),
-        reason: format!(
-            "only `circles` has a scripted one, and models/experts/{}.safetensors is not read yet",
-            task.name()
-        ),
-    })
+    let path = file.map_or_else(|| expert_path(task.id), |f| Ok(f.to_path_buf()))?;
+    Ok(Box::new(TrainedExpert::read(&path, task)?))
 }
 
 /// How many demonstrations to record.
@@ -98,6 +203,9 @@ pub fn default_episodes(task: TaskId) -> usize {
 /// One recorded episode.
 struct Episode {
     goal: Goal,
+    /// State in MuJoCo that it starts from; both empty without MuJoCo.
+    qpos: Vec<f64>,
+    qvel: Vec<f64>,
     observations: Vec<f32>,
     actions: Vec<f32>,
     /// Sum of the reward of the goal.
@@ -184,6 +292,9 @@ fn run_episode(
     task.reset(seed)?;
     let (mut obs, mut action) = (vec![0.0; info.obs_dim()], vec![0.0; info.action_dim()]);
     let mut rewards = vec![0.0; task.reward_count()];
+    let (qpos, qvel) = task
+        .physics()
+        .map_or((vec![], vec![]), |p| (p.data().qpos().to_vec(), p.data().qvel().to_vec()));
     let (mut observations, mut actions, mut episode_return) = (vec![], vec![], 0.0);
     for _ in 0..info.horizon {
         task.observe(&mut obs);
@@ -196,7 +307,7 @@ fn run_episode(
             break;
         }
     }
-    Ok(Episode { goal, observations, actions, episode_return })
+    Ok(Episode { goal, qpos, qvel, observations, actions, episode_return })
 }
 
 fn mean_returns(info: &TaskInfo, episodes: &[Episode]) -> Vec<f64> {
@@ -212,6 +323,16 @@ fn mean_returns(info: &TaskInfo, episodes: &[Episode]) -> Vec<f64> {
         Some(modes) => (0..modes).map(|m| mean(Some(m))).collect(),
         None => vec![mean(None)],
     }
+}
+
+/// The states that episodes start from, where MuJoCo simulates them.
+fn starts(episodes: &[Episode]) -> Option<StartStates> {
+    let widths = episodes.first().map(|e| (e.qpos.len(), e.qvel.len()))?;
+    (widths.0 > 0).then(|| StartStates {
+        widths,
+        qpos: episodes.iter().flat_map(|e| e.qpos.iter().copied()).collect(),
+        qvel: episodes.iter().flat_map(|e| e.qvel.iter().copied()).collect(),
+    })
 }
 
 fn assemble(
@@ -242,6 +363,7 @@ fn assemble(
         actions: (actions, vec![n, t, a]),
         lengths: Some(lengths.iter().map(|&l| l as u32).collect()),
         labels: Some(labels),
+        starts: starts(episodes),
         provenance,
     };
     DemoFile::from_raw(raw, info)

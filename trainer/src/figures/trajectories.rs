@@ -1,4 +1,5 @@
-//! What each code does: paths in the plane, or speed over time.
+//! What each code does, or what each mode's demonstrations do: paths in the plane, speed over time,
+//! or reached targets.
 
 use std::{
     f64::consts::TAU,
@@ -10,14 +11,17 @@ use plotters::{
     chart::{ChartBuilder, LabelAreaPosition, SeriesLabelPosition},
     coord::Shift,
     drawing::DrawingArea,
-    element::{DashedPathElement, PathElement},
+    element::{Circle, DashedPathElement, PathElement},
     series::{DashedLineSeries, LineSeries},
     style::{Color, IntoFont},
 };
 use sog_sim::task::{Modes, TaskId, TaskInfo};
 
 use super::{FAINT, Figure, FigureError, INK, LABEL_PX, TICK_PX, TITLE_PX, colour, save};
-use crate::evaluate::modes::ModeReport;
+use crate::{
+    data::{DemoFile, Labels},
+    evaluate::modes::ModeReport,
+};
 
 /// Rollouts drawn of each code; one of circles goes round ten times already (as in the paper).
 fn drawn(task: TaskId) -> usize {
@@ -31,6 +35,8 @@ pub enum View {
     Plane,
     /// Forward speed in m/s over time in seconds.
     Speed,
+    /// Where the gripper ends, seen from above, metres, both axes alike.
+    Reached,
 }
 
 impl View {
@@ -41,15 +47,18 @@ impl View {
             | TaskId::HalfCheetahVel
             | TaskId::Walker2dVel6
             | TaskId::HopperVel6 => Self::Speed,
+            TaskId::FetchReach => Self::Reached,
             _ => Self::Plane,
         }
     }
 }
 
-/// One code's rollouts as lines.
+/// The rollouts of one code, or the demonstrations of one mode.
 struct Lines {
     label: String,
+    /// Which colour.
     code: usize,
+    /// A line of a single point is drawn as a dot.
     lines: Vec<Vec<(f64, f64)>>,
 }
 
@@ -91,10 +100,105 @@ pub fn draw(
     save(&Trajectories { title: title.to_string(), view, codes, references }, dir, "trajectories")
 }
 
+/// Demonstrations drawn of each mode; one of circles goes round ten times already.
+fn demonstrations_drawn(task: TaskId) -> usize {
+    match task {
+        TaskId::Circles | TaskId::Circles6 => 1,
+        TaskId::FetchReach => 1000,
+        _ => 5,
+    }
+}
+
+/// Intervals that a range of goals is drawn in.
+const GOAL_BINS: usize = 5;
+
+/// Draws a few demonstrations of each mode (or of each interval of goals) as `DIR/NAME.png` and
+/// `.svg`. Paths of robots whose observations hold no position are the integral of their velocity.
+///
+/// # Errors
+/// [`FigureError`].
+pub fn draw_demonstrations(
+    file: &DemoFile,
+    task: &TaskInfo,
+    dir: &Path,
+    name: &str,
+) -> Result<Vec<PathBuf>, FigureError> {
+    let view = View::of(task.id);
+    let demos = &file.demonstrations;
+    let (labels, group): (Vec<String>, Vec<usize>) = match (&file.labels, &task.modes) {
+        (Some(Labels::Modes(modes)), Modes::Discrete(known)) => (
+            known.iter().map(|m| m.label.clone()).collect(),
+            modes.iter().map(|&m| m as usize).collect(),
+        ),
+        (Some(Labels::Goals { dims: 1, values }), Modes::Continuous(space)) => {
+            let width = (space.high[0] - space.low[0]) / GOAL_BINS as f64;
+            let edge = |bin: usize| space.low[0] + bin as f64 * width;
+            let label = |bin| format!("goal {:.1} to {:.1} m/s", edge(bin), edge(bin + 1));
+            let bin = |&g: &f32| ((f64::from(g) - space.low[0]) / width).max(0.0) as usize;
+            (
+                (0..GOAL_BINS).map(label).collect(),
+                values.iter().map(|g| bin(g).min(GOAL_BINS - 1)).collect(),
+            )
+        }
+        (Some(Labels::Goals { .. }), _) => (vec!["reached".to_string()], vec![0; demos.len()]),
+        _ => (vec!["unlabelled".to_string()], vec![0; demos.len()]),
+    };
+    let of_group = |k: usize| (0..demos.len()).filter(move |&n| group[n] == k);
+    let codes = labels
+        .into_iter()
+        .enumerate()
+        .map(|(code, label)| {
+            let chosen = of_group.clone()(code).take(demonstrations_drawn(task.id));
+            let lines =
+                chosen.map(|n| demonstrated(view, task, demos.observations_of(n))).collect();
+            Lines { label, code, lines }
+        })
+        .collect();
+    let title = format!("Demonstrations of {}", task.name());
+    save(&Trajectories { title, view, codes, references: references(view, task) }, dir, name)
+}
+
+/// One demonstration as a line, from its observations `[T, S]`.
+fn demonstrated(view: View, task: &TaskInfo, observations: &[f32]) -> Vec<(f64, f64)> {
+    let s = task.obs_dim();
+    let pair = |row: &[f32], at: usize| (f64::from(row[at]), f64::from(row[at + 1]));
+    let rows = observations.chunks_exact(s);
+    match (view, task.id) {
+        (View::Plane, TaskId::Circles | TaskId::Circles6) => rows.map(|r| pair(r, s - 2)).collect(),
+        (View::Plane, _) => {
+            let at = offset(task, "torso_velocity");
+            let (mut x, mut y) = (0.0, 0.0);
+            rows.map(|row| {
+                let (vx, vy) = pair(row, at);
+                (x, y) = (x + vx * task.dt_s, y + vy * task.dt_s);
+                (x, y)
+            })
+            .collect()
+        }
+        (View::Speed, _) => {
+            let at = offset(task, "torso_velocity_xz");
+            rows.enumerate().map(|(t, row)| (t as f64 * task.dt_s, f64::from(row[at]))).collect()
+        }
+        (View::Reached, _) => {
+            let at = offset(task, "gripper_position");
+            rows.last().map(|row| vec![pair(row, at)]).unwrap_or_default()
+        }
+    }
+}
+
+/// Where an observation term begins.
+fn offset(task: &TaskInfo, term: &str) -> usize {
+    let before = task.obs_terms.0.iter().take_while(|t| t.name != term);
+    before.map(|t| t.width).sum()
+}
+
 fn line(view: View, task: &TaskInfo, episode: &sog_sim::rollout::Episode) -> Vec<(f64, f64)> {
     let probes = episode.trace.probes.iter();
     match view {
         View::Plane => probes.map(|p| (p.position_m[0], p.position_m[1])).collect(),
+        View::Reached => {
+            probes.last().map(|p| vec![(p.position_m[0], p.position_m[1])]).unwrap_or_default()
+        }
         View::Speed => {
             probes.enumerate().map(|(t, p)| (t as f64 * task.dt_s, p.velocity_m_s[0])).collect()
         }
@@ -141,7 +245,7 @@ impl Trajectories {
         };
         match self.view {
             View::Speed => ((x0, x1), wide(y0, y1, 1.1 * (y1 - y0))),
-            View::Plane => {
+            View::Plane | View::Reached => {
                 let scale = 1.08 * ((x1 - x0) / width).max((y1 - y0) / height);
                 (wide(x0, x1, scale * width), wide(y0, y1, scale * height))
             }
@@ -155,7 +259,7 @@ const MARGINS: (u32, u32, u32, u32) = (80, 60, 70, 20);
 impl Figure for Trajectories {
     fn size(&self) -> (u32, u32) {
         match self.view {
-            View::Plane => (1100, 900),
+            View::Plane | View::Reached => (1100, 900),
             View::Speed => (1100, 620),
         }
     }
@@ -172,7 +276,7 @@ impl Figure for Trajectories {
         let inner = (f64::from(width - left - right), f64::from(height - bottom - top));
         let ((x0, x1), (y0, y1)) = self.ranges(inner);
         let (x_desc, y_desc) = match self.view {
-            View::Plane => ("x / m", "y / m"),
+            View::Plane | View::Reached => ("x / m", "y / m"),
             View::Speed => ("time / s", "forward speed / (m/s)"),
         };
         let title = area.titled(&self.title, ("sans-serif", TITLE_PX).into_font().color(&INK))?;
@@ -199,7 +303,10 @@ impl Figure for Trajectories {
         for code in &self.codes {
             let style = colour(code.code).mix(0.8).stroke_width(2);
             for (i, line) in code.lines.iter().enumerate() {
-                let drawn = chart.draw_series(LineSeries::new(line.iter().copied(), style))?;
+                let drawn = match line[..] {
+                    [point] => chart.draw_series([Circle::new(point, 3, style.filled())])?,
+                    _ => chart.draw_series(LineSeries::new(line.iter().copied(), style))?,
+                };
                 if i == 0 {
                     let thick = colour(code.code).stroke_width(4);
                     drawn
