@@ -179,6 +179,9 @@ pub enum Assignment {
     Balanced,
     /// At first drawn by a Boltzmann distribution over the losses.
     Annealed,
+    /// At first given by a clustering of the trajectories (k-means over means and standard
+    /// deviations in time): for ways that states tell apart all but at the start.
+    Clustered,
 }
 
 impl Default for CloningConfig {

@@ -21,7 +21,8 @@ pub(super) fn choose(
     rng: &mut Pcg64,
 ) -> Option<Vec<usize>> {
     match config.assignment {
-        Assignment::Plain => None,
+        // Clustered codes do not come from losses.
+        Assignment::Plain | Assignment::Clustered => None,
         Assignment::Balanced => Some(balanced(losses, k)),
         Assignment::Annealed => Some(boltzmann(losses, k, config.temperature * left, rng)),
     }

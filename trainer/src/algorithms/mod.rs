@@ -10,6 +10,7 @@
 
 pub mod adversary;
 mod assign;
+mod cluster;
 pub mod gail;
 pub mod infogail;
 pub mod sample;

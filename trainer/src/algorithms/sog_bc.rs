@@ -26,11 +26,11 @@ use sog_engine::{
 };
 use sog_rl::run::{Checkpoint, Snapshot, SnapshotError};
 use sog_runtime::policy::LatentKind;
-use sog_sim::rollout::sample_prior;
+use sog_sim::{rollout::sample_prior, seed};
 
-use super::{assign, sample::Sampler};
+use super::{assign, cluster, sample::Sampler};
 use crate::{
-    config::CloningConfig,
+    config::{Assignment, CloningConfig},
     data::Demonstrations,
     device::Compute,
     error::TrainError,
@@ -44,6 +44,9 @@ pub const LOG_STD_BOUNDS: (f32, f32) = (-4.0, 0.0);
 
 /// Pairs of each trajectory that the residual and the loss of all look at.
 const RESIDUAL_ROWS: usize = 256;
+
+/// Stream of the seed that first clusters are drawn from.
+const CLUSTER_STREAM: u64 = 0xc1;
 
 /// Where the code of a trajectory comes from.
 #[derive(Clone, Debug, PartialEq)]
@@ -62,6 +65,8 @@ pub struct SogBc<'a> {
     config: CloningConfig,
     latent: LatentKind,
     codes: CodeSource,
+    /// Cluster of each trajectory, where codes begin with one.
+    clusters: Vec<usize>,
     /// The policy f_θ.
     pub net: PolicyNet,
     adam: Adam,
@@ -106,7 +111,15 @@ impl<'a> SogBc<'a> {
             ..CloningStats::default()
         };
         let size = (config.trajectories, config.batch);
+        let clusters = match latent {
+            LatentKind::OneHot(k) if config.assignment == Assignment::Clustered => {
+                let mut rng = seed::stream(seed, CLUSTER_STREAM);
+                cluster::clusters(demos, &normaliser, k, &mut rng)
+            }
+            _ => vec![],
+        };
         Self {
+            clusters,
             sampler: Sampler::new(demos, normaliser, size, seed),
             adam: Adam::new(AdamConfig::default(), net.params.len()),
             engine: engine::SogBc::new(net.arch()).with_parallelism(Parallelism::Rayon),
@@ -230,6 +243,13 @@ impl<'a> SogBc<'a> {
         let left = 1.0 - self.step as f32 / phase.max(1.0);
         if left <= 0.0 {
             return Ok(());
+        }
+        if self.config.assignment == Assignment::Clustered {
+            let mut codes = vec![0.0; self.sampler.trajectories.len() * k];
+            for (code, &n) in codes.chunks_exact_mut(k).zip(&self.sampler.trajectories) {
+                code[self.clusters[n as usize]] = 1.0;
+            }
+            return self.set_codes(&codes);
         }
         let losses = self.device.as_ref().map_or(self.engine.losses(), DeviceCloning::losses);
         let chosen = assign::choose(&self.config, losses, k, left, &mut self.sampler.rng);
