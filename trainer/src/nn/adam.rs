@@ -73,10 +73,8 @@ impl DeviceAdam {
         low: f32,
         high: f32,
     ) -> Result<()> {
-        let before = self.flat.narrow(0, 0, range.start)?;
         let bounded = self.flat.narrow(0, range.start, range.len())?.clamp(low, high)?;
-        let after = self.flat.narrow(0, range.end, self.flat.elem_count() - range.end)?;
-        self.flat = Tensor::cat(&[before, bounded, after], 0)?;
+        self.flat = self.flat.slice_scatter0(&bounded, range.start)?;
         params.set_flat(&self.flat)
     }
 

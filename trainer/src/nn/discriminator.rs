@@ -126,7 +126,7 @@ impl DeviceDiscriminator {
             };
             masks.push(mask);
         }
-        let mut u = weight(&last.name)?.broadcast_as((x.dim(0)?, last.inputs))?;
+        let mut u = weight(&last.name)?.broadcast_as((x.dim(0)?, last.inputs))?.contiguous()?;
         for (layer, mask) in hidden.iter().zip(masks).rev() {
             if let Some(mask) = mask {
                 u = (u * mask)?;
