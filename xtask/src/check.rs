@@ -1,6 +1,9 @@
 //! Every check that CI runs, in the order in which they are cheap.
 
-use crate::shell::{cargo, root, step};
+use crate::{
+    cuda,
+    shell::{cargo, root, step},
+};
 
 pub(crate) fn run() -> anyhow::Result<()> {
     step("format", &mut cargo(&["fmt", "--all", "--check"]))?;
@@ -23,7 +26,8 @@ pub(crate) fn run() -> anyhow::Result<()> {
         cargo(&["doc", "--release", "--workspace", "--no-deps", "--quiet"])
             .env("RUSTDOCFLAGS", "-D warnings"),
     )?;
-    step("tests", &mut cargo(&["test", "--release", "--workspace"]))
+    step("tests", &mut cargo(&["test", "--release", "--workspace"]))?;
+    cuda::check()
 }
 
 /// A library without std, with its own panic handler, does not link if anything brings std in.

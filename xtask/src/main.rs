@@ -1,6 +1,7 @@
 //! `cargo xtask`: set-up and one-command entry points.
 
 mod check;
+mod cuda;
 mod demo;
 mod setup;
 mod shell;
@@ -25,6 +26,8 @@ enum Command {
     Test,
     /// Set up, then the main job end to end: demonstrations, SOG-BC, the control loop, a picture.
     Demo(demo::Options),
+    /// Set up, then build the trainer with CUDA, fetching NVIDIA's toolkit where there is none.
+    Cuda(cuda::Options),
 }
 
 fn main() -> ExitCode {
@@ -32,6 +35,7 @@ fn main() -> ExitCode {
         Command::Setup => setup::run(),
         Command::Test => setup::run().and_then(|()| check::run()),
         Command::Demo(options) => setup::run().and_then(|()| demo::run(&options)),
+        Command::Cuda(options) => setup::run().and_then(|()| cuda::run(&options)),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
