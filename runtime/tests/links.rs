@@ -169,6 +169,43 @@ where
     }
 }
 
+/// Hears every packet twice, as a robot does that answers late and is asked again.
+struct Twice<T>(T, Vec<u8>);
+
+impl<T: Transport> Transport for Twice<T> {
+    fn send(&mut self, packet: &[u8]) -> Result<(), IoError> {
+        self.0.send(packet)
+    }
+
+    fn receive(&mut self, packet: &mut [u8], timeout: Duration) -> Result<Option<usize>, IoError> {
+        let again = std::mem::take(&mut self.1);
+        if !again.is_empty() {
+            packet[..again.len()].copy_from_slice(&again);
+            return Ok(Some(again.len()));
+        }
+        let got = self.0.receive(packet, timeout)?;
+        self.1 = packet[..got.unwrap_or(0)].to_vec();
+        Ok(got)
+    }
+}
+
+#[test]
+fn who_asks_twice_gets_one_session() {
+    let (here, there) = Memory::pair();
+    let served =
+        serve(Twice(there, vec![]), PlantOptions { lock_step: true, ..Default::default() });
+    let timeout = Duration::from_secs(1);
+    let options = LinkOptions { timeout, ..Default::default() };
+    let mut robot = LinkRobot::connect(here, &spec(), &options).unwrap();
+    robot.write(Command::Act(&[0.1, 0.2])).unwrap();
+    let lost = robot.counts().get(Fate::Lost);
+    drop(robot);
+    let (_, plant) = served.finish();
+    assert_eq!(plant.sessions, 1);
+    // The second welcome is no observation that is missing, and takes no observation's place.
+    assert_eq!(lost, 0);
+}
+
 #[test]
 fn ends_that_do_not_fit_say_why() {
     let refused = |change: fn(&mut sog_runtime::io::RobotSpec)| {

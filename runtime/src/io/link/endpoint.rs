@@ -72,7 +72,7 @@ impl<T: Transport> Endpoint<T> {
         self.session
     }
 
-    /// Begins a session: sequence numbers start again.
+    /// Begins a session, or the time between two: sequence numbers start again.
     pub(super) fn begin(&mut self, session: u64, late_ns: u64) {
         self.session = session;
         self.late_ns = late_ns;
@@ -82,9 +82,11 @@ impl<T: Transport> Endpoint<T> {
         self.newest = (0, 0);
     }
 
-    /// Begins a session with a packet of it that has already come.
-    pub(super) fn begin_with(&mut self, first: Received, late_ns: u64) {
+    /// Begins a session with a packet of it that has already come; `sent` of its own have already
+    /// been sent.
+    pub(super) fn begin_with(&mut self, first: Received, late_ns: u64, sent: u32) {
         self.begin(first.session, late_ns);
+        self.seq = sent;
         // Whatever was sent before it was never meant to be acted on.
         self.order.begin_at(first.seq);
         self.counts.received += 1;

@@ -90,8 +90,8 @@ pub struct PlantServer<T: Transport> {
     endpoint: Endpoint<T>,
     spec: RobotSpec,
     options: PlantOptions,
-    /// A session that was granted and whose first packet has not come: number and period.
-    granted: Option<(u64, u64)>,
+    /// A session that was granted and whose first packet has not come.
+    granted: Option<Granted>,
     step: u64,
     reading: Reading,
     obs: Vec<f32>,
@@ -105,6 +105,14 @@ pub struct PlantServer<T: Transport> {
     misses: u64,
     watchdog: u64,
     commands: [u64; 4],
+}
+
+/// A session that waits for its controller.
+#[derive(Clone, Copy, Debug)]
+struct Granted {
+    nonce: u64,
+    session: u64,
+    period_ns: u64,
 }
 
 /// What came in and matters to the session.
@@ -226,12 +234,13 @@ impl<T: Transport> PlantServer<T> {
     fn await_session(&mut self) -> Result<Option<u64>, IoError> {
         self.endpoint.begin_round();
         let Some(received) = self.endpoint.receive(POLL)? else { return Ok(None) };
-        if let Some((session, period_ns)) = self.granted
+        if let Some(Granted { session, period_ns, .. }) = self.granted
             && session == received.session
             && self.endpoint.message(received) == Some(Message::Ready)
         {
             let late_periods = if self.options.lock_step { 0.0 } else { self.options.late_periods };
-            self.endpoint.begin_with(received, (late_periods * period_ns as f64) as u64);
+            // The welcome, however often it was sent, is the first packet of the session.
+            self.endpoint.begin_with(received, (late_periods * period_ns as f64) as u64, 1);
             self.endpoint.transport().lock_peer();
             self.granted = None;
             return Ok(Some(period_ns));
@@ -262,9 +271,13 @@ impl<T: Transport> PlantServer<T> {
             self.endpoint.send_as(0, 1, Message::Refuse { nonce, reason: &reason }).ok();
             return Ok(None);
         }
-        // Never 0, which means that there is no session.
-        let session = os::random_u64() | 1;
-        self.granted = Some((session, period_ns));
+        // Who asks again, because the answer takes its time, gets the same one.
+        let session = match self.granted {
+            Some(granted) if granted.nonce == nonce => granted.session,
+            // Never 0, which means that there is no session.
+            _ => os::random_u64() | 1,
+        };
+        self.granted = Some(Granted { nonce, session, period_ns });
         let width = self.spec.action_dim() * 4;
         let (damping, rest) = self.bytes.split_at_mut(width);
         let (stop, rest) = rest.split_at_mut(width);

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::{
     Fate, Key, LinkCounts, Transport,
-    endpoint::Endpoint,
+    endpoint::{Endpoint, Received},
     wire::{Contract, Message, WireCommand, get_numbers, put_numbers},
 };
 use crate::{
@@ -135,7 +135,7 @@ impl<T: Transport> LinkRobot<T> {
         let period_ns = if options.period_ns == 0 { natural_ns } else { options.period_ns };
         let nonce = os::random_u64();
         let deadline = Instant::now() + options.timeout;
-        let (session, spec, lock_step) = loop {
+        let (welcome, spec, lock_step) = loop {
             if Instant::now() >= deadline {
                 return Err(timeout(&endpoint, options.timeout));
             }
@@ -146,7 +146,7 @@ impl<T: Transport> LinkRobot<T> {
             }
         };
         let late_ns = if lock_step { 0.0 } else { options.late_periods * period_ns as f64 };
-        endpoint.begin(session, late_ns as u64);
+        endpoint.begin_with(welcome, late_ns as u64, 0);
         endpoint.transport().lock_peer();
         let wait = Duration::from_nanos((options.wait_share * period_ns as f64) as u64);
         let (obs, action) = (vec![0.0; spec.obs_dim()], vec![0; spec.action_dim() * 4]);
@@ -356,12 +356,12 @@ fn timeout<T: Transport>(endpoint: &Endpoint<T>, waited: Duration) -> LinkError 
     }
 }
 
-/// Waits a little for the answer to a hello: session, robot, and whether in lock step.
+/// Waits a little for the answer to a hello: it, what the robot is, and whether in lock step.
 fn await_welcome<T: Transport>(
     endpoint: &mut Endpoint<T>,
     our_nonce: u64,
     ours: &Contract<'_>,
-) -> Result<Option<(u64, RobotSpec, bool)>, LinkError> {
+) -> Result<Option<(Received, RobotSpec, bool)>, LinkError> {
     while let Some(received) = endpoint.receive(ASK_AGAIN)? {
         let session = received.session;
         match endpoint.message(received) {
@@ -380,7 +380,7 @@ fn await_welcome<T: Transport>(
                     return Err(LinkError::Mismatch { what, robot, policy });
                 }
                 let parts = [damping_action, stop_action, max_action_step];
-                return Ok(Some((session, describe(&contract, parts)?, lock_step)));
+                return Ok(Some((received, describe(&contract, parts)?, lock_step)));
             }
             _ => endpoint.count(Fate::Foreign),
         }
