@@ -9,10 +9,11 @@ use std::{
     sync::mpsc,
 };
 
-use common::{Point, policy, started};
+use common::{Point, policy, spec, started};
 use sog_runtime::{
-    control::{Config, LockStep, Observer, Plan, Request, Ticker, run},
+    control::{Config, Controller, LockStep, Observer, Plan, Request, Ticker, run},
     io::{FaultKind, FaultPlan, FaultyRobot},
+    policy::LatentKind,
     telemetry::{self, Log, LogError, replay, write_csv, write_mcap},
 };
 
@@ -68,6 +69,46 @@ fn a_log_replays_to_the_same_bits() {
 }
 
 #[test]
+fn a_code_given_by_its_numbers_is_logged_and_replays() {
+    let mut file = policy();
+    file.latent = LatentKind::Gaussian(3);
+    file.seal(2);
+    let mut controller = Controller::new(&file, &spec(), Config::default()).unwrap();
+    let disk = Cursor::new(Vec::new());
+    let (mut recorder, writer) = telemetry::start(&controller, &file.to_bytes(), disk).unwrap();
+    let mut ticker = LockStep::new(controller.period_ns());
+    let mut robot = Point::new();
+    let mailbox = controller.mailbox();
+    controller.request(Request::Arm);
+    controller.request(Request::Start);
+    for i in 0..40 {
+        match i {
+            10 => mailbox.post_code(&[0.5, -1.5, 2.0]).unwrap(),
+            20 => mailbox.post_code(&[-0.5, 1.5, 0.0]).unwrap(),
+            30 => controller.request(Request::Mode(0)),
+            _ => {}
+        }
+        let wake = ticker.wait();
+        let tick = controller.tick(&mut robot, &wake);
+        recorder.observe(&controller, &wake, &tick, ticker.now_ns());
+    }
+    let bytes = writer.finish().unwrap().into_inner();
+    let log = Log::parse(&bytes).unwrap();
+    let latent = |i: usize| (log.records[i].tick.code, log.records[i].latent.as_slice());
+    assert_eq!(latent(9), (0, [0.0; 3].as_slice()));
+    assert_eq!(latent(10), (1, [0.5, -1.5, 2.0].as_slice()));
+    assert_eq!(latent(29), (1, [-0.5, 1.5, 0.0].as_slice()));
+    assert_eq!(latent(30), (0, [0.0; 3].as_slice()));
+    assert_ne!(log.records[9].raw_action, log.records[10].raw_action);
+    let report = replay(&log).unwrap();
+    assert_eq!((report.ticks, report.mismatch), (40, None));
+
+    let mut changed = log;
+    changed.records[15].latent[0] = 9.0;
+    assert_eq!(replay(&changed).unwrap().mismatch.unwrap().what, "numbers of the code");
+}
+
+#[test]
 fn damage_to_a_log_is_noticed() {
     let good = eventful_log(30);
     let whole = Log::parse(&good).unwrap();
@@ -76,7 +117,7 @@ fn damage_to_a_log_is_noticed() {
         bad[at] ^= 0x10;
         assert!(Log::parse(&bad).is_err(), "byte {at}");
     }
-    assert!(matches!(Log::parse(b"SOGLOG\x02\x00"), Err(LogError::Mark { .. })));
+    assert!(matches!(Log::parse(b"SOGLOG\x01\x00"), Err(LogError::Mark { .. })));
     // A log that ends within its last record is read up to it.
     let cut = Log::parse(&good[..good.len() - 5]).unwrap();
     // As text, because NaN is not equal to itself.
@@ -148,9 +189,10 @@ fn csv_has_a_named_column_for_every_number() {
     let lines: Vec<&str> = text.lines().collect();
     assert_eq!(lines.len(), 51);
     let columns: Vec<&str> = lines[0].split(',').collect();
-    assert_eq!(columns.len(), 12 + 10 + 2 + 2);
+    assert_eq!(columns.len(), 12 + 10 + 2 + 2 + 3);
     assert_eq!(columns[12..14], ["obs.position.0", "obs.position.1"]);
     assert_eq!(columns[25], "action.displacement.1");
+    assert_eq!(columns[28], "latent.2");
     for (line, record) in lines[1..].iter().zip(&log.records) {
         let cells: Vec<&str> = line.split(',').collect();
         assert_eq!(cells.len(), columns.len());

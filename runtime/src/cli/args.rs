@@ -61,6 +61,9 @@ pub(super) struct RunArgs {
     /// semicolons
     #[arg(long, value_name = "CODES", allow_hyphen_values = true)]
     pub(super) codes: Option<Codes>,
+    /// Selects the next code after every so many seconds of the policy's command
+    #[arg(long, value_name = "S")]
+    pub(super) switch_every: Option<f64>,
     /// Control rate, 1 to 2000 Hz; without it the policy's own
     #[arg(long, value_name = "HZ")]
     pub(super) rate: Option<f64>,

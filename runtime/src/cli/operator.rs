@@ -7,6 +7,7 @@
 //! | `arm` | watches the sensors: idle → ready |
 //! | `start` | lets the policy act: ready → policy |
 //! | `mode K` | selects code K, live |
+//! | `code Z` | selects the code of these numbers (with commas), live; Gaussian codes only |
 //! | `damp` | damping |
 //! | `stop` | emergency stop, latched |
 //! | `reset` | clears damping or stop: → idle |
@@ -46,9 +47,10 @@ pub(super) const KEYS: &str =
     "keys: a arm · s start · 0-9 mode · d damp · SPACE stop · r reset · q quit";
 
 /// What an operator can say.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 enum Said {
     Request(Request),
+    Code(Vec<f32>),
     Status,
 }
 
@@ -69,9 +71,16 @@ impl FromStr for Said {
                 let code = words.next().and_then(|code| code.parse().ok());
                 Request::Mode(code.ok_or("mode needs a number, as in `mode 2`")?)
             }
+            "code" => {
+                let numbers = words.by_ref().flat_map(|word| word.split(',')).map(str::parse);
+                return match numbers.collect::<Result<Vec<f32>, _>>() {
+                    Ok(code) if !code.is_empty() => Ok(Self::Code(code)),
+                    _ => Err("code needs numbers with commas, as in `code 0.5,-1`".to_string()),
+                };
+            }
             other => {
                 return Err(format!(
-                    "`{other}`: need arm, start, mode K, damp, stop, reset, quit or status"
+                    "`{other}`: need arm, start, mode K, code Z, damp, stop, reset, quit or status"
                 ));
             }
         };
@@ -198,6 +207,10 @@ fn converse(stream: UnixStream, mailbox: &Mailbox, board: &Board) -> io::Result<
                 mailbox.post(request);
                 "ok".to_string()
             }
+            Ok(Said::Code(code)) => match mailbox.post_code(&code) {
+                Ok(()) => "ok".to_string(),
+                Err(reason) => format!("error {reason}"),
+            },
             Ok(Said::Status) => {
                 let now = board.peek();
                 let sum = now.episode_return.map_or("none".to_string(), |r| format!("{r:.3}"));
@@ -235,7 +248,22 @@ mod tests {
             assert_eq!(line.parse(), Ok(Said::Request(request)), "{line}");
         }
         assert_eq!("status".parse(), Ok(Said::Status));
-        for bad in ["", "go", "mode", "mode x", "mode -1", "mode 65536", "arm now", "ARM"] {
+        for line in ["code 0.5,-1,2", "code 0.5 -1 2"] {
+            assert_eq!(line.parse(), Ok(Said::Code(vec![0.5, -1.0, 2.0])), "{line}");
+        }
+        for bad in [
+            "",
+            "go",
+            "code",
+            "code x",
+            "code 1,,2",
+            "mode",
+            "mode x",
+            "mode -1",
+            "mode 65536",
+            "arm now",
+            "ARM",
+        ] {
             assert!(bad.parse::<Said>().is_err(), "{bad}");
         }
     }
@@ -253,7 +281,7 @@ mod tests {
     fn an_operator_is_heard_on_the_socket() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("control");
-        let (mailbox, board) = (Arc::new(Mailbox::new()), Board::new());
+        let (mailbox, board) = (Arc::new(Mailbox::with_codes(2)), Board::new());
         let socket = ControlSocket::listen(&path, &mailbox, &board).unwrap();
         let mode = std::fs::metadata(&path).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
@@ -268,6 +296,11 @@ mod tests {
         };
         assert_eq!(say("mode 2"), "ok");
         assert_eq!(mailbox.take().mode(), Some(2));
+        assert_eq!(say("code 0.5,-1"), "ok");
+        let mut code = [0.0; 2];
+        assert!(mailbox.take_with_code(&mut code).contains(Request::Code));
+        assert_eq!(code, [0.5, -1.0]);
+        assert!(say("code 0.5").starts_with("error 1 numbers, need 2"));
         assert!(say("jump").starts_with("error `jump`"));
         assert!(say("status").starts_with("ok state=idle code=0 ticks=0"));
         drop(socket);

@@ -5,7 +5,7 @@ use std::{fs::File, time::Duration};
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 use sog_runtime::{
-    control::{Config, Controller, FreeRun, Plan, Request, RunReport, run},
+    control::{Config, Controller, FreeRun, Plan, RateLimit, Request, RunReport, SwitchCodes, run},
     io::{
         FaultPlan, FaultyRobot, RobotIo, RobotSpec,
         link::{LinkOptions, LinkRobot, Transport, open_key},
@@ -32,12 +32,19 @@ pub(super) fn main(args: &RunArgs) -> Result<bool> {
     let expected = expected_robot(&file);
     let period_ns = Controller::new(&file, &expected, config.clone())?.period_ns();
 
+    let switch = args.switch_every.map(|every_s| switch_codes(every_s, period_ns)).transpose()?;
     let faults = fault_plan(args)?;
     let faulty = args.faults.is_some();
     let link = connect(args, &expected, period_ns)?;
     let lock_step = link.lock_step();
     let mut robot = FaultyRobot::new(link, faults);
     let mut controller = Controller::new(&file, &robot.spec().clone(), config)?;
+    if args.safety.rate_limit.0 == RateLimit::Robot && !controller.limits_rate() && !args.quiet {
+        eprintln!(
+            "the robot states no largest change of action, so that changes are not limited; \
+             --rate-limit 0.2, say, allows a fifth of the range in a step"
+        );
+    }
     let mailbox = controller.mailbox();
     if !args.wait {
         controller.request(Request::Arm);
@@ -67,7 +74,7 @@ pub(super) fn main(args: &RunArgs) -> Result<bool> {
     }
 
     let plan = plan(args, period_ns, lock_step, attended)?;
-    let mut observer = (recorder, board);
+    let mut observer = (recorder, (board, switch));
     let report = if lock_step {
         run(&mut controller, &mut robot, &mut FreeRun::new(), &plan, &mut observer)
     } else {
@@ -76,7 +83,9 @@ pub(super) fn main(args: &RunArgs) -> Result<bool> {
     };
     drop((status, keys, control));
     let lost = finish_log(observer.0, writer)?;
-    show(args, &report, &summary(&report, &robot, &obtained, lost, faulty));
+    let mut summary = summary(&report, &robot, &obtained, lost, faulty);
+    summary["rate_limited"] = controller.limits_rate().into();
+    show(args, &report, &summary);
     Ok(report.end.is_good())
 }
 
@@ -102,6 +111,15 @@ pub(super) fn real_time(args: &RealTimeArgs) -> RealTimeConfig {
 /// The robot that a policy was made for, as far as the policy knows it.
 pub(super) fn expected_robot(file: &PolicyFile) -> RobotSpec {
     RobotSpec::new(&file.task, file.obs_terms.clone(), file.action_terms.clone(), file.dt_s)
+}
+
+fn switch_codes(every_s: f64, period_ns: u64) -> Result<SwitchCodes> {
+    let ticks = (every_s * 1e9 / period_ns as f64).round();
+    ensure!(
+        ticks >= 1.0 && ticks.is_finite(),
+        "--switch-every {every_s}: need at least one period"
+    );
+    Ok(SwitchCodes::every(ticks as u64))
 }
 
 fn fault_plan(args: &RunArgs) -> Result<FaultPlan> {

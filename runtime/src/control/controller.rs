@@ -21,7 +21,11 @@ pub struct Controller {
     workspace: Workspace,
     spec: RobotSpec,
     config: Config,
+    /// `[n, Z]`.
     codes: Vec<f32>,
+    /// The code that the operator gave last by its numbers, `[Z]`; selected where the number of
+    /// the code is n.
+    free_code: Vec<f32>,
     period_ns: u64,
     limits: Limits,
     mailbox: Arc<Mailbox>,
@@ -85,13 +89,18 @@ impl Controller {
             &spec.max_action_step,
         );
         let policy = Policy::new(file);
+        let free_width = match file.latent {
+            LatentKind::Gaussian(width) => width,
+            LatentKind::None | LatentKind::OneHot(_) => 0,
+        };
         Ok(Self {
             workspace: policy.workspace(1),
             policy,
             codes,
+            free_code: vec![0.0; free_width],
             period_ns: (1e9 / rate_hz + 0.5) as u64,
             limits,
-            mailbox: Arc::new(Mailbox::new()),
+            mailbox: Arc::new(Mailbox::with_codes(free_width)),
             state: State::Idle,
             code: config.code,
             start_pending: false,
@@ -140,20 +149,25 @@ impl Controller {
         self.state
     }
 
-    /// Number of the selected code.
+    /// Number of the selected code; [`code_count`](Self::code_count) where the operator gave it by
+    /// its numbers.
     pub fn code(&self) -> u16 {
         self.code
     }
 
-    /// How many codes there are to choose from.
+    /// How many codes there are to choose from by number.
     pub fn code_count(&self) -> usize {
         code_count(&self.codes, self.policy.latent_dim())
     }
 
     /// The selected code, `[Z]`.
     pub fn latent(&self) -> &[f32] {
-        let z = self.policy.latent_dim();
-        &self.codes[usize::from(self.code) * z..][..z]
+        selected(&self.codes, &self.free_code, self.policy.latent_dim(), self.code)
+    }
+
+    /// Whether any change of action is limited.
+    pub fn limits_rate(&self) -> bool {
+        self.limits.limits_rate()
     }
 
     /// The event that last ended the policy's command.
@@ -184,7 +198,7 @@ impl Controller {
     /// One control step.
     pub fn tick<R: RobotIo + ?Sized>(&mut self, robot: &mut R, wake: &Wake) -> TickReport {
         let mut faults = FaultSet::default();
-        let requests = self.mailbox.take();
+        let requests = self.mailbox.take_with_code(&mut self.free_code);
         let read = robot.read(&mut self.incoming);
         self.collect_reward(&read);
 
@@ -244,6 +258,9 @@ impl Controller {
             && usize::from(code) < self.code_count()
         {
             self.code = code;
+        }
+        if requests.contains(Request::Code) {
+            self.code = self.code_count() as u16;
         }
         for (request, event) in [
             (Request::Stop, Event::Stop),
@@ -321,8 +338,7 @@ impl Controller {
         if hold {
             return true;
         }
-        let z = self.policy.latent_dim();
-        let latent = &self.codes[usize::from(self.code) * z..][..z];
+        let latent = selected(&self.codes, &self.free_code, self.policy.latent_dim(), self.code);
         self.policy.mean_actions(&mut self.workspace, &self.obs, latent, &mut self.raw_action);
         if self.raw_action.iter().any(|v| !v.is_finite()) {
             return false;
@@ -390,6 +406,11 @@ fn all_codes(latent: LatentKind, given: &[f32]) -> Result<Vec<f32>, ControlError
             codes
         }
     })
+}
+
+/// The code of this number, `[Z]`: one of `codes`, or the free one behind them.
+fn selected<'a>(codes: &'a [f32], free_code: &'a [f32], width: usize, code: u16) -> &'a [f32] {
+    codes.get(usize::from(code) * width..).and_then(|rest| rest.get(..width)).unwrap_or(free_code)
 }
 
 /// How many codes there are; a policy without a latent has one, of width 0.

@@ -46,6 +46,10 @@ impl Limits {
         Self { low, high, max_step: (0..width).map(step).collect() }
     }
 
+    pub(super) fn limits_rate(&self) -> bool {
+        self.max_step.iter().any(|step| step.is_finite())
+    }
+
     /// Moves `action` from what was last commanded towards `raw`, which must be finite, as far
     /// as rate and range allow; the range wins where they disagree.
     pub(super) fn apply(&self, raw: &[f32], action: &mut [f32], faults: &mut FaultSet) {

@@ -4,7 +4,7 @@
 //! * [`State`], [`Event`], [`TABLE`]: the states and the one table of transitions;
 //! * [`Mailbox`], [`Request`]: what an operator asks for, from any thread;
 //! * [`Ticker`], [`Wake`]: what paces the loop: [`LockStep`], `FreeRun`, or real time;
-//! * [`run`], [`Plan`], [`Observer`]: ticks until the run is over;
+//! * [`run`], [`Plan`], [`Observer`]: ticks until the run is over; [`SwitchCodes`]: code after code;
 //! * [`Histogram`], [`Stats`], [`Fault`], [`RunReport`]: what is reported.
 //!
 //! A run of a policy on a robot that lives in the same process, as fast as possible:
@@ -58,6 +58,7 @@ mod request;
 mod run;
 mod state;
 mod stats;
+mod switch;
 mod watch;
 
 #[cfg(feature = "std")]
@@ -68,7 +69,8 @@ pub use controller::Controller;
 pub use fault::{Fault, FaultCounts, FaultSet};
 pub use limits::RateLimit;
 pub use report::{CommandKind, End, RunReport, Stats, TickReport};
-pub use request::{Mailbox, Request, Requests};
+pub use request::{CodeError, Mailbox, Request, Requests};
 pub use run::{Observer, Plan, run};
 pub use state::{Event, State, TABLE};
 pub use stats::{Histogram, Summary};
+pub use switch::SwitchCodes;

@@ -1,6 +1,10 @@
 //! Operator requests: from any thread or signal handler to the loop, without lock or allocation.
 
-use core::sync::atomic::{AtomicU32, Ordering};
+use alloc::vec::Vec;
+use core::{
+    hint,
+    sync::atomic::{AtomicBool, AtomicU32, Ordering},
+};
 
 /// What an operator can ask for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,6 +23,9 @@ pub enum Request {
     Reset,
     /// Go to damping and end the run.
     Quit,
+    /// Select the code posted by [`Mailbox::post_code`]: live under the policy, else for the next
+    /// start.
+    Code,
 }
 
 impl Request {
@@ -31,6 +38,7 @@ impl Request {
             Self::Stop => 1 << 4,
             Self::Reset => 1 << 5,
             Self::Quit => 1 << 6,
+            Self::Code => 1 << 7,
         }
     }
 }
@@ -56,6 +64,12 @@ impl Requests {
         self.0 & request.bit() != 0
     }
 
+    /// The same without requests of this kind.
+    #[must_use]
+    pub(super) fn without(self, request: Request) -> Self {
+        Self(self.0 & !request.bit())
+    }
+
     /// The code asked for.
     pub fn mode(self) -> Option<u16> {
         self.contains(Request::Mode(0)).then_some((self.0 >> 16) as u16)
@@ -67,27 +81,100 @@ impl Requests {
     }
 }
 
+/// Why a code cannot be posted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum CodeError {
+    /// The policy's codes are not free numbers.
+    #[error("the policy has no Gaussian code; select one of its codes by number")]
+    NotFree,
+    /// It has another width, or a number that is not finite.
+    #[error("{found} numbers, need {needed} finite ones")]
+    Numbers {
+        /// How many were given.
+        found: usize,
+        /// How many are needed.
+        needed: usize,
+    },
+}
+
 /// Where requests wait for the next tick. Several posters, one taker; requests of one tick
 /// collapse, and the controller lets the safest win.
 #[derive(Debug, Default)]
-pub struct Mailbox(AtomicU32);
+pub struct Mailbox {
+    requests: AtomicU32,
+    /// The last code posted, `[Z]` as bits; empty where codes are not free.
+    code: Vec<AtomicU32>,
+    /// Whether somebody is at `code`.
+    busy: AtomicBool,
+}
 
 impl Mailbox {
-    /// An empty mailbox.
+    /// An empty mailbox that takes no codes.
     pub const fn new() -> Self {
-        Self(AtomicU32::new(0))
+        Self { requests: AtomicU32::new(0), code: Vec::new(), busy: AtomicBool::new(false) }
+    }
+
+    /// An empty mailbox that takes codes of `width` numbers.
+    pub fn with_codes(width: usize) -> Self {
+        Self { code: (0..width).map(|_| AtomicU32::new(0)).collect(), ..Self::new() }
     }
 
     /// Posts a request; lock-free, fit for a signal handler.
     pub fn post(&self, request: Request) {
         let add = |bits| Some(Requests(bits).with(request).0);
         // The closure never refuses, so this never fails.
-        let _ = self.0.fetch_update(Ordering::AcqRel, Ordering::Acquire, add);
+        let _ = self.requests.fetch_update(Ordering::AcqRel, Ordering::Acquire, add);
+    }
+
+    /// Posts a code `[Z]` and the request to select it. Waits for other posters.
+    ///
+    /// # Errors
+    /// [`CodeError`] if the policy takes no such code.
+    pub fn post_code(&self, code: &[f32]) -> Result<(), CodeError> {
+        if self.code.is_empty() {
+            return Err(CodeError::NotFree);
+        }
+        if code.len() != self.code.len() || code.iter().any(|v| !v.is_finite()) {
+            return Err(CodeError::Numbers { found: code.len(), needed: self.code.len() });
+        }
+        while !self.enter() {
+            hint::spin_loop();
+        }
+        self.code.iter().zip(code).for_each(|(to, v)| to.store(v.to_bits(), Ordering::Relaxed));
+        self.leave();
+        self.post(Request::Code);
+        Ok(())
     }
 
     /// Takes everything posted since the last call; wait-free.
     pub fn take(&self) -> Requests {
-        Requests(self.0.swap(0, Ordering::AcqRel))
+        self.take_with_code(&mut [])
+    }
+
+    /// As [`take`](Self::take); a code asked for is copied to `code`, `[Z]`. Where it is just being
+    /// posted, its request stays for the next call.
+    pub fn take_with_code(&self, code: &mut [f32]) -> Requests {
+        let taken = Requests(self.requests.swap(0, Ordering::AcqRel));
+        if !taken.contains(Request::Code) {
+            return taken;
+        }
+        if !self.enter() {
+            self.post(Request::Code);
+            return taken.without(Request::Code);
+        }
+        let posted = self.code.iter().map(|bits| f32::from_bits(bits.load(Ordering::Relaxed)));
+        code.iter_mut().zip(posted).for_each(|(to, v)| *to = v);
+        self.leave();
+        taken
+    }
+
+    fn enter(&self) -> bool {
+        !self.busy.swap(true, Ordering::Acquire)
+    }
+
+    fn leave(&self) {
+        self.busy.store(false, Ordering::Release);
     }
 }
 
@@ -107,5 +194,24 @@ mod tests {
         assert!(taken.contains(Request::Start) && !taken.contains(Request::Stop));
         assert!(mailbox.take().is_empty());
         assert_eq!(Requests::default().with(Request::Stop).mode(), None);
+    }
+
+    #[test]
+    fn a_code_is_taken_whole_or_later() {
+        let (mailbox, mut code) = (Mailbox::with_codes(2), [0.0; 2]);
+        mailbox.post_code(&[1.5, -2.0]).unwrap();
+        assert!(mailbox.enter(), "somebody posts just now");
+        mailbox.post(Request::Damp);
+        let taken = mailbox.take_with_code(&mut code);
+        assert!(taken.contains(Request::Damp) && !taken.contains(Request::Code));
+        assert_eq!(code, [0.0; 2]);
+        mailbox.leave();
+        assert!(mailbox.take_with_code(&mut code).contains(Request::Code));
+        assert_eq!(code, [1.5, -2.0]);
+        assert!(mailbox.take_with_code(&mut code).is_empty());
+        let numbers = |found| Err(CodeError::Numbers { found, needed: 2 });
+        assert_eq!(mailbox.post_code(&[1.0]), numbers(1));
+        assert_eq!(mailbox.post_code(&[1.0, f32::NAN]), numbers(2));
+        assert_eq!(Mailbox::new().post_code(&[]), Err(CodeError::NotFree));
     }
 }

@@ -5,7 +5,8 @@ use std::io::{self, Write};
 use super::{Log, LogError};
 use crate::policy::Terms;
 
-/// Writes a log as CSV; columns are named after the terms: `obs.position.0`, `action.torque.3`.
+/// Writes a log as CSV; columns are named after the terms: `obs.position.0`, `action.torque.3`,
+/// `latent.0`.
 ///
 /// # Errors
 /// What the disk says, or a [`LogError`] as [`io::ErrorKind::InvalidData`].
@@ -19,6 +20,10 @@ pub fn write_csv(log: &Log, out: &mut impl Write) -> io::Result<()> {
         for name in columns(terms) {
             write!(out, ",{group}.{name}")?;
         }
+    }
+    let latent = log.records.first().map_or(0, |record| record.latent.len());
+    for i in 0..latent {
+        write!(out, ",latent.{i}")?;
     }
     writeln!(out)?;
     for record in &log.records {
@@ -43,7 +48,8 @@ pub fn write_csv(log: &Log, out: &mut impl Write) -> io::Result<()> {
             }
             Err(_) => write!(out, ",,,")?,
         }
-        for value in record.obs.iter().chain(&record.raw_action).chain(&record.action) {
+        let numbers = [&record.obs, &record.raw_action, &record.action, &record.latent];
+        for value in numbers.into_iter().flatten() {
             write!(out, ",{value}")?;
         }
         writeln!(out)?;

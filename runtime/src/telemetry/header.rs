@@ -4,6 +4,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
+use super::record::Widths;
 use crate::{
     control::{Config, Controller, OnMiss, RateLimit},
     io::RobotSpec,
@@ -29,6 +30,7 @@ pub struct Header {
     rate_hz: Option<f64>,
     codes: Vec<f32>,
     code: u16,
+    latent_dim: u32,
     hold_on_miss: bool,
     damp_after_misses: Option<std::num::NonZeroU32>,
     stale_limit: std::num::NonZeroU32,
@@ -62,6 +64,7 @@ impl Header {
             rate_hz: config.rate_hz,
             codes: config.codes.clone(),
             code: config.code,
+            latent_dim: controller.latent().len() as u32,
             hold_on_miss: config.on_miss == OnMiss::Hold,
             damp_after_misses: config.damp_after_misses,
             stale_limit: config.stale_limit,
@@ -89,6 +92,12 @@ impl Header {
             stop_action: self.stop_action.clone(),
             max_action_step: self.max_action_step.clone(),
         })
+    }
+
+    /// Widths of a record of this robot.
+    pub(super) fn widths(&self, spec: &RobotSpec) -> Widths {
+        let latent = self.latent_dim as usize;
+        Widths { obs: spec.obs_dim(), action: spec.action_dim(), latent }
     }
 
     /// The controller's settings in the run.

@@ -1,8 +1,8 @@
 //! The log file.
 //!
 //! ```text
-//! file   = "SOGLOG" 1 0   header length u32   header (postcard)   header CRC-32   record*
-//! record = 32-bit words (fixed part, observation, raw action, action)   CRC-32 of them
+//! file   = "SOGLOG" 2 0   header length u32   header (postcard)   header CRC-32   record*
+//! record = 32-bit words (fixed part, observation, raw action, action, code)   CRC-32 of them
 //! ```
 //!
 //! All numbers are little-endian. A file that ends within a record (the power failed) is read up
@@ -10,10 +10,13 @@
 
 use std::io::{self, Write};
 
-use super::{Header, Record, record};
+use super::{
+    Header, Record,
+    record::{self, Widths},
+};
 use crate::policy::ParseKindError;
 
-const MARK: [u8; 8] = *b"SOGLOG\x01\x00";
+const MARK: [u8; 8] = *b"SOGLOG\x02\x00";
 const CRC: crc::Crc<u32, crc::Table<16>> =
     crc::Crc::<u32, crc::Table<16>>::new(&crc::CRC_32_ISO_HDLC);
 
@@ -62,12 +65,11 @@ impl Log {
         let rest = bytes.strip_prefix(&MARK).ok_or_else(mark)?;
         let (header, rest) = split_header(rest).ok_or(LogError::Header)?;
         let header: Header = postcard::from_bytes(header).map_err(|_| LogError::Header)?;
-        let spec = header.spec()?;
-        let (obs_dim, action_dim) = (spec.obs_dim(), spec.action_dim());
-        let size = (record::words(obs_dim, action_dim) + 1) * 4;
+        let widths = header.widths(&header.spec()?);
+        let size = (widths.words() + 1) * 4;
         let mut chunks = rest.chunks_exact(size);
         let read = |(index, chunk): (usize, &[u8])| {
-            read_record(chunk, obs_dim, action_dim).ok_or(LogError::Record { index })
+            read_record(chunk, widths).ok_or(LogError::Record { index })
         };
         let records = chunks.by_ref().enumerate().map(read).collect::<Result<_, _>>()?;
         Ok(Self { header, records, cut_bytes: chunks.remainder().len() })
@@ -92,13 +94,13 @@ fn split_header(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     (CRC.checksum(header) == u32::from_le_bytes(*crc)).then_some((header, rest))
 }
 
-fn read_record(chunk: &[u8], obs_dim: usize, action_dim: usize) -> Option<Record> {
+fn read_record(chunk: &[u8], widths: Widths) -> Option<Record> {
     let (body, crc) = chunk.split_last_chunk::<4>()?;
     if CRC.checksum(body) != u32::from_le_bytes(*crc) {
         return None;
     }
     let words: Vec<u32> = body.as_chunks::<4>().0.iter().map(|b| u32::from_le_bytes(*b)).collect();
-    record::decode(&words, obs_dim, action_dim)
+    record::decode(&words, widths)
 }
 
 pub(super) fn write_header(file: &mut impl Write, header: &Header) -> io::Result<()> {

@@ -30,8 +30,8 @@ mod op {
 }
 
 /// Writes a log as MCAP with one topic, `/sog/tick`, whose messages have the keys `tick, state,
-/// code, command, faults, missed, wake_latency_ns, exec_ns, step, reward, terminated` and, by
-/// term, `obs`, `raw_action` and `action`.
+/// code, latent, command, faults, missed, wake_latency_ns, exec_ns, step, reward, terminated` and,
+/// by term, `obs`, `raw_action` and `action`.
 ///
 /// # Errors
 /// What the disk says, or a [`LogError`] as [`io::Error`].
@@ -74,6 +74,7 @@ fn message(record: &Record, spec: &RobotSpec) -> Value {
         "tick": tick.tick,
         "state": tick.state.name(),
         "code": tick.code,
+        "latent": record.latent,
         "command": tick.command.name(),
         "faults": tick.faults.iter().map(|fault| fault.name()).collect::<Vec<_>>(),
         "missed": record.wake.missed,
@@ -106,6 +107,7 @@ fn schema() -> Vec<u8> {
         "type": "object",
         "properties": {
             "tick": of("integer"), "state": of("string"), "code": of("integer"),
+            "latent": { "type": "array", "items": { "type": "number" } },
             "command": of("string"),
             "faults": { "type": "array", "items": { "type": "string" } },
             "missed": of("integer"), "wake_latency_ns": of("integer"), "exec_ns": of("integer"),

@@ -23,19 +23,31 @@ pub struct Record {
     pub raw_action: Vec<f32>,
     /// What the actuators were told, `[A]`.
     pub action: Vec<f32>,
+    /// The selected code, `[Z]`.
+    pub latent: Vec<f32>,
 }
 
-/// Words of a record of a robot with these widths.
-pub(super) fn words(obs_dim: usize, action_dim: usize) -> usize {
-    FIXED + obs_dim + 2 * action_dim
+/// Widths S, A and Z of what a record holds.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Widths {
+    pub(super) obs: usize,
+    pub(super) action: usize,
+    pub(super) latent: usize,
 }
 
-/// Writes a record; `out` has [`words`] of them.
+impl Widths {
+    /// Words of a record.
+    pub(super) fn words(self) -> usize {
+        FIXED + self.obs + 2 * self.action + self.latent
+    }
+}
+
+/// Writes a record of observation, raw action, action and code; `out` has [`Widths::words`].
 pub(super) fn encode(
     wake: &Wake,
     tick: &TickReport,
     end_ns: u64,
-    numbers: [&[f32]; 3],
+    numbers: [&[f32]; 4],
     out: &mut [u32],
 ) {
     let reading = tick.read.unwrap_or_default();
@@ -67,7 +79,7 @@ pub(super) fn encode(
 }
 
 /// Reads a record; `None` if it is none.
-pub(super) fn decode(words: &[u32], obs_dim: usize, action_dim: usize) -> Option<Record> {
+pub(super) fn decode(words: &[u32], widths: Widths) -> Option<Record> {
     let (fixed, numbers) = words.split_first_chunk::<FIXED>()?;
     let long = |at: usize| u64::from(fixed[at]) | u64::from(fixed[at + 1]) << 32;
     let [state, command, read, written] = fixed[11].to_le_bytes();
@@ -87,11 +99,12 @@ pub(super) fn decode(words: &[u32], obs_dim: usize, action_dim: usize) -> Option
             written: write_of_code(written)?,
             faults: FaultSet(fixed[10]),
         },
-        obs: take(obs_dim),
-        raw_action: take(action_dim),
-        action: take(action_dim),
+        obs: take(widths.obs),
+        raw_action: take(widths.action),
+        action: take(widths.action),
+        latent: take(widths.latent),
     };
-    let complete = record.action.len() == action_dim && numbers.next().is_none();
+    let complete = words.len() == widths.words();
     complete.then_some(record)
 }
 
@@ -170,8 +183,9 @@ mod tests {
         for tick in ticks {
             let wake = Wake { deadline_ns: u64::MAX, woke_ns: 1 << 33, missed: 3 };
             let (obs, raw, action) = ([1.0, f32::INFINITY, -0.0], [2.0, 3.0], [4.0, 5.0]);
-            let mut out = vec![0; words(3, 2)];
-            encode(&wake, &tick, 77, [&obs, &raw, &action], &mut out);
+            let (latent, widths) = ([6.0], Widths { obs: 3, action: 2, latent: 1 });
+            let mut out = vec![0; widths.words()];
+            encode(&wake, &tick, 77, [&obs, &raw, &action, &latent], &mut out);
             let expected = Record {
                 wake,
                 end_ns: 77,
@@ -179,11 +193,12 @@ mod tests {
                 obs: obs.to_vec(),
                 raw_action: raw.to_vec(),
                 action: action.to_vec(),
+                latent: latent.to_vec(),
             };
-            assert_eq!(decode(&out, 3, 2), Some(expected));
-            assert_eq!(decode(&out, 3, 3), None);
+            assert_eq!(decode(&out, widths), Some(expected));
+            assert_eq!(decode(&out, Widths { latent: 2, ..widths }), None);
             out[11] = 0xff;
-            assert_eq!(decode(&out, 3, 2), None);
+            assert_eq!(decode(&out, widths), None);
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{Log, Record};
 use crate::{
-    control::{ControlError, Controller, Request, Requests},
+    control::{ControlError, Controller, Request},
     io::{Command, IoError, Reading, RobotIo, RobotSpec},
     policy::{ParseKindError, PolicyError, PolicyFile},
 };
@@ -96,7 +96,7 @@ pub fn replay(log: &Log) -> Result<ReplayReport, ReplayError> {
             break;
         }
         robot.load(record);
-        post(&controller, record.tick.requests);
+        post(&controller, record);
         let tick = controller.tick(&mut robot, &record.wake);
         report.mismatch = difference(&controller, &tick, record);
         if report.mismatch.is_some() {
@@ -107,7 +107,12 @@ pub fn replay(log: &Log) -> Result<ReplayReport, ReplayError> {
     Ok(report)
 }
 
-fn post(controller: &Controller, requests: Requests) {
+fn post(controller: &Controller, record: &Record) {
+    let requests = record.tick.requests;
+    if requests.contains(Request::Code) {
+        // A code that does not fit shows as the first difference.
+        let _ = controller.mailbox().post_code(&record.latent);
+    }
     let all =
         [Request::Arm, Request::Start, Request::Damp, Request::Stop, Request::Reset, Request::Quit];
     for request in all.into_iter().filter(|request| requests.contains(*request)) {
@@ -137,6 +142,10 @@ fn difference(
     }
     if tick.code != logged.code {
         return found("code", logged.code.to_string(), tick.code.to_string());
+    }
+    if !same_bits(controller.latent(), &record.latent) {
+        let (logged, replayed) = (&record.latent, controller.latent());
+        return found("numbers of the code", format!("{logged:?}"), format!("{replayed:?}"));
     }
     if tick.faults != logged.faults {
         return found("faults", logged.faults.to_string(), tick.faults.to_string());

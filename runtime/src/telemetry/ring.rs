@@ -40,7 +40,12 @@ impl Recorder {
 
 impl Observer for Recorder {
     fn observe(&mut self, controller: &Controller, wake: &Wake, tick: &TickReport, end_ns: u64) {
-        let numbers = [controller.observation(), controller.raw_action(), controller.action()];
+        let numbers = [
+            controller.observation(),
+            controller.raw_action(),
+            controller.action(),
+            controller.latent(),
+        ];
         record::encode(wake, tick, end_ns, numbers, &mut self.record);
         if self.ring.push_entire_slice(&self.record).is_err() {
             self.lost += 1;
@@ -76,8 +81,9 @@ pub fn start<W: Write + Send + 'static>(
     file: W,
 ) -> io::Result<(Recorder, Writer<W>)> {
     let mut file = BufWriter::with_capacity(64 * 1024, file);
-    log::write_header(&mut file, &Header::new(controller, policy))?;
-    let words = record::words(controller.spec().obs_dim(), controller.spec().action_dim());
+    let header = Header::new(controller, policy);
+    log::write_header(&mut file, &header)?;
+    let words = header.widths(controller.spec()).words();
     let records = (RING_BYTES / 4 / words).max(FEWEST_RECORDS);
     let (producer, consumer) = RingBuffer::new(words * records);
     let done = Arc::new(AtomicBool::new(false));

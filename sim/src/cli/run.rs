@@ -5,11 +5,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use serde_json::json;
 use sog_runtime::{
-    control::{self, Config, Controller, FreeRun, Plan, Request, RunReport, Ticker},
+    control::{self, Config, Controller, FreeRun, Plan, Request, RunReport, SwitchCodes, Ticker},
     os,
     policy::PolicyFile,
 };
@@ -39,6 +39,9 @@ pub(super) struct RunArgs {
     /// The code itself, for a policy with a Gaussian latent: d numbers with commas
     #[arg(long, value_name = "Z", value_delimiter = ',', allow_hyphen_values = true)]
     code: Vec<f32>,
+    /// Select the next code after every so many seconds of the policy's command
+    #[arg(long, value_name = "S")]
+    switch_every: Option<f64>,
     /// Control steps to run [default: the task's horizon]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
     steps: Option<u64>,
@@ -72,6 +75,7 @@ struct Run {
     info: TaskInfo,
     steps: u64,
     report: RunReport,
+    switches: u64,
     returns: Vec<f64>,
     scheduling: Option<os::Obtained>,
     recording: Recording,
@@ -120,16 +124,21 @@ fn simulate(args: &RunArgs) -> Result<Run> {
     controller.request(Request::Arm);
     controller.request(Request::Start);
     let plan = Plan::ticks(steps);
+    let mut switch = match args.switch_every {
+        Some(every_s) => Some(switch_codes(every_s, info.dt_s)?),
+        None => None,
+    };
     let (report, scheduling) = if args.realtime {
         let obtained = os::set_up(&os::RealTimeConfig::default())?;
         let mut ticker = os::RealTime::new(controller.period_ns(), 0);
-        (drive(&mut controller, &mut robot, &mut ticker, &plan), Some(obtained))
+        (drive(&mut controller, &mut robot, &mut ticker, &plan, &mut switch), Some(obtained))
     } else {
-        (drive(&mut controller, &mut robot, &mut FreeRun::new(), &plan), None)
+        (drive(&mut controller, &mut robot, &mut FreeRun::new(), &plan, &mut switch), None)
     };
     let Some(recording) = robot.take_recording() else { bail!("nothing was recorded") };
     let returns = robot.returns().to_vec();
-    Ok(Run { info, steps, report, returns, scheduling, recording, robot })
+    let switches = switch.map_or(0, |switch| switch.switches());
+    Ok(Run { info, steps, report, switches, returns, scheduling, recording, robot })
 }
 
 fn drive(
@@ -137,8 +146,15 @@ fn drive(
     robot: &mut SimRobot,
     ticker: &mut dyn Ticker,
     plan: &Plan,
+    switch: &mut Option<SwitchCodes>,
 ) -> RunReport {
-    control::run(controller, robot, ticker, plan, &mut ())
+    control::run(controller, robot, ticker, plan, switch)
+}
+
+fn switch_codes(every_s: f64, dt_s: f64) -> Result<SwitchCodes> {
+    let ticks = (every_s / dt_s).round();
+    ensure!(ticks >= 1.0 && ticks.is_finite(), "--switch-every {every_s}: need at least {dt_s} s");
+    Ok(SwitchCodes::every(ticks as u64))
 }
 
 /// Draws what was recorded; says what was written.
@@ -170,6 +186,7 @@ fn to_json(args: &RunArgs, run: &Run) -> serde_json::Value {
     object["task"] = json!(run.info.name());
     object["seed"] = json!(args.seed);
     object["steps"] = json!(run.steps);
+    object["switches"] = json!(run.switches);
     object["dt_s"] = json!(run.info.dt_s);
     object["realtime"] = json!(args.realtime);
     object["scheduling"] = json!(run.scheduling.as_ref().map(os::Obtained::to_json));
@@ -190,6 +207,9 @@ fn print(args: &RunArgs, run: &Run) {
         run.steps,
         r.end.name()
     );
+    if run.switches > 0 {
+        println!("  {} switches of the code", run.switches);
+    }
     let best = best(&run.returns);
     for (i, (label, value)) in
         labels(&run.info.modes, &args.goal).iter().zip(&run.returns).enumerate()
