@@ -13,12 +13,13 @@
 //! The gradient's norm is clipped over actor and critic together; log σ is kept within bounds by
 //! projection after the step.
 
+use pulp::Arch;
 use rand::Rng;
 use serde::{Deserialize, Serialize};
 
 use crate::adam::{Adam, AdamConfig, clip_scale, global_norm};
 use crate::error::{EngineError, check_len};
-use crate::kernel::{PANEL, Row};
+use crate::kernel::{PANEL, Row, add_assign};
 use crate::mlp::{MlpPass, Part};
 use crate::net::{Mlp, MlpArch, PolicyArch, PolicyNet};
 use crate::policy::{PanelOutput, PolicyPass, SUMS};
@@ -93,7 +94,7 @@ pub struct SogTerm<'a> {
     /// λ_S
     pub weight: f32,
     /// Draws the samples of a coordinate-wise search.
-    pub rng: &'a mut dyn Rng,
+    pub rng: &'a mut (dyn Rng + Send),
 }
 
 /// What practitioners look at; all of it before the step.
@@ -147,12 +148,27 @@ impl ActorCritic {
 /// Buffers and passes of the update.
 #[derive(Debug, Clone)]
 pub struct Ppo {
-    actor: PolicyPass,
-    critic: MlpPass,
-    critic_input: CriticInput,
-    actor_grad: Vec<f32>,
-    critic_grad: Vec<f32>,
+    actor: Actor,
+    critic: Critic,
+    /// λ_S dL_SOG/dθ.
+    sog_grad: Vec<f32>,
+    parallelism: Parallelism,
+}
+
+/// The policy's side of the update.
+#[derive(Debug, Clone)]
+struct Actor {
+    pass: PolicyPass,
+    grad: Vec<f32>,
     inverse_std: Vec<f32>,
+}
+
+/// The value network's side of the update.
+#[derive(Debug, Clone)]
+struct Critic {
+    pass: MlpPass,
+    input: CriticInput,
+    grad: Vec<f32>,
 }
 
 impl Ppo {
@@ -162,30 +178,38 @@ impl Ppo {
     /// # Errors
     /// If the value network's input has neither size or its output is not one value.
     pub fn new(actor: &PolicyArch, critic: &MlpArch) -> Result<Self, EngineError> {
-        let critic_input = if critic.inputs == actor.obs {
+        let input = if critic.inputs == actor.obs {
             CriticInput::Obs
         } else {
             check_len("value network's inputs", critic.inputs, actor.obs + actor.latent)?;
             CriticInput::ObsAndCode
         };
         check_len("value network's outputs", critic.outputs(), 1)?;
+        let params = actor.layout().len();
         Ok(Self {
-            actor: PolicyPass::new(actor),
-            critic: MlpPass::new(critic),
-            critic_input,
-            actor_grad: vec![0.0; actor.layout().len()],
-            critic_grad: vec![0.0; critic.layout().len()],
-            inverse_std: Vec::new(),
+            actor: Actor {
+                pass: PolicyPass::new(actor),
+                grad: vec![0.0; params],
+                inverse_std: Vec::new(),
+            },
+            critic: Critic {
+                pass: MlpPass::new(critic),
+                input,
+                grad: vec![0.0; critic.layout().len()],
+            },
+            sog_grad: vec![0.0; params],
+            parallelism: Parallelism::Serial,
         })
     }
 
-    /// The same, worked on by the threads that `parallelism` says; results do not change.
+    /// The same, worked on by the threads that `parallelism` says; results do not change. The
+    /// gradients of policy, value network and SOG term go side by side, and so do the shards of
+    /// each.
     pub fn with_parallelism(self, parallelism: Parallelism) -> Self {
-        Self {
-            actor: self.actor.with_parallelism(parallelism),
-            critic: self.critic.with_parallelism(parallelism),
-            ..self
-        }
+        let Self { mut actor, mut critic, sog_grad, .. } = self;
+        actor.pass = actor.pass.with_parallelism(parallelism);
+        critic.pass = critic.pass.with_parallelism(parallelism);
+        Self { actor, critic, sog_grad, parallelism }
     }
 
     /// One update: gradient of L, joint clipping, a step of both networks, bounds on log σ.
@@ -200,15 +224,16 @@ impl Ppo {
         batch: PpoBatch<'_>,
         sog: Option<SogTerm<'_>>,
     ) -> Result<PpoStats, EngineError> {
-        let mut stats = self.gradient(&nets.policy, &nets.critic, config, batch)?;
-        if let Some(term) = sog {
-            stats.sog_loss = Some(self.add_sog(&nets.policy, term)?);
+        let mut stats = self.gradients_of(&nets.policy, &nets.critic, config, batch, sog)?;
+        if stats.sog_loss.is_some() {
+            add_assign(Arch::new(), &mut self.actor.grad, &self.sog_grad);
         }
-        let norm = global_norm(&[&self.actor_grad, &self.critic_grad]);
+        let (actor_grad, critic_grad) = self.gradients();
+        let norm = global_norm(&[actor_grad, critic_grad]);
         stats.grad_norm = norm as f32;
         let scale = config.max_grad_norm.map_or(1.0, |max| clip_scale(norm, max.into()));
-        nets.policy_adam.step(&mut nets.policy.params, &self.actor_grad, lr, scale)?;
-        nets.critic_adam.step(&mut nets.critic.params, &self.critic_grad, lr, scale)?;
+        nets.policy_adam.step(&mut nets.policy.params, actor_grad, lr, scale)?;
+        nets.critic_adam.step(&mut nets.critic.params, critic_grad, lr, scale)?;
         for log_std in nets.policy.log_std_mut() {
             *log_std = log_std.max(config.log_std_min).min(config.log_std_max);
         }
@@ -227,46 +252,71 @@ impl Ppo {
         config: &PpoConfig,
         batch: PpoBatch<'_>,
     ) -> Result<PpoStats, EngineError> {
-        let rows = check_batch(self.actor.arch(), config, batch)?;
-        self.actor_grad.fill(0.0);
-        self.critic_grad.fill(0.0);
-        let mut stats = self.policy_gradient(policy, config, batch, rows)?;
-        stats.value_loss = self.value_gradient(critic, config, batch, rows)?;
-        Ok(stats)
+        self.gradients_of(policy, critic, config, batch, None)
     }
 
     /// The gradients of the policy and of the value network as last computed.
     pub fn gradients(&self) -> (&[f32], &[f32]) {
-        (&self.actor_grad, &self.critic_grad)
+        (&self.actor.grad, &self.critic.grad)
     }
 
-    /// Adds λ_S dL_SOG/dθ to the policy's gradient; returns L_SOG.
-    fn add_sog(&mut self, policy: &PolicyNet, term: SogTerm<'_>) -> Result<f32, EngineError> {
-        term.sog.search(policy, term.batch, term.search, term.rng)?;
-        term.sog.gradient(policy, term.batch.groups, term.weight, &mut self.actor_grad)
+    /// The gradients of policy, value network and SOG term, each in its own buffer.
+    fn gradients_of(
+        &mut self,
+        policy: &PolicyNet,
+        critic: &Mlp,
+        config: &PpoConfig,
+        batch: PpoBatch<'_>,
+        sog: Option<SogTerm<'_>>,
+    ) -> Result<PpoStats, EngineError> {
+        let rows = check_batch(self.actor.pass.arch(), config, batch)?;
+        let widths = [policy.arch().obs, policy.arch().latent];
+        let Self { actor: actor_side, critic: critic_side, sog_grad, parallelism } = self;
+        let mut of_policy = || actor_side.gradient(policy, config, batch, rows);
+        let mut of_value = || critic_side.gradient(critic, widths, config, batch, rows);
+        let of_sog = || sog.map(|term| sog_gradient(policy, term, sog_grad)).transpose();
+        let (stats, (value_loss, sog_loss)) = match parallelism {
+            Parallelism::Serial => (of_policy(), (of_value(), of_sog())),
+            Parallelism::Rayon => rayon::join(of_policy, || rayon::join(of_value, of_sog)),
+        };
+        Ok(PpoStats { value_loss: value_loss?, sog_loss: sog_loss?, ..stats? })
     }
+}
 
-    fn policy_gradient(
+/// Writes λ_S dL_SOG/dθ; returns L_SOG.
+fn sog_gradient(
+    policy: &PolicyNet,
+    term: SogTerm<'_>,
+    grad: &mut [f32],
+) -> Result<f32, EngineError> {
+    grad.fill(0.0);
+    term.sog.search(policy, term.batch, term.search, term.rng)?;
+    term.sog.gradient(policy, term.batch.groups, term.weight, grad)
+}
+
+impl Actor {
+    fn gradient(
         &mut self,
         policy: &PolicyNet,
         config: &PpoConfig,
         batch: PpoBatch<'_>,
         rows: usize,
     ) -> Result<PpoStats, EngineError> {
-        self.actor.load(policy, batch.obs)?;
+        let Self { pass, grad, inverse_std } = self;
+        grad.fill(0.0);
+        pass.load(policy, batch.obs)?;
         let log_std = policy.log_std();
-        self.inverse_std.clear();
-        self.inverse_std.extend(log_std.iter().map(|l| (-l).exp()));
+        inverse_std.clear();
+        inverse_std.extend(log_std.iter().map(|l| (-l).exp()));
         let surrogate = Surrogate {
             batch,
             clip: config.clip,
-            inverse_std: &self.inverse_std,
+            inverse_std,
             log_norm: log_std.iter().map(|l| l + HALF_LOG_TAU).sum(),
             share: 1.0 / rows as f32,
         };
-        let grad = &mut self.actor_grad;
         let [loss, kl, clipped, ..] =
-            self.actor.backward(policy, batch.latents, grad, |panel| surrogate.panel(panel));
+            pass.backward(policy, batch.latents, grad, |panel| surrogate.panel(panel));
         // dH/dlog σ = 1 for each action.
         let from = grad.len() - log_std.len();
         grad[from..].iter_mut().for_each(|g| *g -= config.entropy_coef);
@@ -279,22 +329,26 @@ impl Ppo {
             ..PpoStats::default()
         })
     }
+}
 
-    fn value_gradient(
+impl Critic {
+    /// `widths` are S and Z.
+    fn gradient(
         &mut self,
         critic: &Mlp,
+        [obs, latent]: [usize; 2],
         config: &PpoConfig,
         batch: PpoBatch<'_>,
         rows: usize,
     ) -> Result<f32, EngineError> {
-        let arch = self.actor.arch();
-        let code_width = if self.critic_input == CriticInput::Obs { 0 } else { arch.latent };
-        let code = if code_width == 0 { &[] } else { batch.latents };
-        let input =
-            [Part { data: batch.obs, width: arch.obs }, Part { data: code, width: code_width }];
+        self.grad.fill(0.0);
+        let (code, width) = match self.input {
+            CriticInput::Obs => (&[][..], 0),
+            CriticInput::ObsAndCode => (batch.latents, latent),
+        };
+        let input = [Part { data: batch.obs, width: obs }, Part { data: code, width }];
         let factor = config.value_coef / rows as f32;
-        let grad = &mut self.critic_grad;
-        let sums = self.critic.loss_backward(critic, &input, grad, None, |panel| {
+        let sums = self.pass.loss_backward(critic, &input, &mut self.grad, None, |panel| {
             let mut total = 0.0;
             for (lane, row) in panel.rows.enumerate() {
                 let value = panel.out[0].0[lane];

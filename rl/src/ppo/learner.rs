@@ -11,6 +11,7 @@ use sog_engine::{
     moments::ReturnScale,
     net::{Init, Mlp, MlpArch},
     ppo::{ActorCritic, Ppo as Update, PpoBatch, PpoStats, log_probs},
+    shard::Parallelism,
 };
 use sog_runtime::policy::{Policy, PolicyFile};
 use sog_sim::{
@@ -94,8 +95,10 @@ impl Ppo {
         };
         let fleet = Fleet::new(maker, &fleet)?;
         Ok(Self {
-            updates: Box::new(Update::new(policy.arch(), critic.arch())?),
-            value_pass: MlpPass::new(critic.arch()),
+            updates: Box::new(
+                Update::new(policy.arch(), critic.arch())?.with_parallelism(Parallelism::Rayon),
+            ),
+            value_pass: MlpPass::new(critic.arch()).with_parallelism(Parallelism::Rayon),
             nets: ActorCritic::new(
                 policy,
                 critic,
