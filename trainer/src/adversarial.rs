@@ -22,7 +22,7 @@ use crate::{
         sog_gail::SogGail,
         vae_gail::VaeGail,
     },
-    config::{Algorithm, TrainConfig},
+    config::{Algorithm, SogGailConfig, SogUnits, TrainConfig},
     data::DataError,
     device::Compute,
     error::TrainError,
@@ -90,7 +90,7 @@ pub(crate) fn train(run: &mut Run, job: Job<'_>) -> Result<PolicyFile, TrainErro
             let sampler = Sampler::new(job.demos, normaliser, size, stream(SOG_STREAM));
             let arch: PolicyArch = export::network_of(&start)?.arch().clone();
             let search = code_search(&config.cloning, latent);
-            let weight = config.sog_gail.lambda_s;
+            let weight = sog_weight(&config.sog_gail, &start.log_std);
             let hooks = SogGail::new(adversary, sampler, &arch, latent, search, weight);
             imitate(run, job, &start, hooks)
         }
@@ -101,6 +101,17 @@ pub(crate) fn train(run: &mut Run, job: Job<'_>) -> Result<PolicyFile, TrainErro
         }
         _ => imitate(run, job, &start, Gail::new(adversary)),
     }
+}
+
+/// The factor of ‖â − a‖² for a policy that explores with `log_std` `[A]` at the start.
+fn sog_weight(config: &SogGailConfig, log_std: &[f32]) -> f32 {
+    let variance = match config.units {
+        SogUnits::Actions => 1.0,
+        SogUnits::Exploration => {
+            log_std.iter().map(|l| (2.0 * l).exp()).sum::<f32>() / log_std.len().max(1) as f32
+        }
+    };
+    config.lambda_s / variance
 }
 
 /// Codes `[N, Z]` of the demonstrations from the autoencoder, which is trained here once; a resumed

@@ -11,6 +11,8 @@ use sog_rl::{
 use sog_runtime::policy::LatentKind;
 use sog_sim::task::{Modes, TaskInfo};
 
+use crate::tuned;
+
 /// The six algorithms.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -265,15 +267,32 @@ impl Default for DiscriminatorConfig {
 pub struct SogGailConfig {
     /// λ_S of L_PPO + λ_S L_SOG.
     pub lambda_s: f32,
+    /// What L_SOG is measured in.
+    pub units: SogUnits,
     /// Trajectories in the expert minibatch of each PPO minibatch.
     pub trajectories: usize,
     /// Pairs of each.
     pub batch: usize,
 }
 
+/// What L_SOG is measured in beside L_PPO.
+///
+/// The gradient of L_PPO with respect to the action mean is of the order of Â/σ. The paper's
+/// policies explore with σ = 1; ours with the cloning residual, which is also what L_SOG is the
+/// square of. In the actions' own units λ_S L_SOG would then be weaker by σ², and PPO free to
+/// unlearn what was cloned; divided by σ² it weighs against L_PPO as the paper's does at σ = 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SogUnits {
+    /// ‖â − a‖²: the paper's form.
+    Actions,
+    /// ‖â − a‖²/σ² with σ² the mean variance of the exploration that the run starts with.
+    Exploration,
+}
+
 impl Default for SogGailConfig {
     fn default() -> Self {
-        Self { lambda_s: 1.0, trajectories: 8, batch: 8 }
+        Self { lambda_s: 1.0, units: SogUnits::Exploration, trajectories: 8, batch: 8 }
     }
 }
 
@@ -333,12 +352,13 @@ impl Default for VaeGailConfig {
     }
 }
 
-/// PPO with the specification's numbers (2048 steps, 10 epochs of 32 minibatches) but a tenth of
-/// its step size: exploration starts from the cloning residual, where a step of 3e-4 moves the
-/// mean by more than a standard deviation in one iteration and unlearns what was cloned.
-fn imitation_ppo() -> PpoConfig {
+/// PPO with the specification's numbers: 2048 steps, 10 epochs of 32 minibatches, and for
+/// SOG-GAIL its step size. The others have no L_SOG to hold what was cloned, and take a tenth of
+/// it: exploration starts from the cloning residual, where a step of 3e-4 moves the mean by more
+/// than a standard deviation in one iteration and unlearns what was cloned.
+fn imitation_ppo(algorithm: Algorithm) -> PpoConfig {
     PpoConfig {
-        learning_rate: 3e-5,
+        learning_rate: if algorithm == Algorithm::SogGail { 3e-4 } else { 3e-5 },
         envs: 16,
         steps: 128,
         epochs: 10,
@@ -350,8 +370,14 @@ fn imitation_ppo() -> PpoConfig {
 }
 
 impl TrainConfig {
-    /// The defaults of an algorithm on a task.
+    /// The defaults of an algorithm on a task: the general ones with the keys that are tuned for
+    /// the two ([`tuned`]).
     pub fn defaults(task: &TaskInfo, algorithm: Algorithm) -> Self {
+        tuned::apply(Self::general(task, algorithm))
+    }
+
+    /// The same before tuning.
+    pub fn general(task: &TaskInfo, algorithm: Algorithm) -> Self {
         let latent = match (&task.modes, algorithm.is_conditioned()) {
             (_, false) => LatentKind::None,
             _ if algorithm == Algorithm::VaeGail => LatentKind::Gaussian(20),
@@ -377,7 +403,7 @@ impl TrainConfig {
             network,
             cloning,
             adversarial: AdversarialConfig::default(),
-            ppo: imitation_ppo(),
+            ppo: imitation_ppo(algorithm),
             discriminator: DiscriminatorConfig::default(),
             sog_gail: SogGailConfig::default(),
             infogail: InfoGailConfig::default(),

@@ -35,6 +35,14 @@ pub enum TrainError {
     /// The simulator refuses.
     #[error(transparent)]
     Sim(#[from] SimError),
+    /// A measure does not fit the policy.
+    #[error("the policy has {found}, need {needed}")]
+    Unmeasurable {
+        /// What the policy has.
+        found: String,
+        /// What would do.
+        needed: &'static str,
+    },
     /// The policy came out unusable: training diverged.
     #[error("the trained policy is not usable ({0}); lower the learning rate")]
     Policy(#[from] PolicyError),

@@ -5,10 +5,12 @@
 //!
 //! * [`data`]: demonstration files; labels are kept from learners;
 //! * [`config`]: every choice of a training run;
+//! * [`tuned`]: what differs for one task and algorithm;
 //! * [`algorithms`]: one file each, readable against its pseudo-code;
 //! * [`nn`]: networks on candle;
 //! * [`train`](mod@train): a run from demonstrations to the policy file ([`export`]);
 //! * [`evaluate`]: the measures of the paper;
+//! * [`mod@reproduce`]: the paper's tables, ours beside them;
 //! * [`figures`]: what was learned, as pictures;
 //! * [`cli`]: the command `sog`.
 #![deny(unsafe_code)]
@@ -25,4 +27,6 @@ pub mod export;
 pub mod figures;
 pub mod nn;
 pub mod normalise;
+pub mod reproduce;
 pub mod train;
+pub mod tuned;

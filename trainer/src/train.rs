@@ -14,7 +14,7 @@ use crate::{
     adversarial,
     algorithms::sog_bc::{CodeSource, SogBc},
     config::{Algorithm, TrainConfig},
-    data::Demonstrations,
+    data::{DataError, Demonstrations},
     device::Compute,
     error::TrainError,
     export,
@@ -62,6 +62,13 @@ impl Job<'_> {
 /// [`TrainError`].
 pub fn train(run: &mut Run, job: Job<'_>) -> Result<PolicyFile, TrainError> {
     job.config.check()?;
+    let (found, needed) = (job.demos.task().name(), job.task().name());
+    for found in [found, &job.config.task] {
+        if found != needed {
+            let (found, needed) = (found.to_string(), needed.to_string());
+            return Err(DataError::Task { found, needed }.into());
+        }
+    }
     // Inside the thread pool small parallel updates start at once.
     let (mut result, run) = (None, run);
     rayon::scope(|_| {

@@ -124,6 +124,34 @@ fn one_trajectory_and_more_codes_than_trajectories_are_sound() {
 }
 
 #[test]
+fn adversarial_imitation_of_one_short_trajectory_is_sound() {
+    let one = demos(1).selected(&[0]).subsampled(50);
+    let temp = tempfile::tempdir().unwrap();
+    for algorithm in [Algorithm::SogGail, Algorithm::VaeGail] {
+        trained(&temp.path().join(algorithm.name()), &config(algorithm), &one);
+    }
+}
+
+#[test]
+fn demonstrations_of_another_task_are_refused() {
+    let temp = tempfile::tempdir().unwrap();
+    let config = config(Algorithm::SogBc);
+    let (mut run, config) = Run::create_or_resume(temp.path(), &config).unwrap();
+    let maker = TaskMaker::new(TaskId::Circles6, &TaskOptions::default()).unwrap();
+    let demos = demos(1);
+    let job = Job {
+        config: &config,
+        maker: &maker,
+        demos: &demos,
+        start: None,
+        compute: &Compute::Engine,
+        progress: &|_, _, _| (),
+    };
+    let error = train(&mut run, job).unwrap_err().to_string();
+    assert!(error.contains("of `circles`, need `circles-6`"), "{error}");
+}
+
+#[test]
 fn behaviour_cloning_needs_no_code() {
     let temp = tempfile::tempdir().unwrap();
     trained(temp.path(), &config(Algorithm::Bc), &demos(1));

@@ -4,10 +4,8 @@ use std::path::PathBuf;
 
 use anyhow::{Result, bail};
 use clap::Args;
-use serde::Serialize;
-use sog_runtime::policy::{LatentKind, Policy};
 use sog_sim::{
-    task::{Modes, TaskId, TaskInfo},
+    task::TaskInfo,
     tasks::{TaskMaker, TaskOptions},
 };
 
@@ -15,9 +13,8 @@ use super::{Outcome, load_policy, parse_task, progress::Progress};
 use crate::{
     data::DemoFile,
     evaluate::{
-        goals::{GoalReport, evaluate_goals},
-        modes::{ModeOptions, ModeReport, evaluate_embedded, evaluate_modes},
-        switching::evaluate_switching,
+        measure::{Measures, default_rollouts, measure},
+        modes::{ModeOptions, ModeReport},
     },
 };
 
@@ -50,19 +47,6 @@ pub(super) struct EvalArgs {
     json: bool,
 }
 
-/// What `--json` prints.
-#[derive(Serialize)]
-struct Report<'a> {
-    task: &'a str,
-    algorithm: &'a str,
-    #[serde(flatten)]
-    modes: Option<&'a ModeReport>,
-    #[serde(flatten)]
-    goals: Option<&'a GoalReport>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    switch_survival: Option<f64>,
-}
-
 pub(super) fn run(args: &EvalArgs) -> Result<Outcome> {
     let (file, task) = load_policy(&args.policy)?;
     if let Some(asked) = &args.task {
@@ -71,46 +55,15 @@ pub(super) fn run(args: &EvalArgs) -> Result<Outcome> {
     if !(0.0..=1.0).contains(&args.perturb) {
         bail!("--perturb {}: need a probability from 0 to 1", args.perturb);
     }
-    let default = if task.id == TaskId::FetchReach { 1000 } else { 100 };
-    let rollouts = args.rollouts.unwrap_or(default) as usize;
+    let rollouts = args.rollouts.map_or_else(|| default_rollouts(task.id), |n| n as usize);
     let options =
         ModeOptions { rollouts, perturb: args.perturb, seed: args.seed, ..ModeOptions::default() };
     let maker = TaskMaker::new(task.id, &TaskOptions::default())?;
-    let policy = Policy::new(&file);
-    let (mut modes, mut goals) = (None, None);
-    match (mode_labels(&task, file.latent), &task.modes) {
-        (Some(labels), _) => {
-            let progress = Progress::new("rollouts", rollouts as u64);
-            let tick = |n: usize| (0..n).for_each(|_| progress.tick());
-            let run = evaluate_modes(&maker, &policy, file.latent, &labels, &options, Some(&tick));
-            progress.finish();
-            modes = Some(run?);
-        }
-        (None, Modes::Continuous(space)) => {
-            let demos = args.demos.as_ref().map(|path| DemoFile::load(path, &task)).transpose()?;
-            goals = Some(evaluate_goals(&maker, &file, space, demos.as_ref(), &options)?);
-        }
-        (None, Modes::Discrete(known)) if file.latent != LatentKind::None => {
-            let Some(path) = &args.demos else {
-                bail!("codes `{}` are found by embedding demonstrations: give --demos", file.latent)
-            };
-            let labels: Vec<String> = known.iter().map(|m| m.label.clone()).collect();
-            let demos = DemoFile::load(path, &task)?;
-            modes = Some(evaluate_embedded(&maker, &file, &labels, &demos, &options)?);
-        }
-        _ => bail!("codes `{}` cannot be matched with the modes of {}", file.latent, task.name()),
-    }
-    let switching = match file.latent {
-        LatentKind::OneHot(_) if args.switch => {
-            Some(evaluate_switching(&maker, &policy, file.latent, &options)?)
-        }
-        _ if args.switch => bail!("--switch needs a policy with one-hot codes"),
-        _ => None,
-    };
-    let algorithm = &file.provenance.algorithm;
-    let switch_survival = switching.map(|s| s.switch_survival);
-    let (modes, goals) = (modes.as_ref(), goals.as_ref());
-    let report = Report { task: task.name(), algorithm, modes, goals, switch_survival };
+    let demos = args.demos.as_ref().map(|path| DemoFile::load(path, &task)).transpose()?;
+    let progress = Progress::new("rollouts", rollouts as u64);
+    let tick = |n: usize| (0..n).for_each(|_| progress.tick());
+    let report = measure(&maker, &file, demos.as_ref(), &options, args.switch, Some(&tick))?;
+    progress.finish();
     if args.json {
         println!("{}", serde_json::to_string_pretty(&report)?);
     } else {
@@ -119,12 +72,12 @@ pub(super) fn run(args: &EvalArgs) -> Result<Outcome> {
     Ok(Outcome::Good)
 }
 
-fn print(report: &Report<'_>) {
+fn print(report: &Measures) {
     println!("{} on {}", report.algorithm, report.task);
-    if let Some(modes) = report.modes {
+    if let Some(modes) = &report.modes {
         print_modes(modes);
     }
-    if let Some(goals) = report.goals {
+    if let Some(goals) = &report.goals {
         println!("{} rollouts with the mean action", goals.rollouts);
         for (what, value) in [
             ("return on demonstrated goals", goals.return_mean),
@@ -140,16 +93,6 @@ fn print(report: &Report<'_>) {
     }
     if let Some(survival) = report.switch_survival {
         println!("switches survived: {:.1} %", 100.0 * survival);
-    }
-}
-
-/// The names of a task's modes, where a policy with codes of this kind can be matched with them.
-pub(super) fn mode_labels(task: &TaskInfo, latent: LatentKind) -> Option<Vec<String>> {
-    match (&task.modes, latent) {
-        (Modes::Discrete(modes), LatentKind::OneHot(_) | LatentKind::None) => {
-            Some(modes.iter().map(|m| m.label.clone()).collect())
-        }
-        _ => None,
     }
 }
 

@@ -10,10 +10,13 @@ use sog_sim::{
     tasks::{TaskMaker, TaskOptions},
 };
 
-use super::{Outcome, eval::mode_labels, load_policy, parse_task};
+use super::{Outcome, load_policy, parse_task};
 use crate::{
     data::DemoFile,
-    evaluate::modes::{ModeOptions, evaluate_modes},
+    evaluate::{
+        measure::mode_labels,
+        modes::{ModeOptions, evaluate_modes},
+    },
     figures::{curves, trajectories},
     train::POLICY_FILE,
 };

@@ -10,6 +10,7 @@ mod expert;
 mod figures;
 mod list_tasks;
 mod progress;
+mod reproduce;
 mod train;
 
 use std::{path::Path, process::ExitCode};
@@ -44,6 +45,8 @@ enum Command {
     Train(train::TrainArgs),
     /// Measure a policy: what each code does, and how well
     Eval(eval::EvalArgs),
+    /// Make a table of the paper: demonstrations, training, evaluation, ours beside the paper's
+    Reproduce(reproduce::ReproduceArgs),
     /// Time the training engine and rollouts
     Bench(bench::BenchArgs),
     /// Find the code of each demonstration
@@ -71,6 +74,7 @@ pub fn main() -> ExitCode {
         Command::Demos(command) => demos::run(&command),
         Command::Train(args) => train::run(&args),
         Command::Eval(args) => eval::run(&args),
+        Command::Reproduce(args) => reproduce::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Embed(args) => embed::run(&args),
         Command::Figures(args) => figures::run(&args),

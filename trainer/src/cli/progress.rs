@@ -78,9 +78,14 @@ impl Progress {
                 let Ok(mut last) = self.last_line.try_lock() else { return };
                 if last.elapsed() >= LINE_INTERVAL {
                     *last = Instant::now();
-                    let percent = 100 * done / self.total.load(Ordering::Relaxed).max(1);
-                    let seconds = self.started.elapsed().as_secs();
-                    eprintln!("{}: {percent} % after {seconds} s {message}", self.what);
+                    let share = done as f64 / self.total.load(Ordering::Relaxed).max(1) as f64;
+                    let seconds = self.started.elapsed().as_secs_f64();
+                    let left = match share {
+                        0.0 => String::new(),
+                        share => format!(", {:.0} s left", seconds * (1.0 / share - 1.0)),
+                    };
+                    let (what, percent) = (&self.what, 100.0 * share);
+                    eprintln!("{what}: {percent:.0} % after {seconds:.0} s{left} {message}");
                 }
             }
         }

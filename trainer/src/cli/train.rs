@@ -19,6 +19,7 @@ use crate::{
     device::{Compute, cuda},
     export::network_of,
     train::{Job, POLICY_FILE, new_policy, train},
+    tuned::overlay,
 };
 
 /// Where the networks are trained.
@@ -171,17 +172,6 @@ fn resolve(args: &TrainArgs, sha256: &str) -> Result<TrainConfig> {
 fn read_table(path: &Path) -> Result<toml::Table> {
     let text = std::fs::read_to_string(path).with_context(|| format!("{}", path.display()))?;
     text.parse().with_context(|| format!("{} is not TOML", path.display()))
-}
-
-fn overlay(base: &mut toml::Table, over: toml::Table) {
-    for (key, value) in over {
-        match (base.get_mut(&key), value) {
-            (Some(toml::Value::Table(base)), toml::Value::Table(over)) => overlay(base, over),
-            (_, value) => {
-                base.insert(key, value);
-            }
-        }
-    }
 }
 
 /// `value` as TOML, or as a string where it is none (`--set cloning.assignment=plain`).

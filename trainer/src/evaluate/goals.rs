@@ -175,11 +175,12 @@ impl Evaluation<'_> {
             .take(EMBEDDED)
             .map(|goal| goal.iter().map(|&g| f64::from(g)).collect())
             .collect();
+        // A policy without codes has none to chunk.
+        let z = file.latent_dim();
         let plans: Vec<Plan> = goals
             .iter()
-            .zip(found.codes.chunks_exact(file.latent_dim()))
             .enumerate()
-            .map(|(i, (goal, code))| self.plan(i, code.to_vec(), goal.clone()))
+            .map(|(i, goal)| self.plan(i, found.codes[i * z..(i + 1) * z].to_vec(), goal.clone()))
             .collect();
         let episodes = self.run(&plans)?;
         Ok((goals, episodes))

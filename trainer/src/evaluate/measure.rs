@@ -1,0 +1,113 @@
+//! Everything that a policy file is measured by, whatever its codes and its task.
+
+use serde::Serialize;
+use sog_runtime::policy::{LatentKind, Policy, PolicyFile};
+use sog_sim::{
+    task::{Modes, TaskId, TaskInfo},
+    tasks::TaskMaker,
+};
+
+use super::{
+    goals::{GoalReport, evaluate_goals},
+    modes::{ModeOptions, ModeReport, evaluate_embedded, evaluate_modes},
+    switching::evaluate_switching,
+};
+use crate::{data::DemoFile, error::TrainError};
+
+/// What `sog eval --json` prints.
+#[derive(Clone, Debug, Serialize)]
+pub struct Measures {
+    /// Task.
+    pub task: &'static str,
+    /// Algorithm that made the policy.
+    pub algorithm: String,
+    /// Discrete modes.
+    #[serde(flatten)]
+    pub modes: Option<ModeReport>,
+    /// Goals.
+    #[serde(flatten)]
+    pub goals: Option<GoalReport>,
+    /// Share of code switches survived, where asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub switch_survival: Option<f64>,
+}
+
+impl Measures {
+    /// Mean return over the matched rollouts and its standard deviation.
+    pub fn task_return(&self) -> Option<(f64, f64)> {
+        match (&self.modes, &self.goals) {
+            (Some(modes), _) => Some((modes.return_mean, modes.return_std)),
+            (None, Some(goals)) => goals.return_mean.zip(goals.return_std),
+            (None, None) => None,
+        }
+    }
+}
+
+/// Rollouts of an evaluation that the paper's tables use for a task.
+pub fn default_rollouts(task: TaskId) -> usize {
+    if task == TaskId::FetchReach { 1000 } else { 100 }
+}
+
+/// Measures a policy by what fits its codes and its task:
+///
+/// * discrete modes with one-hot codes or none: [`evaluate_modes`];
+/// * goals: [`evaluate_goals`], with `demos` for returns and hit rate;
+/// * discrete modes with Gaussian codes: [`evaluate_embedded`], which needs `demos`.
+///
+/// `switch` adds [`evaluate_switching`]. `progress` is told of finished rollouts.
+///
+/// # Errors
+/// [`TrainError::Unmeasurable`] where demonstrations or one-hot codes are missing; as the parts.
+pub fn measure(
+    maker: &TaskMaker,
+    file: &PolicyFile,
+    demos: Option<&DemoFile>,
+    options: &ModeOptions,
+    switch: bool,
+    progress: Option<&(dyn Fn(usize) + Sync)>,
+) -> Result<Measures, TrainError> {
+    let (task, policy) = (maker.info(), Policy::new(file));
+    let (mut modes, mut goals) = (None, None);
+    match (mode_labels(task, file.latent), &task.modes, demos) {
+        (Some(labels), ..) => {
+            modes = Some(evaluate_modes(maker, &policy, file.latent, &labels, options, progress)?);
+        }
+        (None, Modes::Continuous(space), _) => {
+            goals = Some(evaluate_goals(maker, file, space, demos, options)?);
+        }
+        (None, Modes::Discrete(known), Some(demos)) => {
+            let labels: Vec<String> = known.iter().map(|m| m.label.clone()).collect();
+            modes = Some(evaluate_embedded(maker, file, &labels, demos, options)?);
+        }
+        (None, Modes::Discrete(_), None) => {
+            return Err(TrainError::Unmeasurable {
+                found: format!("codes `{}`", file.latent),
+                needed: "demonstrations to embed: give --demos",
+            });
+        }
+    }
+    let switch_survival = match file.latent {
+        _ if !switch => None,
+        LatentKind::OneHot(_) => {
+            Some(evaluate_switching(maker, &policy, file.latent, options)?.switch_survival)
+        }
+        latent => {
+            return Err(TrainError::Unmeasurable {
+                found: format!("codes `{latent}` to switch between"),
+                needed: "a policy with one-hot codes",
+            });
+        }
+    };
+    let algorithm = file.provenance.algorithm.clone();
+    Ok(Measures { task: task.name(), algorithm, modes, goals, switch_survival })
+}
+
+/// The names of a task's modes, where a policy with codes of this kind can be matched with them.
+pub fn mode_labels(task: &TaskInfo, latent: LatentKind) -> Option<Vec<String>> {
+    match (&task.modes, latent) {
+        (Modes::Discrete(modes), LatentKind::OneHot(_) | LatentKind::None) => {
+            Some(modes.iter().map(|m| m.label.clone()).collect())
+        }
+        _ => None,
+    }
+}

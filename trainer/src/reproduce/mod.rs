@@ -1,0 +1,375 @@
+//! The paper's tables, from demonstrations to figures beside the paper's.
+//!
+//! * [`paper`]: the tables and what the paper reports in them;
+//! * [`report`]: our cells beside the paper's, as JSON and Markdown.
+//!
+//! [`reproduce`] works through every task, algorithm and seed of a [`Plan`]. Everything it makes
+//! lies in one directory, and what is there already is not made again:
+//!
+//! ```text
+//! DIR/TASK/demos.safetensors         demonstrations (seed 0)
+//! DIR/TASK/heldout.safetensors       demonstrations that are embedded in evaluation (seed 1)
+//! DIR/TASK/ALGORITHM-SEED/           the run directory, policy.safetensors in it
+//! DIR/TASK/ALGORITHM-SEED/evaluation.json
+//! DIR/TABLE.json, DIR/TABLE.md       the table so far
+//! ```
+//!
+//! SOG-GAIL starts from the SOG-BC run of the same seed, GAIL from that of BC: the very policies
+//! that they would clone themselves.
+
+pub mod paper;
+pub mod report;
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    time::Instant,
+};
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use sog_rl::run::{Run, write_atomic};
+use sog_runtime::policy::PolicyFile;
+use sog_sim::{
+    task::TaskId,
+    tasks::{self, TaskMaker, TaskOptions},
+};
+
+use crate::{
+    config::{Algorithm, TrainConfig},
+    data::{DataError, DemoFile, hex, record},
+    device::Compute,
+    error::TrainError,
+    evaluate::{
+        measure::{Measures, default_rollouts, measure},
+        modes::ModeOptions,
+    },
+    train::{Job, POLICY_FILE, train},
+    tuned::start_of,
+};
+use paper::{Figure, Quantity, Table};
+use report::{Cell, Report};
+
+/// Seeds of the demonstrations that are learned from, and of those held out for evaluation.
+const DEMO_SEED: u64 = 0;
+const HELD_OUT_SEED: u64 = 1;
+
+/// Most held-out episodes of a mode, or goals.
+const HELD_OUT: usize = 100;
+
+/// Name of the file with a run's evaluation.
+const EVALUATION_FILE: &str = "evaluation.json";
+
+/// Rough cost of a gradient step of cloning, of a step of an environment against a discriminator,
+/// and of an evaluation, for the time left: only their ratios count.
+const COST: [f64; 3] = [1.0, 0.15, 3000.0];
+
+/// What to reproduce.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Plan {
+    /// Which table.
+    pub table: Table,
+    /// Its tasks, or some of them.
+    pub tasks: Vec<TaskId>,
+    /// Algorithms.
+    pub algorithms: Vec<Algorithm>,
+    /// Seeds 0, 1, … of each.
+    pub seeds: u64,
+    /// Factor on the length of training; 1 is the defaults.
+    pub budget: f64,
+    /// Where everything goes.
+    pub dir: PathBuf,
+}
+
+/// How one run turned out; [`EVALUATION_FILE`] holds it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Evaluation {
+    /// Seed of the run.
+    pub seed: u64,
+    /// SHA-256 of the policy file.
+    pub policy_sha256: String,
+    /// Rollouts.
+    pub rollouts: usize,
+    /// Each quantity; the deviation is over rollouts.
+    pub figures: BTreeMap<Quantity, Figure>,
+    /// Mean return of each mode, where modes are discrete.
+    pub per_mode: Vec<f64>,
+    /// Wall-clock time of training, seconds, without that of the run it started from.
+    pub train_s: f64,
+}
+
+/// How far a reproduction is, in units of rough cost.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Status<'a> {
+    /// Work done since it was started.
+    pub done: f64,
+    /// Work in all since it was started.
+    pub total: f64,
+    /// What is being done, and how it goes.
+    pub message: &'a str,
+}
+
+/// Told how far a reproduction is.
+pub type StatusFn<'a> = &'a (dyn Fn(&Status<'_>) + Sync);
+
+/// Makes what is missing of `plan` and returns the table, which is also written after each run.
+///
+/// # Errors
+/// [`TrainError`]; what was finished before stays and is not made again.
+pub fn reproduce(plan: &Plan, status: StatusFn<'_>) -> Result<Report, TrainError> {
+    let mut work = Work { plan, status, done: 0.0, total: 0.0 };
+    for &task in &plan.tasks {
+        for (algorithm, seed) in plan.runs() {
+            work.total += work.cost(task, algorithm, seed);
+        }
+    }
+    let mut cells = vec![];
+    for &task in &plan.tasks {
+        let data = work.data(task)?;
+        let mut of_task: Vec<Cell> =
+            plan.algorithms.iter().map(|&a| Cell::new(plan.table, task, a)).collect();
+        let expert = Cell::expert(plan.table, task, &data.demos.provenance.mean_return);
+        for (algorithm, seed) in plan.runs() {
+            let evaluation = work.evaluated(&data, algorithm, seed)?;
+            if let Some(cell) = of_task.iter_mut().find(|c| c.algorithm == algorithm.name()) {
+                cell.add(evaluation);
+            }
+            let so_far = cells.iter().chain(&of_task).cloned().chain([expert.clone()]).collect();
+            Report { table: plan.table, budget: plan.budget, cells: so_far }.save(&plan.dir)?;
+        }
+        cells.extend(of_task);
+        cells.push(expert);
+    }
+    let report = Report { table: plan.table, budget: plan.budget, cells };
+    report.save(&plan.dir)?;
+    Ok(report)
+}
+
+impl Plan {
+    /// Every algorithm and seed, one seed of all algorithms after the other.
+    fn runs(&self) -> impl Iterator<Item = (Algorithm, u64)> + use<'_> {
+        (0..self.seeds).flat_map(|seed| self.algorithms.iter().map(move |&a| (a, seed)))
+    }
+
+    fn run_dir(&self, task: TaskId, algorithm: Algorithm, seed: u64) -> PathBuf {
+        self.dir.join(task.name()).join(format!("{algorithm}-{seed}"))
+    }
+
+    /// Choices of a run.
+    fn config(&self, task: TaskId, algorithm: Algorithm, seed: u64) -> TrainConfig {
+        let mut config = TrainConfig::defaults(&tasks::info(task), algorithm);
+        let scaled = |n: u64| ((n as f64 * self.budget).round() as u64).max(1);
+        config.seed = seed;
+        config.cloning.updates = scaled(config.cloning.updates);
+        config.adversarial.total_steps = scaled(config.adversarial.total_steps);
+        config
+    }
+}
+
+/// Demonstrations and environments of a task.
+struct TaskData {
+    maker: TaskMaker,
+    demos: DemoFile,
+    held_out: DemoFile,
+}
+
+/// A reproduction under way.
+struct Work<'a> {
+    plan: &'a Plan,
+    status: StatusFn<'a>,
+    done: f64,
+    total: f64,
+}
+
+impl Work<'_> {
+    fn say(&self, message: &str) {
+        (self.status)(&Status { done: self.done, total: self.total, message });
+    }
+
+    /// Rough cost of what is missing of a run.
+    fn cost(&self, task: TaskId, algorithm: Algorithm, seed: u64) -> f64 {
+        let dir = self.plan.run_dir(task, algorithm, seed);
+        if dir.join(EVALUATION_FILE).exists() {
+            return 0.0;
+        }
+        let [of_update, of_step, of_evaluation] = COST;
+        let mut cost = of_evaluation;
+        if !dir.join(POLICY_FILE).exists() {
+            cost += self.training_cost(task, algorithm, seed, of_update, of_step);
+        }
+        cost
+    }
+
+    fn training_cost(
+        &self,
+        task: TaskId,
+        algorithm: Algorithm,
+        seed: u64,
+        of_update: f64,
+        of_step: f64,
+    ) -> f64 {
+        let config = self.plan.config(task, algorithm, seed);
+        let adversarial = of_step * config.adversarial.total_steps as f64;
+        let start = start_of(algorithm);
+        // The start may be a run of its own that is planned, or there, already.
+        let cloned = start.is_some_and(|start| {
+            self.plan.algorithms.contains(&start)
+                || self.plan.run_dir(task, start, seed).join(POLICY_FILE).exists()
+        });
+        let cloning = if cloned { 0.0 } else { of_update * config.cloning.updates as f64 };
+        cloning + if algorithm.is_adversarial() { adversarial } else { 0.0 }
+    }
+
+    /// Demonstrations, recorded where there are none yet.
+    fn data(&self, task: TaskId) -> Result<TaskData, TrainError> {
+        let info = tasks::info(task);
+        let maker = TaskMaker::new(task, &TaskOptions::default())?;
+        let episodes = record::default_episodes(task);
+        let of = |name: &str, seed: u64, episodes_per_mode: usize| {
+            let path = self.plan.dir.join(task.name()).join(name);
+            if !path.exists() {
+                self.say(&format!("{}: recording demonstrations", task.name()));
+                make_parent(&path)?;
+                let expert = record::expert_for(&info, None)?;
+                let options = record::RecordOptions { episodes_per_mode, seed };
+                record::record(&maker, &info, expert.as_ref(), &options, &|| ())?
+                    .save(&path, &info)?;
+            }
+            Ok::<_, TrainError>(DemoFile::load(&path, &info)?)
+        };
+        let demos = of("demos.safetensors", DEMO_SEED, episodes)?;
+        let held_out = of("heldout.safetensors", HELD_OUT_SEED, episodes.min(HELD_OUT))?;
+        Ok(TaskData { maker, demos, held_out })
+    }
+
+    /// The evaluation of a run: read, or made of the policy, which is trained where necessary.
+    fn evaluated(
+        &mut self,
+        data: &TaskData,
+        algorithm: Algorithm,
+        seed: u64,
+    ) -> Result<Evaluation, TrainError> {
+        let task = data.maker.info().id;
+        let what = format!("{} {algorithm}, seed {seed}", task.name());
+        let cost = self.cost(task, algorithm, seed);
+        let before = self.done;
+        let (file, sha256, train_s) = self.trained(data, algorithm, seed)?;
+        let path = self.plan.run_dir(task, algorithm, seed).join(EVALUATION_FILE);
+        if let Some(known) = read_evaluation(&path).filter(|e| e.policy_sha256 == sha256) {
+            return Ok(known);
+        }
+        self.say(&format!("{what}: evaluating"));
+        let options = ModeOptions { rollouts: default_rollouts(task), ..ModeOptions::default() };
+        let measures = measure(&data.maker, &file, Some(&data.held_out), &options, false, None)?;
+        let evaluation = Evaluation::new(&measures, seed, sha256, train_s);
+        let json = serde_json::to_string_pretty(&evaluation).unwrap_or_default();
+        write_atomic(&path, json.as_bytes())?;
+        self.done = before + cost;
+        let figures = evaluation.figures.iter();
+        let figures: Vec<String> =
+            figures.map(|(q, f)| format!("{} {:.*}", q.label(), q.digits(), f.mean)).collect();
+        self.say(&format!("{what}: {}", figures.join(", ")));
+        Ok(evaluation)
+    }
+
+    /// The policy of a run, its SHA-256, and how long training took, in seconds.
+    fn trained(
+        &mut self,
+        data: &TaskData,
+        algorithm: Algorithm,
+        seed: u64,
+    ) -> Result<(PolicyFile, String, f64), TrainError> {
+        let task = data.maker.info().id;
+        let start = match start_of(algorithm) {
+            Some(start) => Some(self.trained(data, start, seed)?),
+            None => None,
+        };
+        let mut config = self.plan.config(task, algorithm, seed);
+        config.demos_sha256 = data.demos.demonstrations.sha256().to_string();
+        if let Some((_, sha256, _)) = &start {
+            config.start_sha256.clone_from(sha256);
+        }
+        let dir = self.plan.run_dir(task, algorithm, seed);
+        let (mut run, config) = Run::create_or_resume(&dir, &config)?;
+        let path = dir.join(POLICY_FILE);
+        if path.exists() {
+            let bytes = read(&path)?;
+            let known = read_evaluation(&dir.join(EVALUATION_FILE));
+            let train_s = known.map_or_else(|| run.wall_s(), |known| known.train_s);
+            return Ok((PolicyFile::parse(&bytes)?, hex(&Sha256::digest(&bytes)), train_s));
+        }
+        let [of_update, of_step, _] = COST;
+        let (before, started) = (self.done, Instant::now());
+        let cost = match start {
+            Some(_) => of_step * config.adversarial.total_steps as f64,
+            None => self.training_cost(task, algorithm, seed, of_update, of_step),
+        };
+        let (status, total) = (self.status, self.total);
+        let steps = config.adversarial.total_steps;
+        let progress = |done: u64, of: u64, message: &str| {
+            let message = format!("{} {algorithm}, seed {seed}: {message}", task.name());
+            // Cloning comes first where there is both.
+            let (phase, share) = if !algorithm.is_adversarial() {
+                (0.0, cost)
+            } else if of == steps {
+                let share = of_step * steps as f64;
+                (cost - share, share)
+            } else {
+                (0.0, cost - of_step * steps as f64)
+            };
+            let done = before + phase + share * done as f64 / of.max(1) as f64;
+            status(&Status { done, total, message: &message });
+        };
+        let job = Job {
+            config: &config,
+            maker: &data.maker,
+            demos: &data.demos.demonstrations,
+            start: start.as_ref().map(|(file, ..)| file),
+            compute: &Compute::Engine,
+            progress: &progress,
+        };
+        let file = train(&mut run, job)?;
+        self.done = before + cost;
+        log::debug!("{algorithm} took {:.1} s", started.elapsed().as_secs_f64());
+        Ok((file, hex(&Sha256::digest(read(&path)?)), run.wall_s()))
+    }
+}
+
+impl Evaluation {
+    fn new(measures: &Measures, seed: u64, policy_sha256: String, train_s: f64) -> Self {
+        let mut figures = BTreeMap::new();
+        if let Some((mean, std)) = measures.task_return() {
+            figures.insert(Quantity::Return, Figure { mean, std: Some(std) });
+        }
+        let goals = measures.goals.as_ref();
+        for (quantity, value) in [
+            (Quantity::EntropyNats, goals.and_then(|g| g.entropy_nats)),
+            (Quantity::HitRate, goals.and_then(|g| g.hit_rate)),
+            (Quantity::MutualInformationNats, goals.and_then(|g| g.mutual_information_nats)),
+        ] {
+            if let Some(mean) = value {
+                figures.insert(quantity, Figure { mean, std: None });
+            }
+        }
+        let modes = measures.modes.as_ref();
+        let rollouts = modes.map(|m| m.rollouts).or(goals.map(|g| g.rollouts)).unwrap_or(0);
+        let per_mode =
+            modes.map_or_else(Vec::new, |m| m.per_mode.iter().map(|mode| mode.mean).collect());
+        Self { seed, policy_sha256, rollouts, figures, per_mode, train_s }
+    }
+}
+
+/// An evaluation from before; `None` where there is none that can be read.
+fn read_evaluation(path: &Path) -> Option<Evaluation> {
+    serde_json::from_slice(&std::fs::read(path).ok()?).ok()
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, DataError> {
+    std::fs::read(path).map_err(|source| DataError::Io { path: path.to_path_buf(), source })
+}
+
+fn make_parent(path: &Path) -> Result<(), DataError> {
+    let Some(parent) = path.parent() else { return Ok(()) };
+    std::fs::create_dir_all(parent)
+        .map_err(|source| DataError::Io { path: parent.to_path_buf(), source })
+}
