@@ -40,11 +40,11 @@ class Locomotion:
         return (mass * self.data.xipos).sum(0) / mass.sum()
 
     def step(self, action, mode):
-        before = self.data.qpos[:2].copy(), self.com(), self.data.xpos[1].copy()
+        self.before = self.data.qpos[:2].copy(), self.com(), self.data.xpos[1].copy()
         self.data.ctrl[:] = action
         mujoco.mj_step(self.model, self.data, nstep=self.skip)
         mujoco.mj_rnePostConstraint(self.model, self.data)
-        return self.reward(self, before, action, mode)
+        return self.reward(self, self.before, action, mode)
 
 
 def along(angle, delta):

@@ -1,0 +1,98 @@
+"""Evaluates policy files in MuJoCo's own Python bindings on Gymnasium's stock models.
+
+    pip install mujoco==3.17.0 gymnasium numpy safetensors
+    python tests/independent/evaluate_policy.py [--rollouts 100] FILE...
+
+Reads only the policy file: normaliser, two-branch network (one-hot codes), mean action. Prints the
+mean return of every code in every mode, and the assignment of codes to modes of the largest sum.
+Nothing of this project is used.
+"""
+
+import argparse
+import itertools
+import math
+
+import numpy as np
+from safetensors import safe_open
+
+from replay_demonstrations import TASKS, Locomotion
+
+
+def load(path):
+    with safe_open(path, "np") as f:
+        return f.metadata(), {k: f.get_tensor(k).astype(np.float64) for k in f.keys()}
+
+
+def act(meta, p, obs, code):
+    clip = float(meta["obs.clip"])
+    x = np.clip((obs - p["obs.mean"]) / np.sqrt(p["obs.var"] + 1e-8), -clip, clip)
+    h = np.tanh(p["actor.state.0.weight"] @ x + p["actor.state.0.bias"])
+    s = p["actor.state.1.weight"] @ h + p["actor.state.1.bias"]
+    s = s + p["actor.latent.weight"][:, code] + p["actor.latent.bias"]
+    return p["actor.mean.weight"] @ np.tanh(s) + p["actor.mean.bias"]
+
+
+def observe(task, data):
+    if task.startswith("ant"):
+        return np.concatenate([data.qpos[2:], data.qvel])
+    if task.startswith("halfcheetah"):
+        return np.concatenate([data.qpos[1:], data.qvel, data.xpos[1]])
+    return np.concatenate([data.qpos[1:], np.clip(data.qvel, -10, 10)])
+
+
+def reset(task, env, rng):
+    qpos = env.model.qpos0.copy()
+    if task.startswith(("ant", "halfcheetah")):
+        qpos += rng.uniform(-0.1, 0.1, qpos.shape)
+        qvel = 0.1 * rng.standard_normal(env.model.nv)
+    else:
+        qpos += rng.uniform(-0.005, 0.005, qpos.shape)
+        qvel = rng.uniform(-0.005, 0.005, env.model.nv)
+    env.start(qpos, qvel)
+
+
+def failed(task, data):
+    if task.startswith("ant"):
+        return not np.isfinite(data.qpos).all() or data.qpos[2] < 0.2
+    if task.startswith("walker2d"):
+        return not (0.5 < data.qpos[1] < 2.5 and abs(data.qpos[2]) < 1.3)
+    if task.startswith("hopper"):
+        state = np.concatenate([data.qpos, data.qvel])[2:]
+        high = np.abs(state).max() >= 125 or data.qpos[1] <= 0.5 or abs(data.qpos[2]) >= 0.3
+        return not np.isfinite(state).all() or high
+    return False
+
+
+def evaluate(path, rollouts):
+    meta, p = load(path)
+    task = meta["task"]
+    xml, skip, reward, values = TASKS[task]
+    horizon = 1000 if task.startswith(("walker2d", "hopper")) else 200
+    env, rng = Locomotion(xml, skip, reward), np.random.default_rng(0)
+    k = len(values)
+    each = max(10, math.ceil(rollouts / k))
+    returns = np.zeros((k, each, k))
+    for code, n in itertools.product(range(k), range(each)):
+        reset(task, env, rng)
+        for _ in range(horizon):
+            action = act(meta, p, observe(task, env.data), code)
+            env.step(action, values[0])
+            returns[code, n] += [env.reward(env, env.before, action, v) for v in values]
+            if failed(task, env.data):
+                break
+    matrix = returns.mean(1)
+    best = max(itertools.permutations(range(k)), key=lambda c: sum(matrix[c[m], m] for m in range(k)))
+    matched = np.concatenate([returns[best[m], :, m] for m in range(k)])
+    for m in range(k):
+        own = returns[best[m], :, m]
+        print(f"{task} mode {m}: code {best[m]}, {own.mean():.1f} ± {own.std():.1f}")
+    print(f"{path}: {matched.mean():.1f} ± {matched.std():.1f} over {len(matched)} rollouts")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rollouts", type=int, default=100)
+    parser.add_argument("files", nargs="+")
+    arguments = parser.parse_args()
+    for file in arguments.files:
+        evaluate(file, arguments.rollouts)
