@@ -81,7 +81,7 @@ pub struct Plan {
     pub dir: PathBuf,
 }
 
-/// How one run turned out; [`EVALUATION_FILE`] holds it.
+/// How one run turned out, as `evaluation.json` in its directory says it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Evaluation {
     /// Seed of the run.

@@ -1,0 +1,46 @@
+//! The committed policies are what `models/policies/policies.json` says of them.
+#![allow(clippy::unwrap_used)] // a test may panic
+
+use std::path::Path;
+
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+use sog_runtime::policy::PolicyFile;
+use sog_sim::{
+    task::TaskId,
+    tasks::{TaskMaker, TaskOptions},
+};
+use sog_trainer::evaluate::{measure::measure, modes::ModeOptions};
+
+#[test]
+fn the_policies_return_what_is_recorded() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/policies");
+    let text = std::fs::read(folder.join("policies.json")).unwrap();
+    let rows: Vec<Value> = serde_json::from_slice(&text).unwrap();
+    let files = std::fs::read_dir(&folder)
+        .unwrap()
+        .filter(|f| f.as_ref().unwrap().path().extension().is_some_and(|e| e == "safetensors"));
+    assert_eq!(files.count(), rows.len(), "a policy is not recorded, or recorded and not there");
+    for row in rows {
+        let name = row["file"].as_str().unwrap();
+        let bytes = std::fs::read(folder.join(name)).unwrap();
+        let sha256: String = Sha256::digest(&bytes).iter().map(|b| format!("{b:02x}")).collect();
+        assert_eq!(row["sha256"], sha256.as_str(), "{name}");
+        let file = PolicyFile::parse(&bytes).unwrap();
+        let p = &file.provenance;
+        assert_eq!(row["task"], file.task.as_str(), "{name}");
+        assert_eq!(row["algorithm"], p.algorithm.as_str(), "{name}");
+        assert_eq!(row["seed"], p.seed, "{name}");
+        assert_eq!(row["demos_sha256"], p.demos_sha256.as_str(), "{name}");
+        // Other episodes than those of the record, and fewer.
+        let task: TaskId = file.task.parse().unwrap();
+        let maker = TaskMaker::new(task, &TaskOptions::default()).unwrap();
+        let options = ModeOptions { rollouts: 30, seed: 99, ..ModeOptions::default() };
+        let found = measure(&maker, &file, None, &options, false, None).unwrap();
+        let (mean, _) = found.task_return().unwrap();
+        let (want, std) = (row["mean"].as_f64().unwrap(), row["std"].as_f64().unwrap());
+        // Four standard errors, and a little where rollouts hardly differ.
+        let tolerance = 4.0 * std / 30.0_f64.sqrt() + 0.5;
+        assert!((mean - want).abs() < tolerance, "{name}: {mean}, recorded {want} ± {std}");
+    }
+}
