@@ -21,8 +21,8 @@ const TRIMMED: f64 = 0.1;
 const ROUNDS: usize = 100;
 
 /// A cluster in `0..k` for each trajectory, `[N]`: trimmed k-means (Cuesta-Albertos et al. 1997)
-/// with first centres by k-means++ (Arthur and Vassilvitskii 2007), over mean and standard deviation in time of the
-/// normalised observations and of the actions in units of their standard deviation.
+/// with first centres by k-means++ (Arthur and Vassilvitskii 2007), over mean and standard deviation
+/// in time of the normalised observations and of the actions in units of their standard deviation.
 pub(super) fn clusters(
     demos: &Demonstrations,
     normaliser: &ObsNormaliser,
