@@ -128,9 +128,13 @@ impl Linear {
         y: [&mut [f32]; R],
         finish: F,
     ) {
-        // As many sums as the registers hold beside the weights.
+        // As many sums as the registers hold beside the weights; for one row, few passes over it.
+        let eights = self.padded().is_multiple_of(8 * S::F32_LANES);
         match (self.outputs <= NARROW_OUTPUTS, R, S::REGISTER_COUNT >= 32) {
             (true, _, _) => self.apply_groups::<S, F, R, 1, NARROW_SUMS>(simd, x, y, finish),
+            (false, 1, true) if eights => {
+                self.apply_groups::<S, F, R, 8, WIDE_SUMS>(simd, x, y, finish);
+            }
             (false, 1, _) => self.apply_groups::<S, F, R, 4, WIDE_SUMS>(simd, x, y, finish),
             (false, _, true) => self.apply_groups::<S, F, R, 2, WIDE_SUMS>(simd, x, y, finish),
             (false, _, false) => self.apply_groups::<S, F, R, 1, WIDE_SUMS>(simd, x, y, finish),
