@@ -169,7 +169,12 @@ fn imitate<I: Imitation>(
     if let Compute::Candle(device) = job.compute {
         ppo = ppo.with_updates(Box::new(DevicePpo::new(device.clone())));
     }
-    ppo.start_from(start, None, 1)?;
+    // PPO keeps the exploration within its bounds after each step; from the first rollout on, or
+    // the first step would be taken on the probabilities of another policy.
+    let bounds = &config.ppo.update;
+    let within = |l: &f32| l.clamp(bounds.log_std_min, bounds.log_std_max);
+    let log_std: Vec<f32> = start.log_std.iter().map(within).collect();
+    ppo.start_from(start, Some(&log_std), 1)?;
     let restored = run.restore(&mut State { ppo: &mut ppo, imitation: &mut imitation })?;
     if restored.is_none() {
         let mut values = vec![];

@@ -301,7 +301,7 @@ impl Default for SogGailConfig {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct InfoGailConfig {
-    /// λ_I of reward + λ_I log q(z|s,a).
+    /// λ_I of reward + λ_I (log q(z|s,a) + H(z)).
     pub lambda_i: f32,
     /// Adam's step size of the posterior network.
     pub learning_rate: f32,

@@ -8,8 +8,11 @@ use toml::{Table, Value};
 use crate::config::{Algorithm, TrainConfig};
 
 /// The files: task, algorithm, text.
-const FILES: &[(&str, Algorithm, &str)] =
-    &[("circles", Algorithm::SogGail, include_str!("../tasks/circles/sog-gail.toml"))];
+const FILES: &[(&str, Algorithm, &str)] = &[
+    ("circles", Algorithm::SogGail, include_str!("../tasks/circles/sog-gail.toml")),
+    ("circles", Algorithm::InfoGail, include_str!("../tasks/circles/infogail.toml")),
+    ("circles", Algorithm::VaeGail, include_str!("../tasks/circles/vae-gail.toml")),
+];
 
 /// The tuned keys of an algorithm on a task, as TOML; empty where the general defaults serve.
 pub fn text(task: &str, algorithm: Algorithm) -> &'static str {

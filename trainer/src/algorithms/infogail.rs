@@ -1,9 +1,19 @@
 //! InfoGAIL (Li et al. 2017): GAIL with a reward for codes that can be told from the behaviour.
 //!
 //! Beside the discriminator, a posterior network q(z|s,a) learns to recover the code of each
-//! episode; the reward is log D − log(1 − D) + λ_I log q(z|s,a), with q taken from a copy that
-//! follows the trained network softly. The policy starts from cloning with random codes, since
-//! there is nothing yet to tell a demonstration's code from.
+//! episode; the reward is
+//!
+//! ```text
+//! log D − log(1 − D) + λ_I (log q(z|s,a) + H(z)),
+//! ```
+//!
+//! with q taken from a copy that follows the trained network softly. E[log q] + H(z) is their bound
+//! L_I on the mutual information of code and behaviour. Its constant H(z), the entropy of the prior,
+//! counts where an episode can end in failure: without it every step costs something, and a policy
+//! whose code cannot be told yet does best to fail at once.
+//!
+//! The policy starts from cloning with random codes, since there is nothing yet to tell a
+//! demonstration's code from.
 
 use rand::seq::SliceRandom;
 use sog_engine::{
@@ -138,6 +148,15 @@ impl InfoGail {
     }
 }
 
+/// H(z) of the prior, nats: ln K of one-hot codes, d/2·ln 2πe of Gaussian ones.
+fn prior_entropy(latent: LatentKind) -> f32 {
+    match latent {
+        LatentKind::None => 0.0,
+        LatentKind::OneHot(k) => (k as f32).ln(),
+        LatentKind::Gaussian(d) => 0.5 * d as f32 * (1.0 + std::f32::consts::TAU.ln()),
+    }
+}
+
 impl super::Imitation for InfoGail {
     fn metrics(&self) -> Vec<(&'static str, f64)> {
         let mut all = named(&self.stats).to_vec();
@@ -164,8 +183,9 @@ impl Hooks for InfoGail {
         let input = [Part { data: obs, width: s }, Part { data: &batch.actions, width: a }];
         let mut log_q = vec![0.0; batch.rows()];
         self.posterior.log_probs(&self.target, &input, &batch.codes, &mut log_q)?;
+        let entropy = prior_entropy(self.latent);
         for (reward, log_q) in rewards.iter_mut().zip(&log_q) {
-            *reward += self.config.lambda_i * log_q;
+            *reward += self.config.lambda_i * (log_q + entropy);
         }
         let sum: f64 = log_q.iter().map(|&q| f64::from(q)).sum();
         self.log_q = sum / batch.rows().max(1) as f64;
