@@ -50,6 +50,8 @@ pub struct Adversary {
     /// Order in which expert rows are visited, and how many have been.
     order: Vec<u32>,
     visited: usize,
+    /// What the last training reported.
+    stats: DiscriminatorStats,
 }
 
 impl Adversary {
@@ -90,6 +92,7 @@ impl Adversary {
             expert,
             order: (0..rows as u32).collect(),
             visited: rows,
+            stats: DiscriminatorStats::default(),
         })
     }
 
@@ -98,14 +101,25 @@ impl Adversary {
         Self { compute: compute.clone(), ..self }
     }
 
-    /// Trains on the rollouts of one iteration: `passes` over them in minibatches (more in the
-    /// first iterations), each against as many expert pairs, and a gradient penalty on their
-    /// mixtures. `obs [rows, S]` are the normalised observations. Returns the mean of what the
-    /// last pass reported.
+    /// What all adversarial algorithms do with the rollouts of an iteration: trains on them, then
+    /// writes their rewards. `obs [rows, S]` are the normalised observations, `rewards [rows]`.
     ///
     /// # Errors
     /// If a shape does not match or the device fails.
-    pub fn train(&mut self, batch: &Batch, obs: &[f32]) -> Result<DiscriminatorStats, TrainError> {
+    pub fn judge(
+        &mut self,
+        batch: &Batch,
+        obs: &[f32],
+        rewards: &mut [f32],
+    ) -> Result<(), TrainError> {
+        self.train(batch, obs)?;
+        Ok(self.rewards(batch, obs, rewards)?)
+    }
+
+    /// Trains on the rollouts of one iteration: `passes` over them in minibatches (more in the
+    /// first iterations), each against as many expert pairs, and a gradient penalty on their
+    /// mixtures. The metrics are means over the last pass.
+    fn train(&mut self, batch: &Batch, obs: &[f32]) -> Result<(), TrainError> {
         let rows = batch.rows();
         let size = self.config.batch.min(rows);
         let warm_up = self.iterations < self.config.warmup_iterations;
@@ -150,19 +164,12 @@ impl Adversary {
         if let Some(device) = device {
             device.store(&mut self.net, &mut self.adam)?;
         }
-        Ok(sum.mean())
+        self.stats = sum.mean();
+        Ok(())
     }
 
     /// Rewards log D − log(1 − D) of the rollouts' rows `[rows]`.
-    ///
-    /// # Errors
-    /// If a shape does not match.
-    pub fn rewards(
-        &mut self,
-        batch: &Batch,
-        obs: &[f32],
-        out: &mut [f32],
-    ) -> Result<(), EngineError> {
+    fn rewards(&mut self, batch: &Batch, obs: &[f32], out: &mut [f32]) -> Result<(), EngineError> {
         let [s, a, z] = self.widths;
         let codes: &[f32] = if z > 0 { &batch.codes } else { &[] };
         let parts = [
@@ -172,6 +179,21 @@ impl Adversary {
         ];
         let parts = if z > 0 { &parts[..] } else { &parts[..2] };
         self.engine.rewards(&self.net, parts, out)
+    }
+
+    /// Names and values of the last training, for a run's metrics.
+    pub fn metrics(&self) -> Vec<(&'static str, f64)> {
+        let s = &self.stats;
+        vec![
+            ("discriminator/loss", s.loss.into()),
+            ("discriminator/penalty", s.penalty.into()),
+            ("discriminator/logit_expert", s.expert_logit.into()),
+            ("discriminator/logit_policy", s.policy_logit.into()),
+            ("discriminator/accuracy_expert", s.expert_accuracy.into()),
+            ("discriminator/accuracy_policy", s.policy_accuracy.into()),
+            ("discriminator/slope", s.slope.into()),
+            ("discriminator/grad_norm", s.grad_norm.into()),
+        ]
     }
 
     /// Indices of the next expert rows, in a new random order each pass.
@@ -257,20 +279,6 @@ impl StatsSum {
             grad_norm,
         }
     }
-}
-
-/// Names and values for a run's metrics.
-pub fn named(stats: &DiscriminatorStats) -> [(&'static str, f64); 8] {
-    [
-        ("discriminator/loss", stats.loss.into()),
-        ("discriminator/penalty", stats.penalty.into()),
-        ("discriminator/logit_expert", stats.expert_logit.into()),
-        ("discriminator/logit_policy", stats.policy_logit.into()),
-        ("discriminator/accuracy_expert", stats.expert_accuracy.into()),
-        ("discriminator/accuracy_policy", stats.policy_accuracy.into()),
-        ("discriminator/slope", stats.slope.into()),
-        ("discriminator/grad_norm", stats.grad_norm.into()),
-    ]
 }
 
 impl Checkpoint for Adversary {

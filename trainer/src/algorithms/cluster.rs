@@ -8,7 +8,10 @@
 use rand::RngExt;
 use sog_sim::seed::Rng;
 
-use crate::{data::Demonstrations, normalise::ObsNormaliser};
+use crate::{
+    data::{Demonstrations, moments},
+    normalise::ObsNormaliser,
+};
 
 /// Clusterings from different first centres, of which the tightest is kept.
 const RESTARTS: usize = 100;
@@ -60,20 +63,6 @@ fn features(demos: &Demonstrations, normaliser: &ObsNormaliser) -> Vec<Vec<f32>>
         features.push(point);
     }
     features
-}
-
-/// Mean and variance of each column of `[rows, width]`.
-fn moments(values: &[f32], width: usize) -> (Vec<f32>, Vec<f32>) {
-    let rows = (values.len() / width) as f32;
-    let (mut mean, mut variance) = (vec![0.0; width], vec![0.0; width]);
-    for row in values.chunks_exact(width) {
-        mean.iter_mut().zip(row).for_each(|(m, x)| *m += x / rows);
-    }
-    for row in values.chunks_exact(width) {
-        let off = mean.iter().zip(row).map(|(m, x)| (x - m).powi(2) / rows);
-        variance.iter_mut().zip(off).for_each(|(v, o)| *v += o);
-    }
-    (mean, variance)
 }
 
 fn squared_distance(a: &[f32], b: &[f32]) -> f64 {

@@ -7,31 +7,29 @@
 //! 3. reward log D − log(1 − D) ([`Hooks::rewards`]);
 //! 4. improve π_θ by PPO.
 
-use sog_engine::discriminator::DiscriminatorStats;
 use sog_rl::{
     ppo::{HookError, Hooks},
     run::{Checkpoint, Snapshot, SnapshotError},
 };
 use sog_sim::rollout::{Batch, EpisodeStart};
 
-use super::adversary::{Adversary, named};
+use super::adversary::Adversary;
 
 /// GAIL's part of an iteration.
 pub struct Gail {
     adversary: Adversary,
-    stats: DiscriminatorStats,
 }
 
 impl Gail {
     /// GAIL against a discriminator.
     pub fn new(adversary: Adversary) -> Self {
-        Self { adversary, stats: DiscriminatorStats::default() }
+        Self { adversary }
     }
 }
 
 impl super::Imitation for Gail {
     fn metrics(&self) -> Vec<(&'static str, f64)> {
-        named(&self.stats).to_vec()
+        self.adversary.metrics()
     }
 }
 
@@ -44,9 +42,7 @@ impl Hooks for Gail {
         obs: &[f32],
         rewards: &mut [f32],
     ) -> Result<(), HookError> {
-        self.stats = self.adversary.train(batch, obs)?;
-        self.adversary.rewards(batch, obs, rewards)?;
-        Ok(())
+        Ok(self.adversary.judge(batch, obs, rewards)?)
     }
 }
 

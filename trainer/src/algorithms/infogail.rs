@@ -19,7 +19,6 @@ use rand::seq::SliceRandom;
 use sog_engine::{
     EngineError,
     adam::{Adam, AdamConfig},
-    discriminator::DiscriminatorStats,
     mlp::Part,
     net::{Init, Mlp, MlpArch},
     posterior::{CodeKind, Posterior, soft_update},
@@ -34,7 +33,7 @@ use sog_sim::{
     seed::{self, Rng},
 };
 
-use super::adversary::{Adversary, named};
+use super::adversary::Adversary;
 use crate::{
     config::InfoGailConfig, device::Compute, error::TrainError, nn::posterior::DevicePosterior,
 };
@@ -42,7 +41,6 @@ use crate::{
 /// InfoGAIL's part of an iteration.
 pub struct InfoGail {
     adversary: Adversary,
-    stats: DiscriminatorStats,
     latent: LatentKind,
     config: InfoGailConfig,
     /// q, and the copy that rewards.
@@ -83,7 +81,6 @@ impl InfoGail {
         let net = Mlp::new(arch, Init { last_gain: 1.0, ..Init::default() }, &mut rng)?;
         Ok(Self {
             adversary,
-            stats: DiscriminatorStats::default(),
             latent,
             config: config.clone(),
             target: net.clone(),
@@ -159,7 +156,7 @@ fn prior_entropy(latent: LatentKind) -> f32 {
 
 impl super::Imitation for InfoGail {
     fn metrics(&self) -> Vec<(&'static str, f64)> {
-        let mut all = named(&self.stats).to_vec();
+        let mut all = self.adversary.metrics();
         all.extend([("posterior/loss", self.loss), ("posterior/log_q", self.log_q)]);
         all
     }
@@ -176,8 +173,7 @@ impl Hooks for InfoGail {
         obs: &[f32],
         rewards: &mut [f32],
     ) -> Result<(), HookError> {
-        self.stats = self.adversary.train(batch, obs)?;
-        self.adversary.rewards(batch, obs, rewards)?;
+        self.adversary.judge(batch, obs, rewards)?;
         self.train_posterior(batch, obs)?;
         let [s, a] = self.widths;
         let input = [Part { data: obs, width: s }, Part { data: &batch.actions, width: a }];

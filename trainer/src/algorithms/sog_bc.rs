@@ -65,8 +65,9 @@ pub struct SogBc<'a> {
     config: CloningConfig,
     latent: LatentKind,
     codes: CodeSource,
-    /// Cluster of each trajectory, where codes begin with one.
-    clusters: Vec<usize>,
+    /// Cluster of each trajectory, once codes have begun with one, and the seed it is drawn from.
+    clusters: Option<Vec<usize>>,
+    cluster_seed: u64,
     /// The policy f_θ.
     pub net: PolicyNet,
     adam: Adam,
@@ -111,15 +112,9 @@ impl<'a> SogBc<'a> {
             ..CloningStats::default()
         };
         let size = (config.trajectories, config.batch);
-        let clusters = match latent {
-            LatentKind::OneHot(k) if config.assignment == Assignment::Clustered => {
-                let mut rng = seed::stream(seed, CLUSTER_STREAM);
-                cluster::clusters(demos, &normaliser, k, &mut rng)
-            }
-            _ => vec![],
-        };
         Self {
-            clusters,
+            clusters: None,
+            cluster_seed: seed::derive(seed, CLUSTER_STREAM),
             sampler: Sampler::new(demos, normaliser, size, seed),
             adam: Adam::new(AdamConfig::default(), net.params.len()),
             engine: engine::SogBc::new(net.arch()).with_parallelism(Parallelism::Rayon),
@@ -245,9 +240,14 @@ impl<'a> SogBc<'a> {
             return Ok(());
         }
         if self.config.assignment == Assignment::Clustered {
-            let mut codes = vec![0.0; self.sampler.trajectories.len() * k];
-            for (code, &n) in codes.chunks_exact_mut(k).zip(&self.sampler.trajectories) {
-                code[self.clusters[n as usize]] = 1.0;
+            let sampler = &self.sampler;
+            let clusters = self.clusters.get_or_insert_with(|| {
+                let mut rng = seed::rng(self.cluster_seed);
+                cluster::clusters(sampler.demos(), sampler.normaliser(), k, &mut rng)
+            });
+            let mut codes = vec![0.0; sampler.trajectories.len() * k];
+            for (code, &n) in codes.chunks_exact_mut(k).zip(&sampler.trajectories) {
+                code[clusters[n as usize]] = 1.0;
             }
             return self.set_codes(&codes);
         }

@@ -7,7 +7,7 @@
 //! | 1 | input: θ₀ (from SOG-BC), w₀, τ_E | [`SogGail::new`] |
 //! | 2 | for i = 0, 1, 2, … | [`train`](crate::train) over [`Ppo::iterate`](sog_rl::ppo::Ppo::iterate) |
 //! | 3 | sample z_i ~ p(z), roll out π_θ(·\|z_i) | [`Hooks::begin_episode`] |
-//! | 4, 5 | sample χ_i, χ_E; update the discriminator | [`Adversary::train`] in [`Hooks::rewards`] |
+//! | 4, 5 | sample χ_i, χ_E; update the discriminator | [`Adversary::judge`] in [`Hooks::rewards`] |
 //! | 6 | L_PPO on the discriminator's reward | [`Hooks::rewards`], `sog_engine::ppo` |
 //! | 7 | L_SOG per Algorithm 2 | [`Hooks::sog_term`] |
 //! | 8 | a step on L_PPO + λ_S L_SOG | `sog_engine::ppo`, each minibatch |
@@ -16,10 +16,7 @@
 //! cloning residual (`SogBc::set_log_std`) before the first rollout, and bounded while PPO trains
 //! it.
 
-use sog_engine::{
-    discriminator::DiscriminatorStats, net::PolicyArch, ppo::SogTerm, search::CodeSearch,
-    sog_bc as engine,
-};
+use sog_engine::{net::PolicyArch, ppo::SogTerm, search::CodeSearch, sog_bc as engine};
 use sog_rl::{
     ppo::{HookError, Hooks},
     run::{Checkpoint, Snapshot, SnapshotError},
@@ -27,15 +24,11 @@ use sog_rl::{
 use sog_runtime::policy::LatentKind;
 use sog_sim::rollout::{Batch, EpisodeStart, sample_prior};
 
-use super::{
-    adversary::{Adversary, named},
-    sample::Sampler,
-};
+use super::{adversary::Adversary, sample::Sampler};
 
 /// SOG-GAIL's part of an iteration.
 pub struct SogGail<'a> {
     adversary: Adversary,
-    stats: DiscriminatorStats,
     latent: LatentKind,
     sampler: Sampler<'a>,
     sog: engine::SogBc,
@@ -55,14 +48,13 @@ impl<'a> SogGail<'a> {
         weight: f32,
     ) -> Self {
         let sog = engine::SogBc::new(arch);
-        let stats = DiscriminatorStats::default();
-        Self { adversary, stats, latent, sampler, sog, search, weight }
+        Self { adversary, latent, sampler, sog, search, weight }
     }
 }
 
 impl super::Imitation for SogGail<'_> {
     fn metrics(&self) -> Vec<(&'static str, f64)> {
-        named(&self.stats).to_vec()
+        self.adversary.metrics()
     }
 }
 
@@ -79,9 +71,7 @@ impl Hooks for SogGail<'_> {
         obs: &[f32],
         rewards: &mut [f32],
     ) -> Result<(), HookError> {
-        self.stats = self.adversary.train(batch, obs)?;
-        self.adversary.rewards(batch, obs, rewards)?;
-        Ok(())
+        Ok(self.adversary.judge(batch, obs, rewards)?)
     }
 
     /// Line 7: L_SOG on an expert minibatch, its codes searched under the present policy.

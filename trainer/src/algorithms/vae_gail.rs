@@ -7,19 +7,17 @@
 //!    discriminator judges (s, a, z) ([`Hooks::rewards`]).
 
 use rand::RngExt;
-use sog_engine::discriminator::DiscriminatorStats;
 use sog_rl::{
     ppo::{HookError, Hooks},
     run::{Checkpoint, Snapshot, SnapshotError},
 };
 use sog_sim::rollout::{Batch, EpisodeStart};
 
-use super::adversary::{Adversary, named};
+use super::adversary::Adversary;
 
 /// VAE-GAIL's part of an iteration.
 pub struct VaeGail {
     adversary: Adversary,
-    stats: DiscriminatorStats,
     /// Codes of the demonstrations, `[N, Z]`.
     codes: Vec<f32>,
 }
@@ -27,13 +25,13 @@ pub struct VaeGail {
 impl VaeGail {
     /// VAE-GAIL against a discriminator that sees codes, with the demonstrations' codes `[N, Z]`.
     pub fn new(adversary: Adversary, codes: Vec<f32>) -> Self {
-        Self { adversary, stats: DiscriminatorStats::default(), codes }
+        Self { adversary, codes }
     }
 }
 
 impl super::Imitation for VaeGail {
     fn metrics(&self) -> Vec<(&'static str, f64)> {
-        named(&self.stats).to_vec()
+        self.adversary.metrics()
     }
 }
 
@@ -50,9 +48,7 @@ impl Hooks for VaeGail {
         obs: &[f32],
         rewards: &mut [f32],
     ) -> Result<(), HookError> {
-        self.stats = self.adversary.train(batch, obs)?;
-        self.adversary.rewards(batch, obs, rewards)?;
-        Ok(())
+        Ok(self.adversary.judge(batch, obs, rewards)?)
     }
 }
 

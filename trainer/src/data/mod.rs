@@ -174,23 +174,27 @@ impl Demonstrations {
 
     /// Mean and variance of every observation component over all rows, `[S]` each.
     pub fn obs_moments(&self) -> (Vec<f32>, Vec<f32>) {
-        let s = self.obs_dim;
-        let rows = self.total_rows() as f64;
-        let mut mean = vec![0.0_f64; s];
-        for row in self.observations.chunks_exact(s) {
-            for (m, &x) in mean.iter_mut().zip(row) {
-                *m += f64::from(x) / rows;
-            }
-        }
-        let mut var = vec![0.0_f64; s];
-        for row in self.observations.chunks_exact(s) {
-            for ((v, &m), &x) in var.iter_mut().zip(&mean).zip(row) {
-                *v += (f64::from(x) - m).powi(2) / rows;
-            }
-        }
-        let narrow = |values: Vec<f64>| values.into_iter().map(|v| v as f32).collect();
-        (narrow(mean), narrow(var))
+        moments(&self.observations, self.obs_dim)
     }
+}
+
+/// Mean and variance of each column of `[rows, width]`.
+pub(crate) fn moments(values: &[f32], width: usize) -> (Vec<f32>, Vec<f32>) {
+    let rows = (values.len() / width) as f64;
+    let mut mean = vec![0.0_f64; width];
+    for row in values.chunks_exact(width) {
+        for (m, &x) in mean.iter_mut().zip(row) {
+            *m += f64::from(x) / rows;
+        }
+    }
+    let mut var = vec![0.0_f64; width];
+    for row in values.chunks_exact(width) {
+        for ((v, &m), &x) in var.iter_mut().zip(&mean).zip(row) {
+            *v += (f64::from(x) - m).powi(2) / rows;
+        }
+    }
+    let narrow = |values: Vec<f64>| values.into_iter().map(|v| v as f32).collect();
+    (narrow(mean), narrow(var))
 }
 
 /// MuJoCo's states that trajectories start from: no learner sees them.
