@@ -10,7 +10,7 @@ use sog_runtime::policy::LatentKind;
 use super::{Outcome, load_policy};
 use crate::{
     data::{DemoFile, Labels},
-    evaluate::embed::{default_search, embed},
+    evaluate::embed::{Confusion, default_search, embed},
     export::network_of,
     normalise::ObsNormaliser,
 };
@@ -40,7 +40,7 @@ struct Report {
     /// Root mean square cloning error of each action component.
     rms_error: Vec<f32>,
     /// Trajectories by code and mode `[K][modes]`, where both are discrete and labelled.
-    confusion: Option<Vec<Vec<usize>>>,
+    confusion: Option<Confusion>,
     /// Share of the trajectories whose code is used for their mode more than for any other.
     purity: Option<f64>,
 }
@@ -83,18 +83,11 @@ pub(super) fn run(args: &EmbedArgs) -> Result<Outcome> {
         .collect();
     let confusion = match (&demos.labels, task.modes.count()) {
         (Some(Labels::Modes(modes)), Some(count)) if one_hot => {
-            let mut table = vec![vec![0; count]; file.latent_dim()];
-            for (t, &mode) in trajectories.iter().zip(modes) {
-                table[t.code.unwrap_or(0)][mode as usize] += 1;
-            }
-            Some(table)
+            Some(Confusion::new(&found.codes, file.latent_dim(), modes, count))
         }
         _ => None,
     };
-    let purity = confusion.as_ref().map(|table| {
-        let best: usize = table.iter().filter_map(|row| row.iter().max()).sum();
-        best as f64 / d.len() as f64
-    });
+    let purity = confusion.as_ref().map(Confusion::purity);
     let latent = file.latent.to_string();
     let rms_error = found.rms_error;
     let report = Report { task: task.name(), latent, trajectories, rms_error, confusion, purity };
@@ -108,7 +101,7 @@ fn print(report: &Report, json: bool) -> Result<Outcome> {
     }
     if let (Some(table), Some(purity)) = (&report.confusion, report.purity) {
         println!("trajectories by code (rows) and mode (columns):");
-        for (code, row) in table.iter().enumerate() {
+        for (code, row) in table.counts.iter().enumerate() {
             let cells: Vec<String> = row.iter().map(|n| format!("{n:>6}")).collect();
             println!("  code {code}{}", cells.concat());
         }

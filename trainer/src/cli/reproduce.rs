@@ -1,6 +1,6 @@
-//! `sog reproduce`: a table of the paper, ours beside it.
+//! `sog reproduce`: a table of the paper, ours beside it; or which codes are found.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, str::FromStr};
 
 use anyhow::{Result, bail};
 use clap::Args;
@@ -9,34 +9,102 @@ use sog_sim::task::TaskId;
 use super::{Outcome, progress::Progress};
 use crate::{
     config::Algorithm,
-    reproduce::{Plan, Status, paper::Table, reproduce},
+    reproduce::{Plan, Status, codes::find_codes, paper::Table, reproduce},
 };
 
 /// Progress is shown in thousandths.
 const PARTS: u64 = 1000;
 
+/// What is reproduced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum What {
+    /// A table of the paper.
+    Table(Table),
+    /// Which modes get codes of their own.
+    Codes,
+}
+
+impl FromStr for What {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "codes" => Ok(Self::Codes),
+            _ => text.parse().map(Self::Table),
+        }
+    }
+}
+
+impl What {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Table(table) => table.name(),
+            Self::Codes => "codes",
+        }
+    }
+
+    /// The tasks it can be asked of, and those it is of by default.
+    fn tasks(self) -> (&'static [TaskId], &'static [TaskId]) {
+        const CIRCLES: [TaskId; 2] = [TaskId::Circles, TaskId::Circles6];
+        const DISCRETE: [TaskId; 8] = [
+            TaskId::Circles,
+            TaskId::Circles6,
+            TaskId::AntFwdBack,
+            TaskId::AntDir6,
+            TaskId::HalfCheetahFwdBack,
+            TaskId::HumanoidDir6,
+            TaskId::Walker2dVel6,
+            TaskId::HopperVel6,
+        ];
+        match self {
+            Self::Table(table) => (table.tasks(), table.tasks()),
+            Self::Codes => (&DISCRETE, &CIRCLES),
+        }
+    }
+
+    fn algorithms(self) -> &'static [Algorithm] {
+        use Algorithm::{InfoGail, SogBc, SogGail, VaeGail};
+        match self {
+            Self::Table(_) => &[SogBc, SogGail, InfoGail, VaeGail],
+            Self::Codes => &[SogBc],
+        }
+    }
+
+    fn seeds(self) -> u64 {
+        match self {
+            Self::Table(_) => 4,
+            Self::Codes => 20,
+        }
+    }
+}
+
 #[derive(Args)]
 pub(super) struct ReproduceArgs {
-    /// table1 (mean rewards), table2 (fetchreach) or table3 (halfcheetah-vel)
-    #[arg(value_parser = |s: &str| s.parse::<Table>())]
-    table: Table,
-    /// Tasks, separated by commas [default: all of the table]
+    /// table1 (mean rewards), table2 (fetchreach), table3 (halfcheetah-vel), or codes (which modes
+    /// get codes of their own)
+    #[arg(value_parser = |s: &str| s.parse::<What>())]
+    what: What,
+    /// Tasks, separated by commas [default: all of the table; circles and circles-6 for codes]
     #[arg(long, value_delimiter = ',')]
     tasks: Vec<TaskId>,
-    /// Algorithms, separated by commas
+    /// Algorithms, separated by commas [default: sog-bc,sog-gail,infogail,vae-gail; sog-bc for
+    /// codes]
     #[arg(
         long,
         value_delimiter = ',',
-        value_parser = |s: &str| s.parse::<Algorithm>(),
-        default_value = "sog-bc,sog-gail,infogail,vae-gail"
+        value_parser = |s: &str| s.parse::<Algorithm>()
     )]
     algos: Vec<Algorithm>,
-    /// Runs of each, with seeds 0, 1, …
-    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u64).range(1..=1000))]
-    seeds: u64,
+    /// Runs of each, with seeds 0, 1, … [default: 4; 20 for codes]
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..=1000))]
+    seeds: Option<u64>,
     /// Factor on the length of training; 1 is what the figures are meant for
     #[arg(long, default_value_t = 1.0)]
     budget: f64,
+    /// Assign codes by the smallest loss from the first update on, as in the paper, rather than
+    /// begin with a clustering
+    #[arg(long)]
+    plain: bool,
     /// Where demonstrations, runs and tables go; what is there already is not made again
     #[arg(long, value_name = "DIR", default_value = "runs/reproduce")]
     out: PathBuf,
@@ -49,26 +117,39 @@ pub(super) fn run(args: &ReproduceArgs) -> Result<Outcome> {
     if !(args.budget > 0.0 && args.budget <= 1000.0) {
         bail!("--budget {}: need a factor above 0, at most 1000", args.budget);
     }
-    let known = args.table.tasks();
-    let tasks = if args.tasks.is_empty() { known.to_vec() } else { args.tasks.clone() };
+    let what = args.what;
+    let (known, usual) = what.tasks();
+    let tasks = if args.tasks.is_empty() { usual.to_vec() } else { args.tasks.clone() };
     if let Some(other) = tasks.iter().find(|t| !known.contains(t)) {
         let names: Vec<&str> = known.iter().map(|t| t.name()).collect();
-        bail!("{} is not in {}, whose tasks are {}", other.name(), args.table, names.join(", "));
+        bail!("{} is not in {}, whose tasks are {}", other.name(), what.name(), names.join(", "));
     }
+    let algorithms =
+        if args.algos.is_empty() { what.algorithms().to_vec() } else { args.algos.clone() };
     let plan = Plan {
-        table: args.table,
         tasks,
-        algorithms: args.algos.clone(),
-        seeds: args.seeds,
+        algorithms,
+        seeds: args.seeds.unwrap_or(what.seeds()),
         budget: args.budget,
+        plain: args.plain,
         dir: args.out.clone(),
     };
-    let progress = Progress::new(args.table.name(), PARTS);
-    let report = reproduce(&plan, &|status: &Status<'_>| {
+    let progress = Progress::new(what.name(), PARTS);
+    let status = |status: &Status<'_>| {
         let share = (status.done / status.total.max(1.0)).min(1.0);
         progress.set_of((share * PARTS as f64) as u64, PARTS, status.message);
-    })?;
+    };
+    let (json, markdown) = match what {
+        What::Table(table) => {
+            let report = reproduce(table, &plan, &status)?;
+            (report.json(), report.markdown())
+        }
+        What::Codes => {
+            let report = find_codes(&plan, &status)?;
+            (report.json(), report.markdown())
+        }
+    };
     progress.finish();
-    println!("{}", if args.json { report.json() } else { report.markdown() });
+    println!("{}", if args.json { json } else { markdown });
     Ok(Outcome::Good)
 }

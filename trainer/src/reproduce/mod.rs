@@ -1,22 +1,27 @@
 //! The paper's tables, from demonstrations to figures beside the paper's.
 //!
 //! * [`paper`]: the tables and what the paper reports in them;
-//! * [`report`]: our cells beside the paper's, as JSON and Markdown.
+//! * [`report`]: our cells beside the paper's, as JSON and Markdown;
+//! * [`codes`]: which modes get codes of their own, seed by seed.
 //!
-//! [`reproduce`] works through every task, algorithm and seed of a [`Plan`]. Everything it makes
-//! lies in one directory, and what is there already is not made again:
+//! [`reproduce`] and [`find_codes`](codes::find_codes) work through every task, algorithm and seed
+//! of a [`Plan`]. Everything they make lies in one directory, and what is there already is not made
+//! again:
 //!
 //! ```text
 //! DIR/TASK/demos.safetensors         demonstrations (seed 0)
 //! DIR/TASK/heldout.safetensors       demonstrations that are embedded in evaluation (seed 1)
 //! DIR/TASK/ALGORITHM-SEED/           the run directory, policy.safetensors in it
 //! DIR/TASK/ALGORITHM-SEED/evaluation.json
+//! DIR/TASK/ALGORITHM-SEED/codes.json
 //! DIR/TABLE.json, DIR/TABLE.md       the table so far
+//! DIR/codes.json, DIR/codes.md       the codes found so far
 //! ```
 //!
 //! SOG-GAIL starts from the SOG-BC run of the same seed, GAIL from that of BC: the very policies
 //! that they would clone themselves.
 
+pub mod codes;
 pub mod paper;
 pub mod report;
 
@@ -36,7 +41,7 @@ use sog_sim::{
 };
 
 use crate::{
-    config::{Algorithm, TrainConfig},
+    config::{Algorithm, Assignment, TrainConfig},
     data::{DataError, DemoFile, hex, record},
     device::Compute,
     error::TrainError,
@@ -67,9 +72,7 @@ const COST: [f64; 3] = [1.0, 0.15, 3000.0];
 /// What to reproduce.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Plan {
-    /// Which table.
-    pub table: Table,
-    /// Its tasks, or some of them.
+    /// Tasks.
     pub tasks: Vec<TaskId>,
     /// Algorithms.
     pub algorithms: Vec<Algorithm>,
@@ -77,6 +80,9 @@ pub struct Plan {
     pub seeds: u64,
     /// Factor on the length of training; 1 is the defaults.
     pub budget: f64,
+    /// Whether codes are assigned by the smallest loss from the first update on, as in the paper;
+    /// such runs lie in `ALGORITHM-plain-SEED`.
+    pub plain: bool,
     /// Where everything goes.
     pub dir: PathBuf,
 }
@@ -116,31 +122,27 @@ pub type StatusFn<'a> = &'a (dyn Fn(&Status<'_>) + Sync);
 ///
 /// # Errors
 /// [`TrainError`]; what was finished before stays and is not made again.
-pub fn reproduce(plan: &Plan, status: StatusFn<'_>) -> Result<Report, TrainError> {
-    let mut work = Work { plan, status, done: 0.0, total: 0.0 };
-    for &task in &plan.tasks {
-        for (algorithm, seed) in plan.runs() {
-            work.total += work.cost(task, algorithm, seed);
-        }
-    }
+pub fn reproduce(table: Table, plan: &Plan, status: StatusFn<'_>) -> Result<Report, TrainError> {
+    let mut work = Work::new(plan, EVALUATION_FILE, status);
+    let budget = plan.budget;
     let mut cells = vec![];
     for &task in &plan.tasks {
         let data = work.data(task)?;
         let mut of_task: Vec<Cell> =
-            plan.algorithms.iter().map(|&a| Cell::new(plan.table, task, a)).collect();
-        let expert = Cell::expert(plan.table, task, &data.demos.provenance.mean_return);
+            plan.algorithms.iter().map(|&a| Cell::new(table, task, a)).collect();
+        let expert = Cell::expert(table, task, &data.demos.provenance.mean_return);
         for (algorithm, seed) in plan.runs() {
             let evaluation = work.evaluated(&data, algorithm, seed)?;
             if let Some(cell) = of_task.iter_mut().find(|c| c.algorithm == algorithm.name()) {
                 cell.add(evaluation);
             }
             let so_far = cells.iter().chain(&of_task).cloned().chain([expert.clone()]).collect();
-            Report { table: plan.table, budget: plan.budget, cells: so_far }.save(&plan.dir)?;
+            Report { table, budget, cells: so_far }.save(&plan.dir)?;
         }
         cells.extend(of_task);
         cells.push(expert);
     }
-    let report = Report { table: plan.table, budget: plan.budget, cells };
+    let report = Report { table, budget, cells };
     report.save(&plan.dir)?;
     Ok(report)
 }
@@ -152,7 +154,8 @@ impl Plan {
     }
 
     fn run_dir(&self, task: TaskId, algorithm: Algorithm, seed: u64) -> PathBuf {
-        self.dir.join(task.name()).join(format!("{algorithm}-{seed}"))
+        let plain = if self.plain { "-plain" } else { "" };
+        self.dir.join(task.name()).join(format!("{algorithm}{plain}-{seed}"))
     }
 
     /// Choices of a run.
@@ -162,6 +165,9 @@ impl Plan {
         config.seed = seed;
         config.cloning.updates = scaled(config.cloning.updates);
         config.adversarial.total_steps = scaled(config.adversarial.total_steps);
+        if self.plain {
+            config.cloning.assignment = Assignment::Plain;
+        }
         config
     }
 }
@@ -176,12 +182,24 @@ struct TaskData {
 /// A reproduction under way.
 struct Work<'a> {
     plan: &'a Plan,
+    /// Name of what is made of each run: a run that has it is finished.
+    result: &'static str,
     status: StatusFn<'a>,
     done: f64,
     total: f64,
 }
 
-impl Work<'_> {
+impl<'a> Work<'a> {
+    fn new(plan: &'a Plan, result: &'static str, status: StatusFn<'a>) -> Self {
+        let mut work = Self { plan, result, status, done: 0.0, total: 0.0 };
+        for &task in &plan.tasks {
+            for (algorithm, seed) in plan.runs() {
+                work.total += work.cost(task, algorithm, seed);
+            }
+        }
+        work
+    }
+
     fn say(&self, message: &str) {
         (self.status)(&Status { done: self.done, total: self.total, message });
     }
@@ -189,7 +207,7 @@ impl Work<'_> {
     /// Rough cost of what is missing of a run.
     fn cost(&self, task: TaskId, algorithm: Algorithm, seed: u64) -> f64 {
         let dir = self.plan.run_dir(task, algorithm, seed);
-        if dir.join(EVALUATION_FILE).exists() {
+        if dir.join(self.result).exists() {
             return 0.0;
         }
         let [of_update, of_step, of_evaluation] = COST;
