@@ -5,12 +5,15 @@ use std::path::Path;
 
 use serde_json::Value;
 use sha2::{Digest, Sha256};
-use sog_runtime::policy::PolicyFile;
+use sog_runtime::policy::{LatentKind, PolicyFile};
 use sog_sim::{
     task::TaskId,
     tasks::{TaskMaker, TaskOptions},
 };
-use sog_trainer::evaluate::{measure::measure, modes::ModeOptions};
+use sog_trainer::{
+    data::record::{RecordOptions, expert_for, record},
+    evaluate::{measure::measure, modes::ModeOptions},
+};
 
 #[test]
 fn the_policies_return_what_is_recorded() {
@@ -36,7 +39,13 @@ fn the_policies_return_what_is_recorded() {
         let task: TaskId = file.task.parse().unwrap();
         let maker = TaskMaker::new(task, &TaskOptions::default()).unwrap();
         let options = ModeOptions { rollouts: 30, seed: 99, ..ModeOptions::default() };
-        let found = measure(&maker, &file, None, &options, false, None).unwrap();
+        // Codes that are continuous come from demonstrations of each mode.
+        let demos = matches!(file.latent, LatentKind::Gaussian(_)).then(|| {
+            let expert = expert_for(maker.info(), None).unwrap();
+            let options = RecordOptions { episodes_per_mode: 10, seed: 99 };
+            record(&maker, maker.info(), expert.as_ref(), &options, &|| ()).unwrap()
+        });
+        let found = measure(&maker, &file, demos.as_ref(), &options, false, None).unwrap();
         let (mean, _) = found.task_return().unwrap();
         let (want, std) = (row["mean"].as_f64().unwrap(), row["std"].as_f64().unwrap());
         // Four standard errors, and a little where rollouts hardly differ.

@@ -5,7 +5,10 @@ use std::{collections::BTreeMap, path::Path};
 
 use candle_core::Device;
 use sog_rl::run::Run;
-use sog_runtime::tensors::TensorFile;
+use sog_runtime::{
+    policy::PolicyFile,
+    tensors::{Metadata, Tensor, TensorFile, serialize},
+};
 use sog_sim::{
     task::{TaskId, TaskInfo},
     tasks::{self, TaskMaker, TaskOptions},
@@ -13,10 +16,12 @@ use sog_sim::{
 use sog_trainer::{
     config::{Algorithm, TrainConfig},
     data::{
-        Demonstrations,
+        DataError, Demonstrations,
+        import::import_safetensors,
         record::{CirclesExpert, RecordOptions, record},
     },
     device::Compute,
+    export::network_of,
     train::{Job, POLICY_FILE, train},
 };
 
@@ -112,43 +117,110 @@ fn a_run_that_lost_its_last_checkpoint_resumes_to_the_same_bytes() {
     assert_eq!(metrics.lines().count(), again.lines().count());
 }
 
-#[test]
-fn one_trajectory_and_more_codes_than_trajectories_are_sound() {
+/// Three trajectories of 1, 7 and 300 steps, as a file holds them.
+fn ragged() -> BTreeMap<String, Tensor> {
     let whole = demos(1);
-    let temp = tempfile::tempdir().unwrap();
-    for (name, demos) in [("three", whole.clone()), ("one", whole.subsampled(400))] {
-        let mut config = config(Algorithm::SogBc);
-        config.latent = "one-hot:8".to_string();
-        trained(&temp.path().join(name), &config, &demos);
+    let (lengths, t) = ([1_u32, 7, 300], 300);
+    let padded = |of: fn(&Demonstrations, usize) -> &[f32], width: usize| {
+        // What lies behind the end of a trajectory is not looked at.
+        let mut all = vec![f32::NAN; 3 * t * width];
+        for (n, &length) in lengths.iter().enumerate() {
+            let rows = length as usize * width;
+            all[n * t * width..n * t * width + rows].copy_from_slice(&of(&whole, n)[..rows]);
+        }
+        Tensor::f32(&[3, t, width], &all)
+    };
+    let observations = padded(Demonstrations::observations_of, whole.obs_dim());
+    let actions = padded(Demonstrations::actions_of, whole.action_dim());
+    let lengths = Tensor::u32(&[3], &lengths);
+    [("observations", observations), ("actions", actions), ("lengths", lengths)]
+        .map(|(name, tensor)| (name.to_string(), tensor))
+        .into()
+}
+
+fn imported(tensors: &BTreeMap<String, Tensor>) -> Result<Demonstrations, DataError> {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("demos.safetensors");
+    std::fs::write(&path, serialize(tensors, &Metadata::new())).unwrap();
+    Ok(import_safetensors(&path, &info())?.demonstrations)
+}
+
+/// Trains every algorithm and holds the policy to finite weights.
+fn every_algorithm_is_sound(demos: &Demonstrations, latent: Option<&str>) {
+    for algorithm in Algorithm::ALL {
+        let temp = tempfile::tempdir().unwrap();
+        let mut config = config(algorithm);
+        config.adversarial.total_steps = 1024;
+        if let (Some(latent), true) = (latent, algorithm.is_conditioned()) {
+            config.latent = latent.to_string();
+        }
+        let file = PolicyFile::parse(&trained(temp.path(), &config, demos)).unwrap();
+        let weights = network_of(&file).unwrap().params;
+        assert!(weights.iter().all(|w| w.is_finite()), "{algorithm}");
     }
 }
 
 #[test]
-fn adversarial_imitation_of_one_short_trajectory_is_sound() {
+fn trajectories_of_any_length_are_sound() {
+    let demos = imported(&ragged()).unwrap();
+    assert_eq!((demos.len(), demos.total_rows()), (3, 308));
+    every_algorithm_is_sound(&demos, None);
+}
+
+#[test]
+fn one_short_trajectory_and_more_codes_than_trajectories_are_sound() {
     let one = demos(1).selected(&[0]).subsampled(50);
-    let temp = tempfile::tempdir().unwrap();
-    for algorithm in [Algorithm::SogGail, Algorithm::VaeGail] {
-        trained(&temp.path().join(algorithm.name()), &config(algorithm), &one);
+    every_algorithm_is_sound(&one, Some("one-hot:8"));
+    every_algorithm_is_sound(&one, Some("gaussian:3"));
+}
+
+#[test]
+fn numbers_that_are_none_are_refused_before_anything_is_trained() {
+    for (name, width) in [("observations", 10), ("actions", 2)] {
+        for bad in [f32::NAN, f32::INFINITY] {
+            let mut file = ragged();
+            let mut values = vec![0.5; 3 * 300 * width];
+            // The last step of the last trajectory.
+            values[3 * 300 * width - 1] = bad;
+            file.insert(name.to_string(), Tensor::f32(&[3, 300, width], &values));
+            let error = imported(&file).unwrap_err().to_string();
+            assert!(error.contains(name), "{error}");
+        }
     }
 }
 
 #[test]
 fn demonstrations_of_another_task_are_refused() {
-    let temp = tempfile::tempdir().unwrap();
-    let config = config(Algorithm::SogBc);
-    let (mut run, config) = Run::create_or_resume(temp.path(), &config).unwrap();
     let maker = TaskMaker::new(TaskId::Circles6, &TaskOptions::default()).unwrap();
     let demos = demos(1);
-    let job = Job {
-        config: &config,
-        maker: &maker,
-        demos: &demos,
-        start: None,
-        compute: &Compute::Engine,
-        progress: &|_, _, _| (),
-    };
-    let error = train(&mut run, job).unwrap_err().to_string();
-    assert!(error.contains("of `circles`, need `circles-6`"), "{error}");
+    for algorithm in Algorithm::ALL {
+        let temp = tempfile::tempdir().unwrap();
+        let (mut run, config) = Run::create_or_resume(temp.path(), &config(algorithm)).unwrap();
+        let job = Job {
+            config: &config,
+            maker: &maker,
+            demos: &demos,
+            start: None,
+            compute: &Compute::Engine,
+            progress: &|_, _, _| (),
+        };
+        let error = train(&mut run, job).unwrap_err().to_string();
+        assert!(error.contains("of `circles`, need `circles-6`"), "{algorithm}: {error}");
+    }
+}
+
+#[test]
+fn exploration_is_within_its_bounds_from_the_first_rollout_on() {
+    let temp = tempfile::tempdir().unwrap();
+    let mut config = config(Algorithm::InfoGail);
+    config.adversarial.total_steps = 512;
+    config.ppo.update.log_std_min = -0.5;
+    // A policy that does not move stays the one that collected.
+    config.ppo.learning_rate = 0.0;
+    trained(temp.path(), &config, &demos(1));
+    let line = metrics(temp.path()).pop().unwrap();
+    assert_eq!(line["policy/log_std"], -0.5);
+    assert!(line["losses/approx_kl"].abs() < 1e-5, "{line:?}");
 }
 
 #[test]
