@@ -28,8 +28,15 @@ pub struct ExpertConfig {
     pub hidden: usize,
     /// Log standard deviation at the start.
     pub log_std: f32,
+    /// Log standard deviation at the start of a network that starts from another.
+    #[serde(default = "start_log_std")]
+    pub start_log_std: f32,
     /// Factor from the policy's output to the robot's action.
     pub action_scale: f32,
+    /// Added to the reward of each step in training, and only there: what is paid for merely
+    /// standing can be taken away from a robot that would otherwise never risk a fall.
+    #[serde(default)]
+    pub reward_offset: f32,
     /// Observation terms that the networks do not see.
     pub hide: Vec<String>,
     /// Where the network of each mode comes from; one entry for a network that takes the goal.
@@ -40,6 +47,11 @@ pub struct ExpertConfig {
     /// Hyper-parameters of DDPG with hindsight, which then takes the place of PPO.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ddpg: Option<DdpgConfig>,
+}
+
+/// Less than at random, enough to explore.
+fn start_log_std() -> f32 {
+    -1.0
 }
 
 /// Where a network comes from.
@@ -164,8 +176,11 @@ impl Config for ExpertConfig {
         within("evaluate_episodes", self.evaluate_episodes, 1..=100_000)?;
         within("checkpoint_every", self.checkpoint_every, 1..=1_000_000)?;
         within("hidden", self.hidden, 1..=4096)?;
-        within("log_std", self.log_std, self.ppo.update.log_std_min..=self.ppo.update.log_std_max)?;
+        let bounds = self.ppo.update.log_std_min..=self.ppo.update.log_std_max;
+        within("log_std", self.log_std, bounds.clone())?;
+        within("start_log_std", self.start_log_std, bounds)?;
         within("action_scale", self.action_scale, 1e-6..=1e6)?;
+        within("reward_offset", self.reward_offset, -1e3..=1e3)?;
         within("networks", self.networks.len(), 1..=1000)?;
         self.ppo.check("ppo.")?;
         if let Some(ddpg) = &self.ddpg {

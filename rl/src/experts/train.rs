@@ -31,9 +31,8 @@ const SELECTION_STREAM: u64 = 0x200;
 /// As if the normaliser of a policy to start from came from so many observations.
 const START_WEIGHT: u64 = 100_000;
 
-/// Log standard deviation, in units of the action scale, of a policy that starts from another:
-/// less than at random, enough to explore.
-const START_LOG_STD: f32 = -1.0;
+/// Iterations for the value network of a policy that starts from another.
+const START_CRITIC_WARMUP: u64 = 12;
 
 /// Why an expert cannot be trained.
 #[derive(Debug, thiserror::Error)]
@@ -130,14 +129,20 @@ fn score(evaluation: &ModeEvaluation) -> f64 {
 }
 
 /// The hook: the reward of one mode, or of the goal drawn for the episode.
-enum ExpertHooks {
-    Mode(TaskReward),
+struct ExpertHooks {
+    subject: Rewarded,
+    /// Added to the reward of each step.
+    offset: f32,
+}
+
+enum Rewarded {
+    Mode(usize),
     Goals(GoalSpace),
 }
 
 impl Hooks for ExpertHooks {
     fn begin_episode(&self, start: &mut EpisodeStart<'_>) {
-        if let Self::Goals(space) = self {
+        if let Rewarded::Goals(space) = &self.subject {
             space.sample(start.rng, start.goals);
             goal_code(space, start.goals, start.code);
         }
@@ -149,10 +154,13 @@ impl Hooks for ExpertHooks {
         obs: &[f32],
         rewards: &mut [f32],
     ) -> Result<(), HookError> {
-        match self {
-            Self::Mode(reward) => reward.rewards(batch, obs, rewards),
-            Self::Goals(_) => TaskReward { mode: 0 }.rewards(batch, obs, rewards),
-        }
+        let mode = match &self.subject {
+            Rewarded::Mode(mode) => *mode,
+            Rewarded::Goals(_) => 0,
+        };
+        TaskReward { mode }.rewards(batch, obs, rewards)?;
+        rewards.iter_mut().for_each(|r| *r += self.offset);
+        Ok(())
     }
 }
 
@@ -166,10 +174,11 @@ impl Learner {
     fn new(maker: &TaskMaker, config: &ExpertConfig, network: usize) -> Result<Self, ExpertError> {
         let info = maker.info();
         let setup = setup(info, config, network);
-        let hooks = match &info.modes {
-            Modes::Discrete(_) => ExpertHooks::Mode(TaskReward { mode: network }),
-            Modes::Continuous(space) => ExpertHooks::Goals(space.clone()),
+        let subject = match &info.modes {
+            Modes::Discrete(_) => Rewarded::Mode(network),
+            Modes::Continuous(space) => Rewarded::Goals(space.clone()),
         };
+        let hooks = ExpertHooks { subject, offset: config.reward_offset };
         if let Some(ddpg) = &config.ddpg
             && let Some(ddpg) = Ddpg::new(maker, ddpg, config.hidden, setup.seed)?
         {
@@ -361,7 +370,7 @@ impl Training {
             None => other.policy,
         };
         if let Learner::Ppo(ppo, _) = &mut self.learner {
-            let log_std = vec![START_LOG_STD; info.action_dim()];
+            let log_std = vec![self.config.start_log_std; info.action_dim()];
             ppo.start_from(&other, Some(&log_std), START_WEIGHT)?;
         }
         self.evaluate()?;
@@ -450,15 +459,17 @@ fn setup(info: &TaskInfo, config: &ExpertConfig, network: usize) -> PpoSetup {
     if let (Some(_), Modes::Continuous(space)) = (&config.ddpg, &info.modes) {
         return ddpg::setup(space, config.hidden, seed);
     }
+    let starts = matches!(config.networks.get(network), Some(Source::Start { .. }));
     PpoSetup {
         latent: match &info.modes {
             Modes::Discrete(_) => LatentKind::None,
             Modes::Continuous(space) => LatentKind::Gaussian(space.dims()),
         },
         hidden: config.hidden,
-        log_std: config.log_std,
+        log_std: if starts { config.start_log_std } else { config.log_std },
         action_scale: config.action_scale,
         hide: config.hide.clone(),
+        critic_warmup: if starts { START_CRITIC_WARMUP } else { 0 },
         total_steps: config.budget_of(network),
         seed,
         ..PpoSetup::default()
@@ -484,4 +495,27 @@ fn no_network(config: &ExpertConfig, network: usize) -> ExpertError {
     let trained: Vec<String> = trained.map(|(k, _)| k.to_string()).collect();
     let last = config.networks.len().saturating_sub(1);
     ExpertError::NoNetwork { network, last, trained: trained.join(", ") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_offset_changes_what_is_learned_from_and_no_other_mode() {
+        let mut batch = Batch::default();
+        (batch.envs, batch.steps) = (1, 2);
+        batch.obs = vec![0.0; 2];
+        batch.ended = vec![Default::default(); 2];
+        // Two steps, three modes.
+        batch.rewards = vec![1.0, 2.0, 3.0, 4.0, 5.0, 6.0];
+        let rewards = |offset: f32| {
+            let mut hooks = ExpertHooks { subject: Rewarded::Mode(1), offset };
+            let mut rewards = vec![0.0; 2];
+            hooks.rewards(&batch, &batch.obs, &mut rewards).unwrap();
+            rewards
+        };
+        assert_eq!(rewards(0.0), [2.0, 5.0]);
+        assert_eq!(rewards(-1.0), [1.0, 4.0]);
+    }
 }

@@ -124,6 +124,9 @@ pub struct PpoSetup {
     pub action_scale: f32,
     /// Names of observation terms that the networks do not see.
     pub hide: Vec<String>,
+    /// Iterations at the start in which the value network alone learns, for a policy that does not
+    /// start at random: a value network that knows nothing would soon undo it.
+    pub critic_warmup: u64,
     /// Environment steps over which the learning rate decays.
     pub total_steps: u64,
     /// Seed of everything drawn.
@@ -140,6 +143,7 @@ impl Default for PpoSetup {
             log_std: -0.5,
             action_scale: 1.0,
             hide: Vec::new(),
+            critic_warmup: 0,
             total_steps: 10_000_000,
             seed: 0,
         }

@@ -191,7 +191,12 @@ impl Ppo {
         diagnostics.collect_s = begin.elapsed().as_secs_f64();
         let begin = Instant::now();
         self.judge(hooks, &mut diagnostics)?;
+        let frozen = (self.iterations < self.setup.critic_warmup)
+            .then(|| (self.nets.policy.clone(), self.nets.policy_adam.clone()));
         self.improve(hooks, &mut diagnostics)?;
+        if let Some((policy, adam)) = frozen {
+            (self.nets.policy, self.nets.policy_adam) = (policy, adam);
+        }
         if self.config.adapt_normaliser {
             self.normaliser.update(&self.batch.obs);
         }

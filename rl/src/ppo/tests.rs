@@ -106,6 +106,23 @@ fn threads_do_not_change_the_result() {
 }
 
 #[test]
+fn the_policy_waits_while_the_value_network_warms_up() {
+    let setup = PpoSetup { critic_warmup: 2, ..setup() };
+    let mut ppo = Ppo::new(&maker(), &config(), &setup).unwrap();
+    let weights = |ppo: &Ppo| ppo.policy_file().weights;
+    let first = weights(&ppo);
+    let mut critics = vec![];
+    for _ in 0..2 {
+        ppo.iterate(&mut TaskReward { mode: 0 }).unwrap();
+        assert_eq!(weights(&ppo), first);
+        critics.push(snapshot(&ppo).get_f32s("critic").unwrap());
+    }
+    assert_ne!(critics[0], critics[1]);
+    ppo.iterate(&mut TaskReward { mode: 0 }).unwrap();
+    assert_ne!(weights(&ppo), first);
+}
+
+#[test]
 fn a_policy_file_and_the_learner_it_starts_agree() {
     for mean_scale in [MeanScale::None, MeanScale::Tanh(1.5)] {
         let setup = PpoSetup { action_scale: 0.4, mean_scale, last_gain: 1.0, ..setup() };
