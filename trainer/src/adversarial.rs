@@ -1,5 +1,7 @@
 //! The run of an adversarial algorithm: cloning, then PPO with the algorithm's hooks.
 
+use std::path::Path;
+
 use sog_engine::net::PolicyArch;
 use sog_rl::{
     ppo::{Ppo, PpoSetup},
@@ -42,7 +44,7 @@ const EVAL_STREAM: u64 = 7;
 const VAE_STREAM: u64 = 8;
 
 /// Name of the file with the demonstrations' codes in a run directory of VAE-GAIL.
-const CODES_FILE: &str = "codes.safetensors";
+pub(crate) const CODES_FILE: &str = "codes.safetensors";
 
 /// Rollouts a code in the evaluations that only the metrics show.
 const EVAL_ROLLOUTS: usize = 10;
@@ -114,17 +116,25 @@ fn sog_weight(config: &SogGailConfig, log_std: &[f32]) -> f32 {
     config.lambda_s / variance
 }
 
+/// Codes `[N, Z]` of demonstrations that VAE-GAIL has written.
+///
+/// # Errors
+/// [`DataError`] if the file cannot be read or holds other shapes.
+pub(crate) fn read_codes(path: &Path, shape: [usize; 2]) -> Result<Vec<f32>, DataError> {
+    let bytes =
+        std::fs::read(path).map_err(|source| DataError::Io { path: path.to_path_buf(), source })?;
+    let file = TensorFile::parse(&bytes)?;
+    file.verify_checksum()?;
+    Ok(file.f32_of("codes", &shape)?)
+}
+
 /// Codes `[N, Z]` of the demonstrations from the autoencoder, which is trained here once; a resumed
 /// run reads them back.
 fn demonstration_codes(run: &Run, job: Job<'_>, seed: u64) -> Result<Vec<f32>, TrainError> {
     let path = run.dir().join(CODES_FILE);
     let code = job.config.latent()?.width();
     if path.exists() {
-        let bytes =
-            std::fs::read(&path).map_err(|source| DataError::Io { path: path.clone(), source })?;
-        let file = TensorFile::parse(&bytes).map_err(DataError::from)?;
-        file.verify_checksum().map_err(DataError::from)?;
-        return Ok(file.f32_of("codes", &[job.demos.len(), code]).map_err(DataError::from)?);
+        return Ok(read_codes(&path, [job.demos.len(), code])?);
     }
     let (config, normaliser) = (&job.config.vae_gail, ObsNormaliser::of(job.demos));
     let device = job.compute.device();

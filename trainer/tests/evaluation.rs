@@ -19,7 +19,7 @@ use sog_trainer::{
     evaluate::{
         goals::evaluate_goals,
         measure::measure,
-        modes::{ModeOptions, evaluate_embedded},
+        modes::{ModeOptions, ModeReport, evaluate_embedded},
         switching::{STEPS_PER_CODE, evaluate_switching},
     },
     export::policy_file,
@@ -97,7 +97,7 @@ fn embedded_codes_are_judged_by_the_mode_of_their_demonstration() {
     let labelled = demos(maker.info(), &trajectories, Some(("modes", Tensor::u32(&[36], &modes))));
     let file = runner();
     let options = ModeOptions { rollouts: 30, ..ModeOptions::default() };
-    let report = evaluate_embedded(&maker, &file, &labels, &labelled, &options).unwrap();
+    let report = evaluate_embedded(&maker, &file, &labels, &labelled, None, &options).unwrap();
     assert_eq!(report.rollouts, 30);
     assert!(report.per_mode.iter().all(|m| m.code.is_none()));
     for (speed, mode) in speeds {
@@ -112,8 +112,17 @@ fn embedded_codes_are_judged_by_the_mode_of_their_demonstration() {
         assert_eq!(found.falls, 1.0, "it runs out of bounds");
         assert!(known.iter().all(|e| e.failed));
     }
+    // Given codes are taken instead: here that of mode 1 for all.
+    let codes: Vec<f32> = mixed.iter().map(|_| 0.2_f32.atanh()).collect();
+    let given =
+        evaluate_embedded(&maker, &file, &labels, &labelled, Some(&codes), &options).unwrap();
+    let of_mode = |report: &ModeReport, mode: usize| report.per_mode[mode].mean;
+    assert!((of_mode(&given, 1) / of_mode(&report, 1) - 1.0).abs() < 0.05);
+    assert!((of_mode(&given, 0) / of_mode(&report, 0) - 1.0).abs() > 0.1);
+    let few = evaluate_embedded(&maker, &file, &labels, &labelled, Some(&codes[1..]), &options);
+    assert!(few.unwrap_err().to_string().contains("35 numbers for 36 codes"));
     let unlabelled = demos(maker.info(), &trajectories, None);
-    let error = evaluate_embedded(&maker, &file, &labels, &unlabelled, &options).unwrap_err();
+    let error = evaluate_embedded(&maker, &file, &labels, &unlabelled, None, &options).unwrap_err();
     assert!(error.to_string().contains("neither `modes` nor `goals`"), "{error}");
 }
 
@@ -251,7 +260,7 @@ fn policies_without_code_are_measured_on_goals_too() {
     file.seal(4);
     let demos = reaches(maker.info(), home, &[[0.0; 3], [3.0, 0.0, 0.0]], 0.0);
     let options = ModeOptions { rollouts: 5, ..ModeOptions::default() };
-    let found = measure(&maker, &file, Some(&demos), &options, false, None).unwrap();
+    let found = measure(&maker, &file, Some((&demos).into()), &options, false, None).unwrap();
     // It stays at home, which is one of the two goals.
     assert_eq!(found.goals.unwrap().hit_rate, Some(0.5));
 }

@@ -12,7 +12,10 @@ use sog_sim::{
 };
 use sog_trainer::{
     data::record::{RecordOptions, expert_for, record},
-    evaluate::{measure::measure, modes::ModeOptions},
+    evaluate::{
+        measure::{Shown, measure},
+        modes::ModeOptions,
+    },
 };
 
 #[test]
@@ -45,7 +48,8 @@ fn the_policies_return_what_is_recorded() {
             let options = RecordOptions { episodes_per_mode: 10, seed: 99 };
             record(&maker, maker.info(), expert.as_ref(), &options, &|| ()).unwrap()
         });
-        let found = measure(&maker, &file, demos.as_ref(), &options, false, None).unwrap();
+        let found =
+            measure(&maker, &file, demos.as_ref().map(Shown::from), &options, false, None).unwrap();
         let (mean, _) = found.task_return().unwrap();
         let (want, std) = (row["mean"].as_f64().unwrap(), row["std"].as_f64().unwrap());
         // Four standard errors, and a little where rollouts hardly differ.

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use clap::Args;
 use sog_sim::{
     task::TaskInfo,
@@ -11,9 +11,10 @@ use sog_sim::{
 
 use super::{Outcome, load_policy, parse_task, progress::Progress};
 use crate::{
+    adversarial::read_codes,
     data::DemoFile,
     evaluate::{
-        measure::{Measures, default_rollouts, measure},
+        measure::{Measures, Shown, default_rollouts, measure},
         modes::{ModeOptions, ModeReport},
     },
 };
@@ -39,6 +40,10 @@ pub(super) struct EvalArgs {
     /// hit rate and returns of goals
     #[arg(long, value_name = "FILE")]
     demos: Option<PathBuf>,
+    /// Codes of these demonstrations, where they shall not be searched: `codes.safetensors` in a run
+    /// directory of VAE-GAIL, of the demonstrations that it was trained on
+    #[arg(long, value_name = "FILE", requires = "demos")]
+    codes: Option<PathBuf>,
     /// Seed of the rollouts
     #[arg(long, default_value_t = 0)]
     seed: u64,
@@ -60,9 +65,17 @@ pub(super) fn run(args: &EvalArgs) -> Result<Outcome> {
         ModeOptions { rollouts, perturb: args.perturb, seed: args.seed, ..ModeOptions::default() };
     let maker = TaskMaker::new(task.id, &TaskOptions::default())?;
     let demos = args.demos.as_ref().map(|path| DemoFile::load(path, &task)).transpose()?;
+    let codes = match (&args.codes, &demos) {
+        (Some(path), Some(demos)) => {
+            let shape = [demos.demonstrations.len(), file.latent_dim()];
+            Some(read_codes(path, shape).with_context(|| format!("{}", path.display()))?)
+        }
+        _ => None,
+    };
+    let shown = demos.as_ref().map(|demos| Shown { demos, codes: codes.as_deref() });
     let progress = Progress::new("rollouts", rollouts as u64);
     let tick = |n: usize| (0..n).for_each(|_| progress.tick());
-    let report = measure(&maker, &file, demos.as_ref(), &options, args.switch, Some(&tick))?;
+    let report = measure(&maker, &file, shown, &options, args.switch, Some(&tick))?;
     progress.finish();
     if args.json {
         println!("{}", serde_json::to_string_pretty(&report)?);

@@ -43,6 +43,22 @@ impl Measures {
     }
 }
 
+/// Demonstrations that a measure looks at.
+#[derive(Clone, Copy, Debug)]
+pub struct Shown<'a> {
+    /// Trajectories with their labels.
+    pub demos: &'a DemoFile,
+    /// Their codes `[N, Z]` where an encoder has given them (VAE-GAIL): used on discrete modes, where
+    /// they are searched otherwise.
+    pub codes: Option<&'a [f32]>,
+}
+
+impl<'a> From<&'a DemoFile> for Shown<'a> {
+    fn from(demos: &'a DemoFile) -> Self {
+        Self { demos, codes: None }
+    }
+}
+
 /// Rollouts of an evaluation that the paper's tables use for a task.
 pub fn default_rollouts(task: TaskId) -> usize {
     if task == TaskId::FetchReach { 1000 } else { 100 }
@@ -51,8 +67,8 @@ pub fn default_rollouts(task: TaskId) -> usize {
 /// Measures a policy by what fits its codes and its task:
 ///
 /// * discrete modes with one-hot codes or none: [`evaluate_modes`];
-/// * goals: [`evaluate_goals`], with `demos` for returns and hit rate;
-/// * discrete modes with Gaussian codes: [`evaluate_embedded`], which needs `demos`.
+/// * goals: [`evaluate_goals`], with demonstrations for returns and hit rate;
+/// * discrete modes with Gaussian codes: [`evaluate_embedded`], which needs demonstrations.
 ///
 /// `switch` adds [`evaluate_switching`]. `progress` is told of finished rollouts.
 ///
@@ -61,23 +77,23 @@ pub fn default_rollouts(task: TaskId) -> usize {
 pub fn measure(
     maker: &TaskMaker,
     file: &PolicyFile,
-    demos: Option<&DemoFile>,
+    shown: Option<Shown<'_>>,
     options: &ModeOptions,
     switch: bool,
     progress: Option<&(dyn Fn(usize) + Sync)>,
 ) -> Result<Measures, TrainError> {
     let (task, policy) = (maker.info(), Policy::new(file));
     let (mut modes, mut goals) = (None, None);
-    match (mode_labels(task, file.latent), &task.modes, demos) {
+    match (mode_labels(task, file.latent), &task.modes, shown) {
         (Some(labels), ..) => {
             modes = Some(evaluate_modes(maker, &policy, file.latent, &labels, options, progress)?);
         }
         (None, Modes::Continuous(space), _) => {
-            goals = Some(evaluate_goals(maker, file, space, demos, options)?);
+            goals = Some(evaluate_goals(maker, file, space, shown.map(|s| s.demos), options)?);
         }
-        (None, Modes::Discrete(known), Some(demos)) => {
+        (None, Modes::Discrete(known), Some(Shown { demos, codes })) => {
             let labels: Vec<String> = known.iter().map(|m| m.label.clone()).collect();
-            modes = Some(evaluate_embedded(maker, file, &labels, demos, options)?);
+            modes = Some(evaluate_embedded(maker, file, &labels, demos, codes, options)?);
         }
         (None, Modes::Discrete(_), None) => {
             return Err(TrainError::Unmeasurable {

@@ -125,6 +125,9 @@ pub fn evaluate_modes(
 /// each mode are embedded, and each code found is rolled out and judged by its demonstration's mode.
 /// No code is matched: `code` is `None` in the report.
 ///
+/// `codes` `[N, Z]` are those of the demonstrations where an encoder has given them (VAE-GAIL);
+/// they are searched otherwise.
+///
 /// # Errors
 /// [`TrainError`].
 pub fn evaluate_embedded(
@@ -132,6 +135,7 @@ pub fn evaluate_embedded(
     file: &PolicyFile,
     labels: &[String],
     demos: &DemoFile,
+    codes: Option<&[f32]>,
     options: &ModeOptions,
 ) -> Result<ModeReport, TrainError> {
     let Labels::Modes(modes) = demos.labels()? else { return Err(DataError::NoLabels.into()) };
@@ -142,14 +146,27 @@ pub fn evaluate_embedded(
             of_mode.take(each)
         })
         .collect();
-    let normaliser = ObsNormaliser::new(file.normaliser.clone());
-    let (net, search) = (network_of(file)?, default_search(file.latent));
-    let d = demos.demonstrations.selected(&chosen);
-    let found = embed(&net, &normaliser, search, &d, EMBEDDED_ROWS, options.seed)?;
+    let z = file.latent_dim();
+    let codes: Vec<f32> = match codes {
+        Some(codes) if codes.len() == modes.len() * z => {
+            chosen.iter().flat_map(|&n| &codes[n * z..(n + 1) * z]).copied().collect()
+        }
+        Some(codes) => {
+            return Err(TrainError::Unmeasurable {
+                found: format!("{} numbers for {} codes of width {z}", codes.len(), modes.len()),
+                needed: "the codes of these demonstrations",
+            });
+        }
+        None => {
+            let normaliser = ObsNormaliser::new(file.normaliser.clone());
+            let (net, search) = (network_of(file)?, default_search(file.latent));
+            let d = demos.demonstrations.selected(&chosen);
+            embed(&net, &normaliser, search, &d, EMBEDDED_ROWS, options.seed)?.codes
+        }
+    };
     let episode_seed = seed::derive(options.seed, EPISODE_STREAM);
-    let plans: Vec<Plan> = found
-        .codes
-        .chunks_exact(file.latent_dim())
+    let plans: Vec<Plan> = codes
+        .chunks_exact(z)
         .enumerate()
         .map(|(i, code)| Plan {
             seed: seed::derive(episode_seed, i as u64),

@@ -10,7 +10,8 @@
 //!
 //! ```text
 //! DIR/TASK/demos.safetensors         demonstrations (seed 0)
-//! DIR/TASK/heldout.safetensors       demonstrations that are embedded in evaluation (seed 1)
+//! DIR/TASK/heldout.safetensors       demonstrations that are embedded in evaluation (seed 1), but
+//!                                    for VAE-GAIL, which has codes for those it has learned from
 //! DIR/TASK/ALGORITHM-SEED/           the run directory, policy.safetensors in it
 //! DIR/TASK/ALGORITHM-SEED/evaluation.json
 //! DIR/TASK/ALGORITHM-SEED/codes.json
@@ -36,17 +37,18 @@ use sha2::{Digest, Sha256};
 use sog_rl::run::{Run, write_atomic};
 use sog_runtime::policy::PolicyFile;
 use sog_sim::{
-    task::TaskId,
+    task::{Modes, TaskId},
     tasks::{self, TaskMaker, TaskOptions},
 };
 
 use crate::{
+    adversarial::{CODES_FILE, read_codes},
     config::{Algorithm, Assignment, TrainConfig},
     data::{DataError, DemoFile, hex, record},
     device::Compute,
     error::TrainError,
     evaluate::{
-        measure::{Measures, default_rollouts, measure},
+        measure::{Measures, Shown, default_rollouts, measure},
         modes::ModeOptions,
     },
     train::{Job, POLICY_FILE, train},
@@ -278,7 +280,22 @@ impl<'a> Work<'a> {
         }
         self.say(&format!("{what}: evaluating"));
         let options = ModeOptions { rollouts: default_rollouts(task), ..ModeOptions::default() };
-        let measures = measure(&data.maker, &file, Some(&data.held_out), &options, false, None)?;
+        let codes = match algorithm {
+            // The encoder's, of the demonstrations that it has seen.
+            Algorithm::VaeGail => {
+                let shape = [data.demos.demonstrations.len(), file.latent_dim()];
+                let dir = self.plan.run_dir(task, algorithm, seed);
+                Some(read_codes(&dir.join(CODES_FILE), shape)?)
+            }
+            _ => None,
+        };
+        let shown = match (&codes, &data.maker.info().modes) {
+            (Some(codes), Modes::Discrete(_)) => {
+                Shown { demos: &data.demos, codes: Some(codes.as_slice()) }
+            }
+            _ => Shown::from(&data.held_out),
+        };
+        let measures = measure(&data.maker, &file, Some(shown), &options, false, None)?;
         let evaluation = Evaluation::new(&measures, seed, sha256, train_s);
         let json = serde_json::to_string_pretty(&evaluation).unwrap_or_default();
         write_atomic(&path, json.as_bytes())?;
