@@ -12,6 +12,8 @@ const FILES: &[(&str, Algorithm, &str)] = &[
     ("circles", Algorithm::SogGail, include_str!("../tasks/circles/sog-gail.toml")),
     ("circles", Algorithm::InfoGail, include_str!("../tasks/circles/infogail.toml")),
     ("circles", Algorithm::VaeGail, include_str!("../tasks/circles/vae-gail.toml")),
+    ("ant-dir-6", Algorithm::SogGail, include_str!("../tasks/ant-dir-6/sog-gail.toml")),
+    ("fetchreach", Algorithm::SogBc, include_str!("../tasks/fetchreach/sog-bc.toml")),
 ];
 
 /// The tuned keys of an algorithm on a task, as TOML; empty where the general defaults serve.

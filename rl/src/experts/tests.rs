@@ -252,12 +252,15 @@ fn built_in_configurations_fit_their_tasks() {
 
 #[test]
 fn networks_are_trained_after_what_they_start_from() {
-    let mut config = ExpertConfig::of(TaskId::Walker2dVel6).unwrap();
-    assert_eq!(config.training_order(), [0, 1, 2, 5, 4, 3]);
+    let mut config = ExpertConfig::of(TaskId::HumanoidDir6).unwrap();
     assert!(config.budget_of(1) < config.budget_of(0));
-    config.networks[5] = Source::Start { from: 3, mirror: None, budget: None };
+    let from = |from| Source::Start { from, mirror: None, budget: None };
+    config.networks[1] = from(5);
+    config.networks[5] = from(0);
+    assert_eq!(config.training_order(), [0, 5, 1, 2, 3, 4]);
+    config.networks[5] = from(2);
     let error = crate::run::Config::check(&config).unwrap_err().to_string();
-    assert!(error.contains("networks[3]") && error.contains("circle"), "{error}");
+    assert!(error.contains("networks[1]") && error.contains("circle"), "{error}");
 }
 
 #[test]

@@ -1,26 +1,15 @@
-//! The main job, end to end, through the public commands: record demonstrations, learn, evaluate,
-//! run the policy file in the runtime's loop in real time, draw.
+//! The first act: demonstrations of circles, SOG-BC, evaluation, the loop in real time, a picture.
 
-use std::{fs, path::Path, process::Command};
+use std::{fs, path::Path};
 
 use anyhow::{Context, bail};
 use serde_json::Value;
 
-use crate::shell::{cargo, output, root, step, target_dir};
+use super::{Options, json, number, sog, sog_sim};
+use crate::shell::step;
 
 /// Every mode's mean return must reach this for the demo to pass, of 1000.
 const RETURN_NEEDED: f64 = 985.0;
-
-/// Options of `cargo xtask demo`.
-#[derive(clap::Args)]
-pub(crate) struct Options {
-    /// Seed of demonstrations and training.
-    #[arg(long, default_value_t = 0)]
-    seed: u64,
-    /// Demonstrations recorded per mode.
-    #[arg(long, default_value_t = 100)]
-    episodes_per_mode: u32,
-}
 
 /// One row of the table: a code, what it was matched with, and its run in the control loop.
 struct Row {
@@ -36,16 +25,7 @@ struct Row {
     misses: u64,
 }
 
-pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
-    let dir = root().join("runs/demo");
-    fs::create_dir_all(&dir).with_context(|| format!("cannot create {}", dir.display()))?;
-    step(
-        "build",
-        // The whole workspace, so that its dependencies are compiled with the features that the
-        // tests use too, and once.
-        &mut cargo(&["build", "--release", "--workspace", "--bins"]),
-    )?;
-
+pub(super) fn run(options: &Options, dir: &Path) -> anyhow::Result<()> {
     let demos = dir.join("circles-demos.safetensors");
     let run_dir = dir.join("sog-bc");
     if run_dir.exists() {
@@ -151,28 +131,4 @@ fn verdict(rows: &[Row]) -> anyhow::Result<()> {
         None => Ok(()),
         Some(r) => bail!("mode {} returns {:.1}, need {RETURN_NEEDED}", r.mode, r.evaluated),
     }
-}
-
-fn sog(args: &[&str]) -> Command {
-    binary("sog", args)
-}
-
-fn sog_sim(args: &[&str]) -> Command {
-    binary("sog-sim", args)
-}
-
-/// A binary that the build has left in the target directory.
-fn binary(name: &str, args: &[&str]) -> Command {
-    let mut command = Command::new(target_dir().join("release").join(name));
-    command.args(args).current_dir(root());
-    command
-}
-
-fn json(command: &mut Command) -> anyhow::Result<Value> {
-    let out = output(command)?;
-    serde_json::from_str(&out).with_context(|| format!("not JSON: {}", out.trim()))
-}
-
-fn number(value: &Value, what: &str) -> anyhow::Result<f64> {
-    value.as_f64().with_context(|| format!("`{what}` is {value}, need a number"))
 }
