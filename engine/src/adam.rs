@@ -138,13 +138,21 @@ fn adam_lane<S: Simd>(
 ) -> (S::f32s, S::f32s, S::f32s) {
     let g = simd.mul_f32s(g, simd.splat_f32s(c.grad_scale));
     let new_m = simd.mul_f32s(g, simd.splat_f32s(c.one_minus_beta1));
-    let m = simd.mul_add_e_f32s(m, simd.splat_f32s(c.beta1), new_m);
+    let m = flushed(simd, simd.mul_add_e_f32s(m, simd.splat_f32s(c.beta1), new_m));
     let new_v = simd.mul_f32s(simd.mul_f32s(g, g), simd.splat_f32s(c.one_minus_beta2));
-    let v = simd.mul_add_e_f32s(v, simd.splat_f32s(c.beta2), new_v);
+    let v = flushed(simd, simd.mul_add_e_f32s(v, simd.splat_f32s(c.beta2), new_v));
     let root =
         simd.mul_add_e_f32s(simd.sqrt_f32s(v), simd.splat_f32s(c.root), simd.splat_f32s(c.eps));
     let change = simd.div_f32s(simd.mul_f32s(m, simd.splat_f32s(c.step)), root);
     (simd.sub_f32s(p, change), m, v)
+}
+
+/// Zero for subnormal numbers: moments that decay without a gradient would end up there, where
+/// every operation takes a hundred times as long. Beside [`AdamConfig::eps`] they are nothing.
+#[inline(always)]
+fn flushed<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
+    let subnormal = simd.less_than_f32s(simd.abs_f32s(x), simd.splat_f32s(f32::MIN_POSITIVE));
+    simd.select_f32s(subnormal, simd.splat_f32s(0.0), x)
 }
 
 /// Euclidean norm of the concatenation of `grads`, summed in f64.
@@ -229,6 +237,19 @@ mod tests {
         let long: Vec<f32> = (0..5000).map(|i| (i as f32).sin()).collect();
         let want = long.iter().map(|&v| f64::from(v).powi(2)).sum::<f64>().sqrt();
         assert!((global_norm(&[&long]) - want).abs() < 1e-5 * want);
+    }
+
+    #[test]
+    fn moments_without_gradient_end_at_zero_and_not_among_subnormal_numbers() {
+        let (mut params, mut adam) = ([1.0; 40], Adam::new(AdamConfig::default(), 40));
+        adam.config.beta2 = 0.9;
+        adam.step(&mut params, &[1e-3; 40], 1e-3, 1.0).expect("equal lengths");
+        for _ in 0..1000 {
+            adam.step(&mut params, &[0.0; 40], 1e-3, 1.0).expect("equal lengths");
+            let moments = adam.m.iter().chain(&adam.v);
+            assert!(moments.into_iter().all(|x| *x == 0.0 || x.is_normal()));
+        }
+        assert_eq!((&adam.m[..], &adam.v[..]), (&[0.0; 40][..], &[0.0; 40][..]));
     }
 
     #[test]
