@@ -1,10 +1,13 @@
 //! Adam over one flat parameter vector (Kingma & Ba 2015), with bias correction.
 
 use pulp::{Arch, Simd, WithSimd};
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{EngineError, check_len};
 use crate::kernel::dispatched;
+use crate::shard::Parallelism;
+use crate::standby::{CHUNKS, chunk_len};
 
 /// Constants of [`Adam`]; the step size is given at each step.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -58,6 +61,21 @@ impl Adam {
         lr: f32,
         grad_scale: f32,
     ) -> Result<(), EngineError> {
+        self.step_with(Parallelism::Serial, params, grad, lr, grad_scale)
+    }
+
+    /// [`Adam::step`], worked on by the threads that `parallelism` says; the results are the same.
+    ///
+    /// # Errors
+    /// If `params` or `grad` is not as long as the optimiser's state.
+    pub fn step_with(
+        &mut self,
+        parallelism: Parallelism,
+        params: &mut [f32],
+        grad: &[f32],
+        lr: f32,
+        grad_scale: f32,
+    ) -> Result<(), EngineError> {
         check_len("parameters", params.len(), self.m.len())?;
         check_len("gradient", grad.len(), self.m.len())?;
         self.steps += 1;
@@ -75,7 +93,17 @@ impl Adam {
             step: (f64::from(lr) / correction1) as f32,
             root: (1.0 / correction2).sqrt() as f32,
         };
-        adam_pass(Arch::new(), params, grad, &mut self.m, &mut self.v, constants);
+        let (m, v) = (&mut self.m[..], &mut self.v[..]);
+        let part = parallelism.part_len(grad.len());
+        if part < grad.len() {
+            let (params, grad) = (params.par_chunks_mut(part), grad.par_chunks(part));
+            let moments = m.par_chunks_mut(part).zip(v.par_chunks_mut(part));
+            params.zip(grad).zip(moments).for_each(|((params, grad), (m, v))| {
+                adam_pass(Arch::new(), params, grad, m, v, constants);
+            });
+        } else {
+            adam_pass(Arch::new(), params, grad, m, v, constants);
+        }
         Ok(())
     }
 }
@@ -157,7 +185,25 @@ fn flushed<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
 
 /// Euclidean norm of the concatenation of `grads`, summed in f64.
 pub fn global_norm(grads: &[&[f32]]) -> f64 {
-    grads.iter().map(|g| square_sum(Arch::new(), g)).sum::<f64>().sqrt()
+    grads.iter().map(|grad| square_norm(Parallelism::Serial, grad)).sum::<f64>().sqrt()
+}
+
+/// Σ x² in f64, over fixed chunks whose sums are added in order.
+pub(crate) fn square_norm(parallelism: Parallelism, x: &[f32]) -> f64 {
+    let chunk = chunk_len(x.len());
+    let mut sums = [0.0; CHUNKS];
+    let fill = |x: &[f32], sums: &mut [f64]| {
+        let chunks = x.chunks(chunk).zip(sums);
+        chunks.for_each(|(x, sum)| *sum = square_sum(Arch::new(), x));
+    };
+    let part = parallelism.part_len(x.len());
+    if part < x.len() {
+        let parts = x.par_chunks(part).zip(sums.par_chunks_mut(part / chunk));
+        parts.for_each(|(x, sums)| fill(x, sums));
+    } else {
+        fill(x, &mut sums);
+    }
+    sums.iter().sum()
 }
 
 /// The factor that brings a gradient of norm `norm` down to `max_norm`; 1 if it is not above.

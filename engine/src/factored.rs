@@ -16,7 +16,7 @@ use crate::kernel::{Row, add, affine, dispatched, load, panel_from_rows, store};
 use crate::net::PolicyNet;
 use crate::policy::{PolicyPass, push_delta};
 use crate::search::{Candidates, Groups, LatentModel};
-use crate::shard::{Plan, run};
+use crate::shard::{Plan, run, run_pairs};
 
 /// Buffers of the evaluation; they grow with the largest batch.
 #[derive(Debug, Clone, Default)]
@@ -48,10 +48,13 @@ enum Onto {
     Shifted,
 }
 
-/// A loaded batch with its targets.
+/// A batch with its targets.
 pub(crate) struct LoadedPolicy<'a> {
     pub(crate) net: &'a PolicyNet,
-    pub(crate) pass: &'a PolicyPass,
+    pub(crate) pass: &'a mut PolicyPass,
+    /// Observations of a batch that has begun and is still to be loaded. That is left to the first
+    /// evaluation: each thread goes on with what it has loaded.
+    pub(crate) unloaded: Option<&'a [f32]>,
     /// Actions, feature-major `[panels][A]`.
     pub(crate) targets: &'a [Row],
     pub(crate) buffers: &'a mut Buffers,
@@ -76,6 +79,7 @@ impl LatentModel for LoadedPolicy<'_> {
                 self.row_losses(Onto::Base);
             }
             Candidates::Block { codes, block, values } => {
+                self.load();
                 self.deltas_of_block(values, block.clone());
                 self.shift_base(codes, groups, block);
                 self.row_losses(Onto::Shifted);
@@ -86,6 +90,13 @@ impl LatentModel for LoadedPolicy<'_> {
 }
 
 impl LoadedPolicy<'_> {
+    /// Loads what is still to be loaded.
+    pub(crate) fn load(&mut self) {
+        if let Some(obs) = self.unloaded.take() {
+            self.pass.load_shards(self.net, obs);
+        }
+    }
+
     /// delta of code c: W_z z_c + b_z.
     fn deltas_of_codes(&mut self, codes: &[f32]) {
         let (latent, at) = (self.pass.arch().latent, &self.pass.shape.at);
@@ -111,7 +122,7 @@ impl LoadedPolicy<'_> {
 
     /// shifted = base + b_z + W_z z', z' the code of the row's group without the block.
     fn shift_base(&mut self, codes: &[f32], groups: Groups<'_>, block: Range<usize>) {
-        let (pass, p) = (self.pass, &self.net.params);
+        let (pass, p) = (&*self.pass, &self.net.params);
         let (latent, hidden) = (pass.arch().latent, pass.arch().hidden);
         let Buffers { row_codes, shards, .. } = &mut *self.buffers;
         row_codes.clear();
@@ -139,17 +150,24 @@ impl LoadedPolicy<'_> {
 
     /// Losses of every row for all candidates in `deltas`.
     fn row_losses(&mut self, onto: Onto) {
-        let (pass, p) = (self.pass, &self.net.params);
-        let (hidden, action) = (pass.arch().hidden, pass.arch().action);
+        let (p, unloaded, targets) = (&self.net.params, self.unloaded.take(), self.targets);
+        let PolicyPass { shape, parallelism, plan, shards: loaded } = &mut *self.pass;
+        let (shape, mode, plan) = (&*shape, *parallelism, *plan);
+        let (hidden, action) = (shape.arch.hidden, shape.arch.action);
         let last = LastLayer {
-            w: &p[pass.shape.at.w2.clone()],
-            b: &p[pass.shape.at.b2.clone()],
-            scale: pass.arch().mean_scale,
+            w: &p[shape.at.w2.clone()],
+            b: &p[shape.at.b2.clone()],
+            scale: shape.arch.mean_scale,
         };
         let Buffers { deltas, shards, .. } = &mut *self.buffers;
-        let (plan, candidates, targets) = (pass.plan, deltas.len() / hidden, self.targets);
-        run(pass.parallelism, &mut shards[..plan.shards], |i, shard| {
-            let base = if onto == Onto::Base { &pass.shards[i].base } else { &shard.shifted };
+        let candidates = deltas.len() / hidden;
+        let shards = (&mut loaded[..plan.shards], &mut shards[..plan.shards]);
+        run_pairs(mode, shards, |i, loaded, shard| {
+            if let Some(obs) = unloaded {
+                mode.fetch(p);
+                loaded.load(shape, p, plan.part_of(i, obs, shape.arch.obs));
+            }
+            let base = if onto == Onto::Base { &loaded.base } else { &shard.shifted };
             shard.row_losses.resize(base.len() / hidden * candidates, Row::ZERO);
             shard.hidden.resize(hidden, Row::ZERO);
             let targets = &targets[i * plan.per_shard * action..];
@@ -157,7 +175,7 @@ impl LoadedPolicy<'_> {
             let losses = shard.row_losses.chunks_exact_mut(candidates);
             for ((base, targets), losses) in inputs.zip(losses) {
                 let hidden = &mut shard.hidden;
-                panel_losses(pass.shape.simd, base, deltas, last, targets, hidden, losses);
+                panel_losses(shape.simd, base, deltas, last, targets, hidden, losses);
             }
         });
     }

@@ -8,6 +8,7 @@
 //! * `kernel`: matrix products and element-wise passes over panels of 32 rows;
 //! * `masked`, `transpose`: sums with two-valued masks by table, and panels turned into tiles;
 //! * [`shard`]: batches cut so that results do not depend on the number of threads;
+//! * `standby`: a second thread at hand while an update runs, where that is faster;
 //! * [`adam`]: the optimiser;
 //! * [`policy`]: the policy's passes, split where the latent code enters;
 //! * [`search`]: exhaustive and coordinate-wise search for codes (Algorithm 4), for any model;
@@ -39,6 +40,7 @@ pub mod search;
 pub mod shard;
 pub mod sog;
 pub mod sog_bc;
+mod standby;
 mod transpose;
 
 pub use error::EngineError;

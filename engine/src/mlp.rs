@@ -16,7 +16,7 @@ use crate::kernel::{
 };
 use crate::net::{Activation, Mlp, MlpArch};
 use crate::policy::SUMS;
-use crate::shard::{Parallelism, Plan, ShardGrad, accumulate};
+use crate::shard::{Parallelism, Plan, ShardGrad, Target, accumulate};
 use crate::transpose::{panel_from_tiles, transpose};
 
 /// A block of columns of a network's input, row-major `[rows, width]`. The input is the blocks side
@@ -131,7 +131,11 @@ struct MlpShard {
 }
 
 impl ShardGrad for MlpShard {
-    fn grad(&mut self) -> &mut Vec<f32> {
+    fn grad(&self) -> &[f32] {
+        &self.grad
+    }
+
+    fn grad_mut(&mut self) -> &mut Vec<f32> {
         &mut self.grad
     }
 }
@@ -145,6 +149,11 @@ impl MlpPass {
     /// The same, worked on by the threads that `parallelism` says; results do not change.
     pub fn with_parallelism(self, parallelism: Parallelism) -> Self {
         Self { parallelism, ..self }
+    }
+
+    /// Who works on the shards.
+    pub(crate) fn parallelism(&self) -> Parallelism {
+        self.parallelism
     }
 
     /// The shape these buffers are for.
@@ -191,7 +200,7 @@ impl MlpPass {
         let rows = check_parts(input, self.shape.arch.inputs)?;
         let width = self.shape.arch.outputs();
         check_len("gradient of the outputs", d_out.len(), rows * width)?;
-        self.loss_backward(net, input, grad, d_input, |panel| {
+        self.loss_backward(net, input, Target::add_to(grad), d_input, |panel| {
             let d = &d_out[panel.rows.start * width..panel.rows.end * width];
             for (lane, d) in d.chunks_exact(width).enumerate() {
                 d.iter().zip(&mut *panel.d_out).for_each(|(&d, out)| out.0[lane] = d);
@@ -217,7 +226,7 @@ impl MlpPass {
         let width = self.shape.arch.outputs();
         check_len("targets", targets.len(), rows * width)?;
         let factor = 2.0 * scale / rows as f32;
-        let sums = self.loss_backward(net, input, grad, None, |panel| {
+        let sums = self.loss_backward(net, input, Target::add_to(grad), None, |panel| {
             let mut total = 0.0;
             let targets = &targets[panel.rows.start * width..panel.rows.end * width];
             for (lane, target) in targets.chunks_exact(width).enumerate() {
@@ -232,25 +241,27 @@ impl MlpPass {
         Ok((sums[0] / rows as f64) as f32)
     }
 
-    /// Runs forward, asks `loss` for dL/dout of each panel, and adds dL/dθ to `grad`. Returns the
-    /// sums that `loss` gathers, added up in the order of the rows.
+    /// Runs forward, asks `loss` for dL/dout of each panel, and gives dL/dθ to `target`. Returns
+    /// the sums that `loss` gathers, added up in the order of the rows.
     pub(crate) fn loss_backward(
         &mut self,
         net: &Mlp,
         input: &[Part<'_>],
-        grad: &mut [f32],
+        target: Target<'_>,
         d_input: Option<&mut [f32]>,
         loss: impl Fn(MlpOutput<'_>) -> [f64; SUMS] + Sync,
     ) -> Result<[f64; SUMS], EngineError> {
         let plan = self.begin(net, input)?;
-        check_len("gradient", grad.len(), self.shape.params)?;
+        check_len("gradient", target.len(), self.shape.params)?;
         let width = self.shape.arch.inputs;
         if let Some(d_input) = &d_input {
             check_len("gradient of the inputs", d_input.len(), plan.rows * width)?;
         }
         let (shape, wants_input) = (&self.shape, d_input.is_some());
         let shards = &mut self.shards[..plan.shards];
-        accumulate(self.parallelism, plan, shards, grad, |i, shard, grad| {
+        let mode = self.parallelism;
+        accumulate(mode, plan, shards, target, |i, shard, grad| {
+            mode.fetch(&net.params);
             shard.sums = [0.0; SUMS];
             shard.d_input.clear();
             for rows in plan.panels_of(i) {

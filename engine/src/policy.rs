@@ -19,7 +19,7 @@ use crate::kernel::{
     tanh_panel, tanh_shifted, tiles_from_rows,
 };
 use crate::net::{PolicyArch, PolicyNet};
-use crate::shard::{Parallelism, Plan, ShardGrad, accumulate, run};
+use crate::shard::{Parallelism, Plan, ShardGrad, Target, accumulate, run};
 use crate::transpose::{panel_from_tiles, transpose};
 
 /// Number of sums that a loss may gather beside its gradient.
@@ -111,7 +111,11 @@ pub(crate) struct PolicyShard {
 }
 
 impl ShardGrad for PolicyShard {
-    fn grad(&mut self) -> &mut Vec<f32> {
+    fn grad(&self) -> &[f32] {
+        &self.grad
+    }
+
+    fn grad_mut(&mut self) -> &mut Vec<f32> {
         &mut self.grad
     }
 }
@@ -146,6 +150,22 @@ impl PolicyPass {
     /// # Errors
     /// If `net` has another shape, or `obs` is empty or not a whole number of observations.
     pub fn load(&mut self, net: &PolicyNet, obs: &[f32]) -> Result<(), EngineError> {
+        self.begin(net, obs)?;
+        self.load_shards(net, obs);
+        Ok(())
+    }
+
+    /// The state branch of a batch that has begun.
+    pub(crate) fn load_shards(&mut self, net: &PolicyNet, obs: &[f32]) {
+        let (shape, plan, mode) = (&self.shape, self.plan, self.parallelism);
+        run(mode, &mut self.shards[..plan.shards], |i, shard| {
+            mode.fetch(&net.params);
+            shard.load(shape, &net.params, plan.part_of(i, obs, shape.arch.obs));
+        });
+    }
+
+    /// Cuts a batch of observations into shards, which are still to be loaded.
+    pub(crate) fn begin(&mut self, net: &PolicyNet, obs: &[f32]) -> Result<(), EngineError> {
         self.check_net(net)?;
         let width = self.shape.arch.obs;
         let rows = obs.len() / width;
@@ -155,11 +175,6 @@ impl PolicyPass {
             let arch = &self.shape.arch;
             self.shards.resize_with(self.plan.shards, || PolicyShard::new(arch));
         }
-        let (shape, plan) = (&self.shape, self.plan);
-        run(self.parallelism, &mut self.shards[..plan.shards], |i, shard| {
-            let rows = plan.rows_of(i);
-            shard.load(shape, &net.params, &obs[rows.start * width..rows.end * width]);
-        });
         Ok(())
     }
 
@@ -189,7 +204,7 @@ impl PolicyPass {
     }
 
     /// Runs the loaded batch forward with the codes `latents [rows, Z]`, asks `loss` for dL/dmean
-    /// of each panel, and adds dL/dθ to `grad`. Returns the sums that `loss` gathers, added up in
+    /// of each panel, and gives dL/dθ to `target`. Returns the sums that `loss` gathers, added up in
     /// the order of the rows.
     ///
     /// The lengths have been checked by the caller.
@@ -197,13 +212,13 @@ impl PolicyPass {
         &mut self,
         net: &PolicyNet,
         latents: &[f32],
-        grad: &mut [f32],
+        target: Target<'_>,
         loss: impl Fn(PanelOutput<'_>) -> [f64; SUMS] + Sync,
     ) -> [f64; SUMS] {
         let (shape, plan) = (&self.shape, self.plan);
         let latent = shape.arch.latent;
         let shards = &mut self.shards[..plan.shards];
-        accumulate(self.parallelism, plan, shards, grad, |i, shard, grad| {
+        accumulate(self.parallelism, plan, shards, target, |i, shard, grad| {
             shard.loss_sums = [0.0; SUMS];
             for (panel, rows) in plan.panels_of(i).enumerate() {
                 let codes = &latents[rows.start * latent..rows.end * latent];
@@ -243,7 +258,7 @@ impl PolicyPass {
         check_len("latent codes", latents.len(), self.rows() * latent)?;
         check_len("gradient of the means", d_means.len(), self.rows() * action)?;
         check_len("gradient", grad.len(), net.params.len())?;
-        self.backward(net, latents, grad, |panel| {
+        self.backward(net, latents, Target::add_to(grad), |panel| {
             let d = &d_means[panel.rows.start * action..panel.rows.end * action];
             for (lane, d) in d.chunks_exact(action).enumerate() {
                 d.iter().zip(&mut *panel.d_mean).for_each(|(&d, out)| out.0[lane] = d);
@@ -304,7 +319,7 @@ impl PolicyShard {
     }
 
     /// The state branch of this shard's observations.
-    fn load(&mut self, shape: &Shape, p: &[f32], obs: &[f32]) {
+    pub(crate) fn load(&mut self, shape: &Shape, p: &[f32], obs: &[f32]) {
         let Shape { simd, arch, at } = shape;
         let (width, hidden) = (arch.obs, arch.hidden);
         let (count, x_stride) = (panels(obs.len() / width), panels(width) * PANEL);

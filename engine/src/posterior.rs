@@ -8,12 +8,13 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::adam::{Adam, global_norm};
+use crate::adam::{Adam, square_norm};
 use crate::error::{EngineError, check_len};
 use crate::mlp::{MlpOutput, MlpPass, Part, check_parts};
 use crate::net::{Mlp, MlpArch};
 use crate::policy::SUMS;
-use crate::shard::Parallelism;
+use crate::shard::{Parallelism, Target};
+use crate::standby::Pace;
 
 /// Least log σ of a Gaussian posterior.
 pub const LOG_STD_MIN: f32 = -5.0;
@@ -71,6 +72,7 @@ pub struct Posterior {
     pass: MlpPass,
     grad: Vec<f32>,
     outputs: Vec<f32>,
+    pace: Pace,
 }
 
 impl Posterior {
@@ -81,7 +83,13 @@ impl Posterior {
     pub fn new(arch: &MlpArch, kind: CodeKind) -> Result<Self, EngineError> {
         check_len("posterior's outputs", arch.outputs(), kind.posterior_outputs())?;
         let grad = vec![0.0; arch.layout().len()];
-        Ok(Self { kind, pass: MlpPass::new(arch), grad, outputs: Vec::new() })
+        Ok(Self {
+            kind,
+            pass: MlpPass::new(arch),
+            grad,
+            outputs: Vec::new(),
+            pace: Pace::default(),
+        })
     }
 
     /// The same, worked on by the threads that `parallelism` says; results do not change.
@@ -127,12 +135,22 @@ impl Posterior {
         codes: &[f32],
         grad: &mut [f32],
     ) -> Result<f32, EngineError> {
+        self.gradient_onto(net, input, codes, Target::add_to(grad))
+    }
+
+    fn gradient_onto(
+        &mut self,
+        net: &Mlp,
+        input: &[Part<'_>],
+        codes: &[f32],
+        target: Target<'_>,
+    ) -> Result<f32, EngineError> {
         let rows = check_parts(input, self.pass.arch().inputs)?;
         check_len("codes", codes.len(), rows * self.kind.len())?;
         let (kind, share) = (self.kind, 1.0 / rows as f32);
-        let sums = self
-            .pass
-            .loss_backward(net, input, grad, None, |panel| panel_loss(kind, codes, share, panel))?;
+        let sums = self.pass.loss_backward(net, input, target, None, |panel| {
+            panel_loss(kind, codes, share, panel)
+        })?;
         Ok((sums[0] / rows as f64) as f32)
     }
 
@@ -148,14 +166,18 @@ impl Posterior {
         input: &[Part<'_>],
         codes: &[f32],
     ) -> Result<PosteriorStep, EngineError> {
-        let mut grad = std::mem::take(&mut self.grad);
-        grad.fill(0.0);
-        let result = self.gradient(net, input, codes, &mut grad);
-        self.grad = grad;
-        let loss = result?;
-        let grad_norm = global_norm(&[&self.grad]) as f32;
-        adam.step(&mut net.params, &self.grad, lr, 1.0)?;
-        Ok(PosteriorStep { loss, grad_norm })
+        let (parallelism, mut pace) = (self.pass.parallelism(), std::mem::take(&mut self.pace));
+        let result = parallelism.update(&mut pace, || {
+            let mut grad = std::mem::take(&mut self.grad);
+            let result = self.gradient_onto(net, input, codes, Target::replace(&mut grad));
+            self.grad = grad;
+            let loss = result?;
+            let grad_norm = square_norm(parallelism, &self.grad).sqrt() as f32;
+            adam.step_with(parallelism, &mut net.params, &self.grad, lr, 1.0)?;
+            Ok(PosteriorStep { loss, grad_norm })
+        });
+        self.pace = pace;
+        result
     }
 }
 

@@ -17,15 +17,16 @@ use pulp::Arch;
 use rand::Rng;
 use serde::{Deserialize, Serialize};
 
-use crate::adam::{Adam, AdamConfig, clip_scale, global_norm};
+use crate::adam::{Adam, AdamConfig, clip_scale, square_norm};
 use crate::error::{EngineError, check_len};
 use crate::kernel::{PANEL, Row, add_assign};
 use crate::mlp::{MlpPass, Part};
 use crate::net::{Mlp, MlpArch, PolicyArch, PolicyNet};
 use crate::policy::{PanelOutput, PolicyPass, SUMS};
 use crate::search::CodeSearch;
-use crate::shard::Parallelism;
+use crate::shard::{Parallelism, Target};
 use crate::sog_bc::{SogBatch, SogBc};
+use crate::standby::Pace;
 
 /// ½ log 2π
 const HALF_LOG_TAU: f32 = 0.918_938_5;
@@ -153,6 +154,7 @@ pub struct Ppo {
     /// λ_S dL_SOG/dθ.
     sog_grad: Vec<f32>,
     parallelism: Parallelism,
+    pace: Pace,
 }
 
 /// The policy's side of the update.
@@ -199,6 +201,7 @@ impl Ppo {
             },
             sog_grad: vec![0.0; params],
             parallelism: Parallelism::Serial,
+            pace: Pace::default(),
         })
     }
 
@@ -206,10 +209,10 @@ impl Ppo {
     /// gradients of policy, value network and SOG term go side by side, and so do the shards of
     /// each.
     pub fn with_parallelism(self, parallelism: Parallelism) -> Self {
-        let Self { mut actor, mut critic, sog_grad, .. } = self;
+        let Self { mut actor, mut critic, sog_grad, pace, .. } = self;
         actor.pass = actor.pass.with_parallelism(parallelism);
         critic.pass = critic.pass.with_parallelism(parallelism);
-        Self { actor, critic, sog_grad, parallelism }
+        Self { actor, critic, sog_grad, parallelism, pace }
     }
 
     /// One update: gradient of L, joint clipping, a step of both networks, bounds on log σ.
@@ -224,16 +227,40 @@ impl Ppo {
         batch: PpoBatch<'_>,
         sog: Option<SogTerm<'_>>,
     ) -> Result<PpoStats, EngineError> {
+        let (parallelism, mut pace) = (self.parallelism, std::mem::take(&mut self.pace));
+        let result = parallelism.update(&mut pace, || self.step(nets, config, lr, batch, sog));
+        self.pace = pace;
+        result
+    }
+
+    fn step(
+        &mut self,
+        nets: &mut ActorCritic,
+        config: &PpoConfig,
+        lr: f32,
+        batch: PpoBatch<'_>,
+        sog: Option<SogTerm<'_>>,
+    ) -> Result<PpoStats, EngineError> {
+        let parallelism = self.parallelism;
         let mut stats = self.gradients_of(&nets.policy, &nets.critic, config, batch, sog)?;
         if stats.sog_loss.is_some() {
             add_assign(Arch::new(), &mut self.actor.grad, &self.sog_grad);
         }
         let (actor_grad, critic_grad) = self.gradients();
-        let norm = global_norm(&[actor_grad, critic_grad]);
+        let (of_actor, of_critic) = parallelism.join(
+            || square_norm(Parallelism::Serial, actor_grad),
+            || square_norm(Parallelism::Serial, critic_grad),
+        );
+        let norm = (of_actor + of_critic).sqrt();
         stats.grad_norm = norm as f32;
         let scale = config.max_grad_norm.map_or(1.0, |max| clip_scale(norm, max.into()));
-        nets.policy_adam.step(&mut nets.policy.params, actor_grad, lr, scale)?;
-        nets.critic_adam.step(&mut nets.critic.params, critic_grad, lr, scale)?;
+        let ActorCritic { policy, critic, policy_adam, critic_adam } = &mut *nets;
+        let (of_actor, of_critic) = parallelism.join(
+            || policy_adam.step(&mut policy.params, actor_grad, lr, scale),
+            || critic_adam.step(&mut critic.params, critic_grad, lr, scale),
+        );
+        of_actor?;
+        of_critic?;
         for log_std in nets.policy.log_std_mut() {
             *log_std = log_std.max(config.log_std_min).min(config.log_std_max);
         }
@@ -271,14 +298,12 @@ impl Ppo {
     ) -> Result<PpoStats, EngineError> {
         let rows = check_batch(self.actor.pass.arch(), config, batch)?;
         let widths = [policy.arch().obs, policy.arch().latent];
-        let Self { actor: actor_side, critic: critic_side, sog_grad, parallelism } = self;
-        let mut of_policy = || actor_side.gradient(policy, config, batch, rows);
-        let mut of_value = || critic_side.gradient(critic, widths, config, batch, rows);
+        let Self { actor: actor_side, critic: critic_side, sog_grad, parallelism, .. } = self;
+        let of_policy = || actor_side.gradient(policy, config, batch, rows);
+        let of_value = || critic_side.gradient(critic, widths, config, batch, rows);
         let of_sog = || sog.map(|term| sog_gradient(policy, term, sog_grad)).transpose();
-        let (stats, (value_loss, sog_loss)) = match parallelism {
-            Parallelism::Serial => (of_policy(), (of_value(), of_sog())),
-            Parallelism::Rayon => rayon::join(of_policy, || rayon::join(of_value, of_sog)),
-        };
+        let (stats, (value_loss, sog_loss)) =
+            parallelism.join(of_policy, || parallelism.join(of_value, of_sog));
         Ok(PpoStats { value_loss: value_loss?, sog_loss: sog_loss?, ..stats? })
     }
 }
@@ -289,9 +314,8 @@ fn sog_gradient(
     term: SogTerm<'_>,
     grad: &mut [f32],
 ) -> Result<f32, EngineError> {
-    grad.fill(0.0);
     term.sog.search(policy, term.batch, term.search, term.rng)?;
-    term.sog.gradient(policy, term.batch.groups, term.weight, grad)
+    term.sog.gradient_onto(policy, term.batch.groups, term.weight, Target::replace(grad))
 }
 
 impl Actor {
@@ -303,7 +327,6 @@ impl Actor {
         rows: usize,
     ) -> Result<PpoStats, EngineError> {
         let Self { pass, grad, inverse_std } = self;
-        grad.fill(0.0);
         pass.load(policy, batch.obs)?;
         let log_std = policy.log_std();
         inverse_std.clear();
@@ -316,7 +339,7 @@ impl Actor {
             share: 1.0 / rows as f32,
         };
         let [loss, kl, clipped, ..] =
-            pass.backward(policy, batch.latents, grad, |panel| surrogate.panel(panel));
+            pass.backward(policy, batch.latents, Target::replace(grad), |p| surrogate.panel(p));
         // dH/dlog σ = 1 for each action.
         let from = grad.len() - log_std.len();
         grad[from..].iter_mut().for_each(|g| *g -= config.entropy_coef);
@@ -341,14 +364,14 @@ impl Critic {
         batch: PpoBatch<'_>,
         rows: usize,
     ) -> Result<f32, EngineError> {
-        self.grad.fill(0.0);
         let (code, width) = match self.input {
             CriticInput::Obs => (&[][..], 0),
             CriticInput::ObsAndCode => (batch.latents, latent),
         };
         let input = [Part { data: batch.obs, width: obs }, Part { data: code, width }];
         let factor = config.value_coef / rows as f32;
-        let sums = self.pass.loss_backward(critic, &input, &mut self.grad, None, |panel| {
+        let target = Target::replace(&mut self.grad);
+        let sums = self.pass.loss_backward(critic, &input, target, None, |panel| {
             let mut total = 0.0;
             for (lane, row) in panel.rows.enumerate() {
                 let value = panel.out[0].0[lane];

@@ -22,8 +22,9 @@ pub enum Parallelism {
     /// The calling thread alone.
     #[default]
     Serial,
-    /// The rayon pool of the calling thread. Call from inside the pool (`ThreadPool::install`):
-    /// entering it from outside costs more than a small update.
+    /// The rayon pool of the calling thread, where and while that is faster: updates measure it.
+    /// Call from inside the pool (`ThreadPool::install`): entering it from outside costs more than
+    /// a small update.
     Rayon,
 }
 
@@ -54,6 +55,12 @@ impl Plan {
         from..self.rows.min(from + self.shard_rows())
     }
 
+    /// What shard `shard` has of `data`, which is `width` values a row.
+    pub(crate) fn part_of<'a>(&self, shard: usize, data: &'a [f32], width: usize) -> &'a [f32] {
+        let rows = self.rows_of(shard);
+        &data[rows.start * width..rows.end * width]
+    }
+
     /// Rows of the batch in each panel of shard `shard`.
     pub(crate) fn panels_of(&self, shard: usize) -> impl Iterator<Item = Range<usize>> + use<> {
         let Range { start, end } = self.rows_of(shard);
@@ -67,7 +74,7 @@ pub(crate) fn run<T: Send>(
     shards: &mut [T],
     work: impl Fn(usize, &mut T) + Sync,
 ) {
-    if mode == Parallelism::Serial || shards.len() < 2 {
+    if shards.len() < 2 || !mode.has_helpers() {
         shards.iter_mut().enumerate().for_each(|(i, shard)| work(i, shard));
     } else {
         let shards = shards.par_iter_mut().with_max_len(1).enumerate();
@@ -75,45 +82,101 @@ pub(crate) fn run<T: Send>(
     }
 }
 
-/// State of a shard that keeps a gradient of its own.
-pub(crate) trait ShardGrad: Send {
-    fn grad(&mut self) -> &mut Vec<f32>;
+/// Runs `work` on every shard's state, which is in two parts.
+pub(crate) fn run_pairs<T: Send, U: Send>(
+    mode: Parallelism,
+    shards: (&mut [T], &mut [U]),
+    work: impl Fn(usize, &mut T, &mut U) + Sync,
+) {
+    if shards.0.len() < 2 || !mode.has_helpers() {
+        let shards = shards.0.iter_mut().zip(shards.1).enumerate();
+        shards.for_each(|(i, (one, other))| work(i, one, other));
+    } else {
+        let shards = shards.0.par_iter_mut().zip(shards.1).with_max_len(1).enumerate();
+        shards.for_each(|(i, (one, other))| work(i, one, other));
+    }
 }
 
-/// Runs `work` on every shard; what it adds to the gradient it is given ends up in `grad`.
+/// State of a shard that keeps a gradient of its own.
+pub(crate) trait ShardGrad: Send + Sync {
+    fn grad(&self) -> &[f32];
+    fn grad_mut(&mut self) -> &mut Vec<f32>;
+}
+
+/// Where a gradient goes.
+pub(crate) struct Target<'a> {
+    grad: &'a mut [f32],
+    add: bool,
+}
+
+impl<'a> Target<'a> {
+    /// The gradient is added to what is there.
+    pub(crate) fn add_to(grad: &'a mut [f32]) -> Self {
+        Self { grad, add: true }
+    }
+
+    /// The gradient replaces what is there.
+    pub(crate) fn replace(grad: &'a mut [f32]) -> Self {
+        Self { grad, add: false }
+    }
+
+    /// Number of parameters.
+    pub(crate) fn len(&self) -> usize {
+        self.grad.len()
+    }
+}
+
+/// Runs `work` on every shard; what it adds to the gradient it is given ends up in `target`.
 ///
 /// For a shard of one panel, `work` must add to each element at most once.
 pub(crate) fn accumulate<T: ShardGrad>(
     mode: Parallelism,
     plan: Plan,
     shards: &mut [T],
-    grad: &mut [f32],
+    target: Target<'_>,
     work: impl Fn(usize, &mut T, &mut [f32]) + Sync,
 ) {
+    let Target { grad, add } = target;
     let len = grad.len();
     let own_gradient = |i: usize, shard: &mut T| {
-        let mut own = std::mem::take(shard.grad());
+        let mut own = std::mem::take(shard.grad_mut());
         own.clear();
         own.resize(len, 0.0);
         work(i, shard, &mut own);
-        *shard.grad() = own;
+        *shard.grad_mut() = own;
     };
-    if mode == Parallelism::Serial || shards.len() < 2 {
+    // One addition per element is the same as adding up a gradient of the shard's own.
+    let direct = plan.per_shard == 1;
+    let in_order = |shards: &mut [T], grad: &mut [f32]| {
+        if !add {
+            grad.fill(0.0);
+        }
         for (i, shard) in shards.iter_mut().enumerate() {
-            if plan.per_shard == 1 {
-                // One addition per element: the same as adding up a gradient of the shard's own.
+            if direct {
                 work(i, shard, grad);
             } else {
                 own_gradient(i, shard);
                 add_assign(pulp::Arch::new(), grad, shard.grad());
             }
         }
-    } else {
-        run(mode, shards, own_gradient);
-        for shard in shards {
-            add_assign(pulp::Arch::new(), grad, shard.grad());
-        }
+    };
+    let threads = mode.threads();
+    if shards.len() < 2 || threads < 2 {
+        return in_order(shards, grad);
     }
+    let (here, elsewhere) = shards.split_at_mut(shards.len().div_ceil(threads));
+    let from = here.len();
+    rayon::join(
+        || in_order(here, grad),
+        || run(mode, elsewhere, |i, shard| own_gradient(from + i, shard)),
+    );
+    let elsewhere = &*elsewhere;
+    let part = mode.part_len(len);
+    grad.par_chunks_mut(part).enumerate().for_each(|(i, grad)| {
+        for shard in elsewhere {
+            add_assign(pulp::Arch::new(), grad, &shard.grad()[i * part..][..grad.len()]);
+        }
+    });
 }
 
 #[cfg(test)]

@@ -5,14 +5,15 @@
 
 use rand::Rng;
 
-use crate::adam::{Adam, clip_scale, global_norm};
+use crate::adam::{Adam, clip_scale, square_norm};
 use crate::error::{EngineError, check_len};
 use crate::factored::{Buffers, LoadedPolicy};
 use crate::kernel::{PANEL, Row, panel_from_rows, panels};
 use crate::net::{PolicyArch, PolicyNet};
 use crate::policy::{PanelOutput, PolicyPass};
 use crate::search::{CodeSearch, Groups, Search};
-use crate::shard::Parallelism;
+use crate::shard::{Parallelism, Target};
+use crate::standby::Pace;
 
 /// A minibatch of demonstrations.
 #[derive(Debug, Clone, Copy)]
@@ -37,6 +38,7 @@ pub struct SogBc {
     /// Code of each row `[rows, Z]`.
     row_codes: Vec<f32>,
     grad: Vec<f32>,
+    pace: Pace,
 }
 
 /// How one [`SogBc::update`] steps.
@@ -74,6 +76,7 @@ impl SogBc {
             targets: Vec::new(),
             row_codes: Vec::new(),
             grad: vec![0.0; arch.layout().len()],
+            pace: Pace::default(),
         }
     }
 
@@ -89,13 +92,17 @@ impl SogBc {
         adam: &mut Adam,
         plan: SogPlan,
         batch: SogBatch<'_>,
-        rng: &mut (impl Rng + ?Sized),
+        rng: &mut (impl Rng + Send + ?Sized),
     ) -> Result<SogStep, EngineError> {
-        self.search(net, batch, plan.search, rng)?;
-        let mut grad = std::mem::take(&mut self.grad);
-        grad.fill(0.0);
-        let result = self.step(net, adam, plan, batch.groups, &mut grad);
-        self.grad = grad;
+        let mut pace = std::mem::take(&mut self.pace);
+        let result = self.pass.parallelism.update(&mut pace, || {
+            self.search(net, batch, plan.search, rng)?;
+            let mut grad = std::mem::take(&mut self.grad);
+            let result = self.step(net, adam, plan, batch.groups, &mut grad);
+            self.grad = grad;
+            result
+        });
+        self.pace = pace;
         result
     }
 
@@ -107,10 +114,11 @@ impl SogBc {
         groups: Groups<'_>,
         grad: &mut [f32],
     ) -> Result<SogStep, EngineError> {
-        let loss = self.gradient(net, groups, 1.0, grad)?;
-        let norm = global_norm(&[grad]);
+        let loss = self.gradient_onto(net, groups, 1.0, Target::replace(grad))?;
+        let parallelism = self.pass.parallelism;
+        let norm = square_norm(parallelism, grad).sqrt();
         let scale = plan.max_grad_norm.map_or(1.0, |max| clip_scale(norm, max.into()));
-        adam.step(&mut net.params, grad, plan.lr, scale)?;
+        adam.step_with(parallelism, &mut net.params, grad, plan.lr, scale)?;
         Ok(SogStep { loss, grad_norm: norm as f32 })
     }
 
@@ -121,7 +129,14 @@ impl SogBc {
     /// # Errors
     /// If a shape does not match.
     pub fn load(&mut self, net: &PolicyNet, batch: SogBatch<'_>) -> Result<(), EngineError> {
-        self.pass.load(net, batch.obs)?;
+        self.begin(net, batch)?;
+        self.pass.load_shards(net, batch.obs);
+        Ok(())
+    }
+
+    /// Takes a batch but for its state branch.
+    fn begin(&mut self, net: &PolicyNet, batch: SogBatch<'_>) -> Result<(), EngineError> {
+        self.pass.begin(net, batch.obs)?;
         let (rows, action) = (self.pass.rows(), self.pass.shape.arch.action);
         check_len("expert actions", batch.actions.len(), rows * action)?;
         batch.groups.check(rows)?;
@@ -146,14 +161,18 @@ impl SogBc {
         search: CodeSearch,
         rng: &mut (impl Rng + ?Sized),
     ) -> Result<(), EngineError> {
-        self.load(net, batch)?;
+        self.begin(net, batch)?;
         let mut model = LoadedPolicy {
             net,
-            pass: &self.pass,
+            pass: &mut self.pass,
+            unloaded: Some(batch.obs),
             targets: &self.targets,
             buffers: &mut self.factored,
         };
-        self.search.run(&mut model, batch.groups, search, rng)
+        let found = self.search.run(&mut model, batch.groups, search, rng);
+        // If there was nothing to search.
+        model.load();
+        found
     }
 
     /// Mean losses of given codes `[candidates, Z]` on the loaded batch, per group
@@ -171,7 +190,8 @@ impl SogBc {
         self.pass.check_net(net)?;
         let mut model = LoadedPolicy {
             net,
-            pass: &self.pass,
+            pass: &mut self.pass,
+            unloaded: None,
             targets: &self.targets,
             buffers: &mut self.factored,
         };
@@ -216,8 +236,19 @@ impl SogBc {
         scale: f32,
         grad: &mut [f32],
     ) -> Result<f32, EngineError> {
+        self.gradient_onto(net, groups, scale, Target::add_to(grad))
+    }
+
+    /// [`SogBc::gradient`], to be added or not.
+    pub(crate) fn gradient_onto(
+        &mut self,
+        net: &PolicyNet,
+        groups: Groups<'_>,
+        scale: f32,
+        target: Target<'_>,
+    ) -> Result<f32, EngineError> {
         self.pass.check_net(net)?;
-        check_len("gradient", grad.len(), net.params.len())?;
+        check_len("gradient", target.len(), net.params.len())?;
         let (rows, latent, action) =
             (self.pass.rows(), self.pass.shape.arch.latent, self.pass.shape.arch.action);
         groups.check(rows)?;
@@ -230,7 +261,7 @@ impl SogBc {
         }
         let targets = &self.targets;
         let factor = 2.0 * scale / rows as f32;
-        let [total, ..] = self.pass.backward(net, &self.row_codes, grad, |panel| {
+        let [total, ..] = self.pass.backward(net, &self.row_codes, target, |panel| {
             let from = panel.rows.start / PANEL * action;
             let sum = squared_error(panel, &targets[from..from + action], factor);
             [sum, 0.0, 0.0, 0.0, 0.0, 0.0]

@@ -36,11 +36,12 @@ mod shard;
 
 use serde::{Deserialize, Serialize};
 
-use crate::adam::{Adam, clip_scale, global_norm};
+use crate::adam::{Adam, clip_scale, square_norm};
 use crate::error::{EngineError, check_len};
 use crate::mlp::{MlpPass, Part, Shape, check_parts};
 use crate::net::{Activation, Mlp, MlpArch};
-use crate::shard::{Parallelism, Plan, accumulate};
+use crate::shard::{Parallelism, Plan, Target, accumulate};
+use crate::standby::{Pace, PerThread};
 
 use shard::{Shard, Sums, Tables, Work};
 
@@ -97,7 +98,10 @@ pub struct DiscriminatorStats {
 pub struct Discriminator {
     shape: Shape,
     parallelism: Parallelism,
-    tables: Tables,
+    tables: PerThread<Tables>,
+    /// Counts gradients: tables of another one are old.
+    gradients: u64,
+    pace: Pace,
     shards: Vec<Shard>,
     forward: MlpPass,
     grad: Vec<f32>,
@@ -136,7 +140,9 @@ impl Discriminator {
         Ok(Self {
             shape: Shape::new(arch),
             parallelism: Parallelism::Serial,
-            tables: Tables::default(),
+            tables: PerThread::default(),
+            gradients: 0,
+            pace: Pace::default(),
             shards: Vec::new(),
             forward: MlpPass::new(arch),
             grad: vec![0.0; arch.layout().len()],
@@ -160,16 +166,20 @@ impl Discriminator {
         lr: f32,
         batch: DiscriminatorBatch<'_>,
     ) -> Result<DiscriminatorStats, EngineError> {
-        let mut grad = std::mem::take(&mut self.grad);
-        grad.fill(0.0);
-        let result = self.gradient(net, config, batch, &mut grad);
-        self.grad = grad;
-        let mut stats = result?;
-        let norm = global_norm(&[&self.grad]);
-        stats.grad_norm = norm as f32;
-        let scale = config.max_grad_norm.map_or(1.0, |max| clip_scale(norm, max.into()));
-        adam.step(&mut net.params, &self.grad, lr, scale)?;
-        Ok(stats)
+        let (parallelism, mut pace) = (self.parallelism, std::mem::take(&mut self.pace));
+        let result = parallelism.update(&mut pace, || {
+            let mut grad = std::mem::take(&mut self.grad);
+            let result = self.gradient_onto(net, config, batch, Target::replace(&mut grad));
+            self.grad = grad;
+            let mut stats = result?;
+            let norm = square_norm(parallelism, &self.grad).sqrt();
+            stats.grad_norm = norm as f32;
+            let scale = config.max_grad_norm.map_or(1.0, |max| clip_scale(norm, max.into()));
+            adam.step_with(parallelism, &mut net.params, &self.grad, lr, scale)?;
+            Ok(stats)
+        });
+        self.pace = pace;
+        result
     }
 
     /// Rewards log D − log(1−D) = f `[rows]`; see the sign convention above.
@@ -196,11 +206,21 @@ impl Discriminator {
         batch: DiscriminatorBatch<'_>,
         grad: &mut [f32],
     ) -> Result<DiscriminatorStats, EngineError> {
+        self.gradient_onto(net, config, batch, Target::add_to(grad))
+    }
+
+    fn gradient_onto(
+        &mut self,
+        net: &Mlp,
+        config: &DiscriminatorConfig,
+        batch: DiscriminatorBatch<'_>,
+        target: Target<'_>,
+    ) -> Result<DiscriminatorStats, EngineError> {
         self.shape.check(net)?;
         let inputs = self.shape.arch.inputs;
         let plan = Plan::new(check_parts(batch.expert, inputs)?);
         check_len("policy rows", check_parts(batch.policy, inputs)?, plan.rows)?;
-        check_len("gradient", grad.len(), self.shape.params)?;
+        check_len("gradient", target.len(), self.shape.params)?;
         if config.penalty > 0.0 {
             check_len("mixing coefficients", batch.mix.len(), plan.rows)?;
         }
@@ -208,18 +228,26 @@ impl Discriminator {
             let shape = &self.shape;
             self.shards.resize_with(plan.shards, || Shard::new(shape));
         }
-        self.tables.build(&self.shape, &net.params);
+        let mode = self.parallelism;
+        self.tables.grow(mode, || Tables::new(&self.shape));
+        self.gradients += 1;
         let work = Work {
             shape: &self.shape,
-            tables: &self.tables,
             p: &net.params,
             batch,
             penalty: config.penalty,
             share: 1.0 / plan.rows as f32,
         };
+        let (tables, gradient) = (&self.tables, self.gradients);
         let shards = &mut self.shards[..plan.shards];
-        accumulate(self.parallelism, plan, shards, grad, |i, shard, grad| {
-            shard.work(work, plan.panels_of(i), grad);
+        accumulate(mode, plan, shards, target, |i, shard, grad| {
+            tables.with(|tables| {
+                if tables.gradient != gradient {
+                    mode.fetch(&net.params);
+                    tables.build(&self.shape, &net.params, gradient);
+                }
+                shard.work(work, tables, plan.panels_of(i), grad);
+            });
         });
         Ok(stats(shards, plan.rows, config.penalty))
     }

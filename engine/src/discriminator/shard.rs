@@ -21,7 +21,6 @@ const MIXTURE: usize = 2;
 #[derive(Clone, Copy)]
 pub(super) struct Work<'a> {
     pub(super) shape: &'a Shape,
-    pub(super) tables: &'a Tables,
     pub(super) p: &'a [f32],
     pub(super) batch: DiscriminatorBatch<'a>,
     /// λ
@@ -56,17 +55,32 @@ fn slope(activation: Activation) -> f32 {
     }
 }
 
-/// Tables of the masked sums over w[h] W_T[h,:], `[column tiles][words of H_T][…]`.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Tables(Vec<Row>);
+/// Tables of the masked sums over w[h] W_T[h,:].
+///
+/// Each thread has its own: they are large, and reading what another core has written takes longer
+/// than making it.
+#[derive(Debug, Clone)]
+pub(super) struct Tables {
+    /// `[column tiles][words of H_T][…]`
+    rows: Vec<Row>,
+    /// Number of the gradient they were made for.
+    pub(super) gradient: u64,
+}
 
 impl Tables {
-    pub(super) fn build(&mut self, shape: &Shape, p: &[f32]) {
+    pub(super) fn new(shape: &Shape) -> Self {
+        let top = parts(shape).top;
+        let words = top.outputs.div_ceil(WORD);
+        let rows = vec![Row::ZERO; panels(top.inputs) * words * WORD_TABLE];
+        Self { rows, gradient: 0 }
+    }
+
+    pub(super) fn build(&mut self, shape: &Shape, p: &[f32], gradient: u64) {
+        self.gradient = gradient;
         let Parts { top, last, .. } = parts(shape);
         let (w, out) = (&p[top.w.clone()], &p[last.w.clone()]);
         let words = top.outputs.div_ceil(WORD);
-        self.0.resize(panels(top.inputs) * words * WORD_TABLE, Row::ZERO);
-        for (i, tables) in self.0.chunks_exact_mut(WORD_TABLE).enumerate() {
+        for (i, tables) in self.rows.chunks_exact_mut(WORD_TABLE).enumerate() {
             let (from, first) = (i / words * PANEL, i % words * WORD);
             let width = PANEL.min(top.inputs - from);
             let mut rows = [Row::ZERO; WORD];
@@ -81,7 +95,7 @@ impl Tables {
     /// The tables of column tile `tile` and word `word` of `words`.
     fn at(&self, tile: usize, word: usize, words: usize) -> &[Row] {
         let from = (tile * words + word) * WORD_TABLE;
-        &self.0[from..from + WORD_TABLE]
+        &self.rows[from..from + WORD_TABLE]
     }
 }
 
@@ -180,7 +194,11 @@ impl Kind {
 }
 
 impl ShardGrad for Shard {
-    fn grad(&mut self) -> &mut Vec<f32> {
+    fn grad(&self) -> &[f32] {
+        &self.grad
+    }
+
+    fn grad_mut(&mut self) -> &mut Vec<f32> {
         &mut self.grad
     }
 }
@@ -208,6 +226,7 @@ impl Shard {
     pub(super) fn work(
         &mut self,
         work: Work<'_>,
+        tables: &Tables,
         panels: impl Iterator<Item = Range<usize>>,
         grad: &mut [f32],
     ) {
@@ -219,7 +238,7 @@ impl Shard {
         for rows in panels {
             self.forward_lower(work, rows.clone(), kinds);
             self.forward_top(work, rows.clone(), kinds);
-            self.look_up_y(work, kinds);
+            self.look_up_y(work, tables, kinds);
             self.backward_lower(work, kinds);
             if kinds == 3 {
                 self.penalise(work, rows.len());
@@ -295,8 +314,8 @@ impl Shard {
     }
 
     /// y of every row.
-    fn look_up_y(&mut self, work: Work<'_>, kinds: usize) {
-        let Work { shape, tables, .. } = work;
+    fn look_up_y(&mut self, work: Work<'_>, tables: &Tables, kinds: usize) {
+        let shape = work.shape;
         let top = parts(shape).top;
         let words = top.outputs.div_ceil(WORD);
         for kind in &mut self.kinds[..kinds] {
