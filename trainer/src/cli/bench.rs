@@ -13,6 +13,7 @@ use sog_engine::{
     net::{Init, Mlp, MlpArch, PolicyArch, PolicyNet},
     ppo::{ActorCritic, Ppo, PpoBatch, PpoConfig},
     search::{CodeSearch, Groups},
+    shard::Parallelism,
     sog_bc::{SogBatch, SogBc, SogPlan},
 };
 use sog_runtime::policy::{LatentKind, Policy};
@@ -67,23 +68,48 @@ struct Report {
     sog_bc_update_s376_us: f64,
     ppo_update_s376_us: f64,
     discriminator_update_s376_us: f64,
+    /// The first three on all threads.
+    sog_bc_update_all_threads_us: f64,
+    ppo_update_all_threads_us: f64,
+    discriminator_update_all_threads_us: f64,
     /// Environment steps a second, all threads.
     rollout_steps_per_s: f64,
     /// Task of the rollouts.
     task: &'static str,
-    /// Threads of the rollouts.
+    /// Threads there are.
     threads: usize,
 }
 
 pub(super) fn run(args: &BenchArgs) -> Result<Outcome> {
-    let mut rng = seed::rng(0);
+    let of = |sizes, threads| -> Result<[f64; 3]> {
+        let (seconds, rng) = (args.seconds, &mut seed::rng(0));
+        Ok([
+            sog_bc(seconds, sizes, threads, rng)?,
+            ppo(seconds, sizes, threads, rng)?,
+            discriminator(seconds, sizes, threads, rng)?,
+        ])
+    };
+    let [sog_bc_update_us, ppo_update_us, discriminator_update_us] = of(ANT, Parallelism::Serial)?;
+    let [sog_bc_update_s376_us, ppo_update_s376_us, discriminator_update_s376_us] =
+        of(HUMANOID, Parallelism::Serial)?;
+    // Inside the pool, as training is.
+    let mut together = None;
+    rayon::scope(|_| together = Some(of(ANT, Parallelism::Rayon)));
+    let [
+        sog_bc_update_all_threads_us,
+        ppo_update_all_threads_us,
+        discriminator_update_all_threads_us,
+    ] = together.expect("the scope has run it")?;
     let report = Report {
-        sog_bc_update_us: sog_bc(args.seconds, ANT, &mut rng)?,
-        ppo_update_us: ppo(args.seconds, ANT, &mut rng)?,
-        discriminator_update_us: discriminator(args.seconds, ANT, &mut rng)?,
-        sog_bc_update_s376_us: sog_bc(args.seconds, HUMANOID, &mut rng)?,
-        ppo_update_s376_us: ppo(args.seconds, HUMANOID, &mut rng)?,
-        discriminator_update_s376_us: discriminator(args.seconds, HUMANOID, &mut rng)?,
+        sog_bc_update_us,
+        ppo_update_us,
+        discriminator_update_us,
+        sog_bc_update_s376_us,
+        ppo_update_s376_us,
+        discriminator_update_s376_us,
+        sog_bc_update_all_threads_us,
+        ppo_update_all_threads_us,
+        discriminator_update_all_threads_us,
         rollout_steps_per_s: rollouts(args)?,
         task: args.task.name(),
         threads: rayon::current_num_threads(),
@@ -92,18 +118,30 @@ pub(super) fn run(args: &BenchArgs) -> Result<Outcome> {
         println!("{}", serde_json::to_string_pretty(&report)?);
         return Ok(Outcome::Good);
     }
-    println!("H = 128, K = 6, one thread, median        S = 27, A = 8   S = 376, A = 17");
+    println!(
+        "H = 128, K = 6, median in us       S = 27, A = 8   {} threads   S = 376, A = 17",
+        report.threads
+    );
     let rows = [
-        ("SOG-BC update, batch 64", report.sog_bc_update_us, report.sog_bc_update_s376_us),
-        ("PPO update, minibatch 64", report.ppo_update_us, report.ppo_update_s376_us),
+        (
+            "SOG-BC update, batch 64",
+            [sog_bc_update_us, sog_bc_update_all_threads_us, sog_bc_update_s376_us],
+        ),
+        (
+            "PPO update, minibatch 64",
+            [ppo_update_us, ppo_update_all_threads_us, ppo_update_s376_us],
+        ),
         (
             "discriminator update, batch 128",
-            report.discriminator_update_us,
-            report.discriminator_update_s376_us,
+            [
+                discriminator_update_us,
+                discriminator_update_all_threads_us,
+                discriminator_update_s376_us,
+            ],
         ),
     ];
-    for (name, small, large) in rows {
-        println!("{name:<42}{small:>12.1} us{large:>15.1} us");
+    for (name, [small, together, large]) in rows {
+        println!("{name:<35}{small:>13.1}{together:>12.1}{large:>18.1}");
     }
     println!(
         "rollouts of {} on {} threads      {:>10.0} steps/s",
@@ -136,11 +174,11 @@ fn policy([obs, latent, action, hidden]: Sizes, rng: &mut Rng) -> Result<PolicyN
     Ok(PolicyNet::new(arch, Init::default(), rng)?)
 }
 
-fn sog_bc(seconds: f64, sizes: Sizes, rng: &mut Rng) -> Result<f64> {
+fn sog_bc(seconds: f64, sizes: Sizes, threads: Parallelism, rng: &mut Rng) -> Result<f64> {
     let mut net = policy(sizes, rng)?;
     let (obs, actions) = (uniform(64 * sizes[0], rng), uniform(64 * sizes[2], rng));
     let mut adam = Adam::new(AdamConfig::default(), net.params.len());
-    let mut sog = SogBc::new(net.arch());
+    let mut sog = SogBc::new(net.arch()).with_parallelism(threads);
     let plan = SogPlan { search: CodeSearch::OneHot, lr: 1e-4, max_grad_norm: None };
     median_us(seconds, || {
         let batch = SogBatch { obs: &obs, actions: &actions, groups: Groups::Shared };
@@ -149,11 +187,11 @@ fn sog_bc(seconds: f64, sizes: Sizes, rng: &mut Rng) -> Result<f64> {
     })
 }
 
-fn ppo(seconds: f64, sizes: Sizes, rng: &mut Rng) -> Result<f64> {
+fn ppo(seconds: f64, sizes: Sizes, threads: Parallelism, rng: &mut Rng) -> Result<f64> {
     let policy = policy(sizes, rng)?;
     let [s, z, a, _] = sizes;
     let critic = Mlp::new(MlpArch::value(s + z), Init::default(), rng)?;
-    let mut update = Ppo::new(policy.arch(), critic.arch())?;
+    let mut update = Ppo::new(policy.arch(), critic.arch())?.with_parallelism(threads);
     let mut nets = ActorCritic::new(policy, critic, AdamConfig::default());
     let (obs, actions) = (uniform(64 * s, rng), uniform(64 * a, rng));
     let (latents, rows) = (uniform(64 * z, rng), uniform(64, rng));
@@ -174,10 +212,15 @@ fn ppo(seconds: f64, sizes: Sizes, rng: &mut Rng) -> Result<f64> {
     })
 }
 
-fn discriminator(seconds: f64, [s, _, a, _]: Sizes, rng: &mut Rng) -> Result<f64> {
+fn discriminator(
+    seconds: f64,
+    [s, _, a, _]: Sizes,
+    threads: Parallelism,
+    rng: &mut Rng,
+) -> Result<f64> {
     let mut net = Mlp::new(MlpArch::discriminator(s + a), Init::default(), rng)?;
     let mut adam = Adam::new(AdamConfig::default(), net.params.len());
-    let mut engine = Discriminator::new(net.arch())?;
+    let mut engine = Discriminator::new(net.arch())?.with_parallelism(threads);
     let (expert, policy) = (uniform(128 * (s + a), rng), uniform(128 * (s + a), rng));
     let mix: Vec<f32> = (0..128).map(|_| rng.random()).collect();
     let config = DiscriminatorConfig::default();
