@@ -32,7 +32,7 @@ fn trained() -> &'static [u8] {
     static BYTES: OnceLock<Vec<u8>> = OnceLock::new();
     BYTES.get_or_init(|| {
         let info = tasks::info(TASK);
-        let options = RecordOptions { episodes_per_mode: 20, seed: 3 };
+        let options = RecordOptions { episodes_per_mode: 20, seed: 3, action_noise: 0.0 };
         let demos = record(&maker(), &info, &CirclesExpert, &options, &|| ()).expect("recorded");
         let mut config = TrainConfig::defaults(&info, Algorithm::SogBc);
         config.cloning.updates = 4000;

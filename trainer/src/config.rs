@@ -149,8 +149,8 @@ pub struct CloningConfig {
     pub max_grad_norm: f32,
     /// How codes are assigned to trajectories while training.
     pub assignment: Assignment,
-    /// Share of the updates over which a `balanced` or `annealed` assignment gives way to the
-    /// plain minimum.
+    /// Share of the updates over which an assignment other than `plain` gives way to the plain
+    /// minimum.
     pub assignment_share: f32,
     /// Initial temperature of the `annealed` assignment, in units of the batch's mean loss.
     pub temperature: f32,
@@ -181,9 +181,11 @@ pub enum Assignment {
     Balanced,
     /// At first drawn by a Boltzmann distribution over the losses.
     Annealed,
-    /// At first given by a clustering of the trajectories (k-means over means and standard
-    /// deviations in time). The default: the losses alone leave two ways on one code where states
-    /// tell them apart all but at the start (ant-dir-6: two of six codes die with the others).
+    /// At first given by what the trajectories look like: a cluster each for one-hot codes (k-means
+    /// over means and standard deviations in time), their principal components spread over the prior
+    /// for Gaussian ones. The default: the losses alone leave two ways on one code where states tell
+    /// them apart all but at the start (ant-dir-6: two of six codes die with the others), and crowd
+    /// Gaussian codes in a part of the prior (fetchreach).
     Clustered,
 }
 

@@ -45,7 +45,7 @@ fn the_policies_return_what_is_recorded() {
         // Codes that are continuous come from demonstrations of each mode.
         let demos = matches!(file.latent, LatentKind::Gaussian(_)).then(|| {
             let expert = expert_for(maker.info(), None).unwrap();
-            let options = RecordOptions { episodes_per_mode: 10, seed: 99 };
+            let options = RecordOptions { episodes_per_mode: 10, seed: 99, action_noise: 0.0 };
             record(&maker, maker.info(), expert.as_ref(), &options, &|| ()).unwrap()
         });
         let found =

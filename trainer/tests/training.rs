@@ -31,7 +31,7 @@ fn info() -> TaskInfo {
 
 fn demos(episodes_per_mode: usize) -> Demonstrations {
     let maker = TaskMaker::new(TaskId::Circles, &TaskOptions::default()).unwrap();
-    let options = RecordOptions { episodes_per_mode, seed: 1 };
+    let options = RecordOptions { episodes_per_mode, seed: 1, action_noise: 0.0 };
     record(&maker, &info(), &CirclesExpert, &options, &|| ()).unwrap().demonstrations
 }
 

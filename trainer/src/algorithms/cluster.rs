@@ -32,7 +32,7 @@ pub(super) fn clusters(
     k: usize,
     rng: &mut Rng,
 ) -> Vec<usize> {
-    let points: Vec<Vec<f32>> = features(demos, normaliser);
+    let points: Vec<Vec<f32>> = features(demos, normaliser, true);
     let mut best: Option<(f64, Vec<usize>)> = None;
     for _ in 0..RESTARTS {
         let found = trimmed_lloyd(&points, first_centres(&points, k, rng));
@@ -43,8 +43,13 @@ pub(super) fn clusters(
     best.map_or_else(Vec::new, |b| b.1)
 }
 
-/// Mean and standard deviation in time of each trajectory's observations and actions, `[N][2(S+A)]`.
-fn features(demos: &Demonstrations, normaliser: &ObsNormaliser) -> Vec<Vec<f32>> {
+/// Mean in time of each trajectory's normalised observations and of its actions in units of their
+/// standard deviation, and the standard deviations in time if wanted: `[N][S+A]` or `[N][2(S+A)]`.
+pub(super) fn features(
+    demos: &Demonstrations,
+    normaliser: &ObsNormaliser,
+    deviations: bool,
+) -> Vec<Vec<f32>> {
     let a = demos.action_dim();
     let (_, variance) = moments(demos.actions(), a);
     let scale: Vec<f32> = variance.iter().map(|v| 1.0 / v.sqrt().max(1e-6)).collect();
@@ -58,7 +63,9 @@ fn features(demos: &Demonstrations, normaliser: &ObsNormaliser) -> Vec<Vec<f32>>
         for (values, width) in [(&obs, demos.obs_dim()), (&actions, a)] {
             let (mean, variance) = moments(values, width);
             point.extend(mean);
-            point.extend(variance.iter().map(|v| v.sqrt()));
+            if deviations {
+                point.extend(variance.iter().map(|v| v.sqrt()));
+            }
         }
         features.push(point);
     }
@@ -143,7 +150,8 @@ mod tests {
             let info = tasks::info(task);
             let maker = TaskMaker::new(task, &TaskOptions::default()).unwrap();
             let expert = record::expert_for(&info, None).unwrap();
-            let options = record::RecordOptions { episodes_per_mode: 20, seed: 1 };
+            let options =
+                record::RecordOptions { episodes_per_mode: 20, seed: 1, action_noise: 0.0 };
             let file = record::record(&maker, &info, expert.as_ref(), &options, &|| ()).unwrap();
             let Some(Labels::Modes(modes)) = &file.labels else { panic!("no modes") };
             let demos = &file.demonstrations;

@@ -16,6 +16,7 @@ pub mod infogail;
 pub mod sample;
 pub mod sog_bc;
 pub mod sog_gail;
+mod spread;
 pub mod vae_gail;
 
 use sog_rl::{ppo::Hooks, run::Checkpoint};

@@ -28,7 +28,7 @@ use sog_rl::run::{Checkpoint, Snapshot, SnapshotError};
 use sog_runtime::policy::LatentKind;
 use sog_sim::{rollout::sample_prior, seed};
 
-use super::{assign, cluster, sample::Sampler};
+use super::{assign, cluster, sample::Sampler, spread};
 use crate::{
     config::{Assignment, CloningConfig},
     data::Demonstrations,
@@ -45,8 +45,8 @@ pub const LOG_STD_BOUNDS: (f32, f32) = (-4.0, 0.0);
 /// Pairs of each trajectory that the residual and the loss of all look at.
 const RESIDUAL_ROWS: usize = 256;
 
-/// Stream of the seed that first clusters are drawn from.
-const CLUSTER_STREAM: u64 = 0xc1;
+/// Stream of the seed that first codes are drawn from.
+const FIRST_CODES_STREAM: u64 = 0xc1;
 
 /// Where the code of a trajectory comes from.
 #[derive(Clone, Debug, PartialEq)]
@@ -65,9 +65,9 @@ pub struct SogBc<'a> {
     config: CloningConfig,
     latent: LatentKind,
     codes: CodeSource,
-    /// Cluster of each trajectory, once codes have begun with one, and the seed it is drawn from.
-    clusters: Option<Vec<usize>>,
-    cluster_seed: u64,
+    /// First codes `[N, Z]`, once they are needed, and the seed they are drawn from.
+    first_codes: Option<Vec<f32>>,
+    first_codes_seed: u64,
     /// The policy f_θ.
     pub net: PolicyNet,
     adam: Adam,
@@ -113,8 +113,8 @@ impl<'a> SogBc<'a> {
         };
         let size = (config.trajectories, config.batch);
         Self {
-            clusters: None,
-            cluster_seed: seed::derive(seed, CLUSTER_STREAM),
+            first_codes: None,
+            first_codes_seed: seed::derive(seed, FIRST_CODES_STREAM),
             sampler: Sampler::new(demos, normaliser, size, seed),
             adam: Adam::new(AdamConfig::default(), net.params.len()),
             engine: engine::SogBc::new(net.arch()).with_parallelism(Parallelism::Rayon),
@@ -194,7 +194,8 @@ impl<'a> SogBc<'a> {
     /// Lines 5 and 6, or codes from elsewhere.
     fn find_codes(&mut self) -> Result<(), TrainError> {
         let z = self.latent.width();
-        if self.codes == CodeSource::Search || z == 0 {
+        let begins = self.begins_with_first_codes();
+        if (self.codes == CodeSource::Search && !begins) || z == 0 {
             let search = code_search(&self.config, self.latent);
             let (batch, rng) = self.sampler.batch_and_rng();
             match &mut self.device {
@@ -208,19 +209,48 @@ impl<'a> SogBc<'a> {
             None => self.engine.load(&self.net, self.sampler.batch())?,
         }
         let mut codes = vec![0.0; self.sampler.trajectories.len() * z];
-        match &self.codes {
-            CodeSource::Given(given) => {
-                for (code, &n) in codes.chunks_exact_mut(z).zip(&self.sampler.trajectories) {
-                    code.copy_from_slice(&given[n as usize * z..(n as usize + 1) * z]);
-                }
-            }
-            CodeSource::Prior | CodeSource::Search => {
-                for code in codes.chunks_exact_mut(z) {
-                    sample_prior(self.latent, &mut self.sampler.rng, code);
-                }
+        let given = match &self.codes {
+            CodeSource::Given(given) => Some(given.as_slice()),
+            CodeSource::Search => self.first_codes.as_deref(),
+            CodeSource::Prior => None,
+        };
+        for (code, &n) in codes.chunks_exact_mut(z).zip(&self.sampler.trajectories) {
+            match given {
+                Some(given) => code.copy_from_slice(&given[n as usize * z..][..z]),
+                None => sample_prior(self.latent, &mut self.sampler.rng, code),
             }
         }
         self.set_codes(&codes)
+    }
+
+    /// How much of the assignment's phase is left, 1 to 0.
+    fn assignment_left(&self) -> f32 {
+        let phase = self.config.updates as f32 * self.config.assignment_share;
+        (1.0 - self.step as f32 / phase.max(1.0)).max(0.0)
+    }
+
+    /// Whether codes are still the first ones, which do not come from the search.
+    fn begins_with_first_codes(&mut self) -> bool {
+        let begins = self.codes == CodeSource::Search
+            && self.config.assignment == Assignment::Clustered
+            && self.assignment_left() > 0.0;
+        if begins && self.first_codes.is_none() {
+            let (demos, normaliser) = (self.sampler.demos(), self.sampler.normaliser());
+            let mut rng = seed::rng(self.first_codes_seed);
+            self.first_codes = Some(match self.latent {
+                LatentKind::None => vec![],
+                LatentKind::OneHot(k) => {
+                    let clusters = cluster::clusters(demos, normaliser, k, &mut rng);
+                    let mut codes = vec![0.0; demos.len() * k];
+                    for (code, cluster) in codes.chunks_exact_mut(k).zip(clusters) {
+                        code[cluster] = 1.0;
+                    }
+                    codes
+                }
+                LatentKind::Gaussian(d) => spread::first_codes(demos, normaliser, d, &mut rng),
+            });
+        }
+        begins
     }
 
     fn set_codes(&mut self, codes: &[f32]) -> Result<(), TrainError> {
@@ -234,22 +264,9 @@ impl<'a> SogBc<'a> {
     /// Replaces the plain minimum by the assignment that keeps codes alive early on.
     fn keep_codes_alive(&mut self) -> Result<(), TrainError> {
         let LatentKind::OneHot(k) = self.latent else { return Ok(()) };
-        let phase = self.config.updates as f32 * self.config.assignment_share;
-        let left = 1.0 - self.step as f32 / phase.max(1.0);
+        let left = self.assignment_left();
         if left <= 0.0 {
             return Ok(());
-        }
-        if self.config.assignment == Assignment::Clustered {
-            let sampler = &self.sampler;
-            let clusters = self.clusters.get_or_insert_with(|| {
-                let mut rng = seed::rng(self.cluster_seed);
-                cluster::clusters(sampler.demos(), sampler.normaliser(), k, &mut rng)
-            });
-            let mut codes = vec![0.0; sampler.trajectories.len() * k];
-            for (code, &n) in codes.chunks_exact_mut(k).zip(&sampler.trajectories) {
-                code[clusters[n as usize]] = 1.0;
-            }
-            return self.set_codes(&codes);
         }
         let losses = self.device.as_ref().map_or(self.engine.losses(), DeviceCloning::losses);
         let chosen = assign::choose(&self.config, losses, k, left, &mut self.sampler.rng);

@@ -41,6 +41,10 @@ pub(super) struct RecordArgs {
     /// 1000, humanoid-dir-6 25]
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     episodes_per_mode: Option<u32>,
+    /// Standard deviation of noise added to the expert's actions before they are taken and recorded,
+    /// in units of half the actions' range: shows how the expert recovers [default: the task's own]
+    #[arg(long, value_name = "STD", value_parser = parse_noise)]
+    action_noise: Option<f64>,
     /// Expert file to record from [default: the one that comes with the program]
     #[arg(long, value_name = "FILE")]
     expert: Option<PathBuf>,
@@ -107,12 +111,18 @@ pub(super) fn run(command: &DemosCommand) -> Result<Outcome> {
     }
 }
 
+fn parse_noise(text: &str) -> Result<f64, String> {
+    let noise = text.parse().ok().filter(|noise| (0.0..=1.0).contains(noise));
+    noise.ok_or_else(|| format!("{text}: a number from 0 to 1 is needed"))
+}
+
 fn record_demos(args: &RecordArgs) -> Result<DemoFile> {
     let info = &args.task;
     let expert = record::expert_for(info, args.expert.as_deref())?;
     let episodes_per_mode =
         args.episodes_per_mode.map_or_else(|| record::default_episodes(info.id), |n| n as usize);
-    let options = record::RecordOptions { episodes_per_mode, seed: args.seed };
+    let action_noise = args.action_noise.unwrap_or_else(|| record::default_action_noise(info.id));
+    let options = record::RecordOptions { episodes_per_mode, seed: args.seed, action_noise };
     let maker = TaskMaker::new(info.id, &TaskOptions::default())?;
     let total = episodes_per_mode * info.modes.count().unwrap_or(1);
     let progress = Progress::new("recording", total as u64);
@@ -135,6 +145,7 @@ struct Summary {
     mean_return: Vec<f64>,
     expert: String,
     seed: u64,
+    action_noise: f64,
     generator: String,
     sha256: String,
 }
@@ -161,6 +172,7 @@ fn print(file: &DemoFile, task: &TaskInfo, json: bool) -> Result<Outcome> {
         mean_return: file.provenance.mean_return.clone(),
         expert: file.provenance.expert.clone(),
         seed: file.provenance.seed,
+        action_noise: file.provenance.action_noise,
         generator: file.provenance.generator.clone(),
         sha256: d.sha256().to_string(),
     };
@@ -186,7 +198,10 @@ fn print(file: &DemoFile, task: &TaskInfo, json: bool) -> Result<Outcome> {
     } else {
         println!("  no labels: codes can be learned, but not compared with modes");
     }
-    println!("  expert {}, seed {}, {}", s.expert, s.seed, s.generator);
+    println!(
+        "  expert {}, seed {}, action noise {}, {}",
+        s.expert, s.seed, s.action_noise, s.generator
+    );
     println!("  sha256 {}", s.sha256);
     Ok(Outcome::Good)
 }

@@ -21,6 +21,9 @@ pub struct DemoProvenance {
     pub expert: String,
     /// Seed of the recording.
     pub seed: u64,
+    /// Standard deviation of the noise that was added to the expert's actions before they were
+    /// taken (and recorded), in units of half the actions' range.
+    pub action_noise: f64,
     /// Program and version that wrote the file.
     pub generator: String,
     /// Mean return of each mode's trajectories on that mode's reward; for goals one number, the
@@ -214,6 +217,8 @@ impl DemoFile {
     fn metadata(&self, task: &TaskInfo) -> Metadata {
         let p = &self.provenance;
         let returns: Vec<String> = p.mean_return.iter().map(f64::to_string).collect();
+        // Files of a quiet expert are what they were before there was noise.
+        let noise = (p.action_noise > 0.0).then(|| ("action_noise", p.action_noise.to_string()));
         [
             ("schema", SCHEMA.to_string()),
             ("task", task.name().to_string()),
@@ -226,6 +231,7 @@ impl DemoFile {
             ("mean_return", format!("[{}]", returns.join(","))),
         ]
         .into_iter()
+        .chain(noise)
         .map(|(key, value)| (key.to_string(), value))
         .collect()
     }
@@ -288,7 +294,15 @@ fn provenance(file: &TensorFile<'_>) -> Result<DemoProvenance, DataError> {
         None => 0,
         Some(seed) => seed.parse().map_err(|_| bad("seed", "an unsigned 64-bit number"))?,
     };
-    Ok(DemoProvenance { expert: text("expert"), seed, generator: text("generator"), mean_return })
+    let action_noise = match file.metadata().get("action_noise") {
+        None => 0.0,
+        Some(noise) => match noise.parse() {
+            Ok(noise) if (0.0..=1.0).contains(&noise) => noise,
+            _ => return Err(bad("action_noise", "a number from 0 to 1")),
+        },
+    };
+    let (expert, generator) = (text("expert"), text("generator"));
+    Ok(DemoProvenance { expert, seed, action_noise, generator, mean_return })
 }
 
 /// Drops the padding of `[N, T, width]` and refuses numbers that are not finite.

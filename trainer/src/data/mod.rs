@@ -18,7 +18,8 @@
 //! | `start.qpos`, `start.qvel` | `[N, nq]`, `[N, nv]` | f64 | optional: MuJoCo's state at the start, so that other simulators can replay the actions |
 //!
 //! Metadata (strings): `schema`, `task`, `dt`, `obs.terms`, `action.terms`, `expert`, `seed`,
-//! `generator`, `mean_return` (JSON list, one number a mode), `checksum`.
+//! `generator`, `mean_return` (JSON list, one number a mode), `action_noise` (where there was any),
+//! `checksum`.
 
 mod error;
 mod file;

@@ -5,7 +5,8 @@ use std::{
     sync::Arc,
 };
 
-use rand::{SeedableRng, seq::SliceRandom};
+use rand::{RngExt, SeedableRng, seq::SliceRandom};
+use rand_distr::StandardNormal;
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 use sog_rl::experts::{self, ExpertFile};
@@ -22,6 +23,9 @@ use super::{
 
 /// Stream of the seed that orders the trajectories; episodes take the streams from 0.
 const ORDER_STREAM: u64 = u64::MAX;
+
+/// Stream of an episode's seed for the noise of its actions.
+const NOISE_STREAM: u64 = u64::MAX;
 
 /// What an expert is asked to do in one episode.
 #[derive(Clone, Debug, PartialEq)]
@@ -181,13 +185,29 @@ pub fn expert_for(
     Ok(Box::new(TrainedExpert::read(&path, task)?))
 }
 
-/// How many demonstrations to record.
+/// Which demonstrations to record.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RecordOptions {
     /// Episodes of each mode; for continuous tasks the number of goals.
     pub episodes_per_mode: usize,
     /// Everything random comes from it.
     pub seed: u64,
+    /// Standard deviation of the noise added to the expert's actions before they are taken, in units
+    /// of half the actions' range. What is recorded is the action taken, so that demonstrations can
+    /// be replayed; a learner that minimises squared error averages the noise away, and sees how
+    /// the expert recovers from small errors (as in DART, Laskey et al. 2017, whose demonstrations
+    /// keep the action without the noise).
+    pub action_noise: f64,
+}
+
+/// The noise of recorded actions, unless something else is asked for.
+pub fn default_action_noise(task: TaskId) -> f64 {
+    match task {
+        // From one start, each target is approached along one line and then kept: a learner never
+        // sees what to do beside it.
+        TaskId::FetchReach => 0.3,
+        _ => 0.0,
+    }
 }
 
 /// Episodes a mode (or goals) that the paper's experiments use for a task.
@@ -237,7 +257,8 @@ pub fn record(
                     Err(_) => &mut maker.make()?,
                 };
                 let seed = seed::derive(options.seed, n as u64);
-                let episode = run_episode(task.as_mut(), info, expert.as_mut(), goal, seed);
+                let noise = options.action_noise;
+                let episode = run_episode(task.as_mut(), info, expert.as_mut(), goal, seed, noise);
                 progress();
                 episode
             },
@@ -246,6 +267,7 @@ pub fn record(
     let provenance = DemoProvenance {
         expert: source.id(),
         seed: options.seed,
+        action_noise: options.action_noise,
         generator: concat!("sog-trainer ", env!("CARGO_PKG_VERSION")).to_string(),
         mean_return: mean_returns(info, &episodes),
     };
@@ -281,6 +303,7 @@ fn run_episode(
     expert: &mut dyn Expert,
     goal: Goal,
     seed: u64,
+    action_noise: f64,
 ) -> Result<Episode, DataError> {
     let reward_of = match info.modes {
         Modes::Discrete(_) => goal.mode,
@@ -292,6 +315,7 @@ fn run_episode(
     task.reset(seed)?;
     let (mut obs, mut action) = (vec![0.0; info.obs_dim()], vec![0.0; info.action_dim()]);
     let mut rewards = vec![0.0; task.reward_count()];
+    let mut rng = seed::stream(seed, NOISE_STREAM);
     let (qpos, qvel) = task
         .physics()
         .map_or((vec![], vec![]), |p| (p.data().qpos().to_vec(), p.data().qvel().to_vec()));
@@ -299,6 +323,14 @@ fn run_episode(
     for _ in 0..info.horizon {
         task.observe(&mut obs);
         expert.act(&goal, &obs, &mut action);
+        if action_noise > 0.0 {
+            for (x, (&low, &high)) in
+                action.iter_mut().zip(info.action_low.iter().zip(&info.action_high))
+            {
+                let noise: f64 = rng.sample(StandardNormal);
+                *x = (*x + action_noise * 0.5 * (high - low) * noise).clamp(low, high);
+            }
+        }
         let step = task.step(&action, &mut rewards)?;
         observations.extend(obs.iter().map(|&x| x as f32));
         actions.extend(action.iter().map(|&x| x as f32));

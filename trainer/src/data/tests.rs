@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 use sog_runtime::tensors::{self, Metadata, Tensor, TensorFile};
 use sog_sim::{
-    task::{TaskId, TaskInfo},
+    task::{Modes, TaskId, TaskInfo},
     tasks::{self, TaskMaker, TaskOptions},
 };
 
@@ -19,8 +19,12 @@ fn info() -> TaskInfo {
 }
 
 fn recorded(episodes_per_mode: usize, seed: u64) -> DemoFile {
+    recorded_with_noise(episodes_per_mode, seed, 0.0)
+}
+
+fn recorded_with_noise(episodes_per_mode: usize, seed: u64, action_noise: f64) -> DemoFile {
     let maker = TaskMaker::new(TaskId::Circles, &TaskOptions::default()).unwrap();
-    let options = RecordOptions { episodes_per_mode, seed };
+    let options = RecordOptions { episodes_per_mode, seed, action_noise };
     record::record(&maker, &info(), &record::CirclesExpert, &options, &|| ()).unwrap()
 }
 
@@ -194,6 +198,60 @@ fn our_own_file_comes_through_an_import_unchanged() {
     assert_eq!((imported.labels, imported.starts), (file.labels, file.starts));
 }
 
+#[test]
+fn noise_of_the_recorded_actions_has_the_size_asked_for_and_is_written_down() {
+    let noise = 0.1;
+    let file = recorded_with_noise(3, 5, noise);
+    let bytes = file.to_bytes(&info());
+    assert_eq!(bytes, recorded_with_noise(3, 5, noise).to_bytes(&info()));
+    let read = DemoFile::parse(&bytes, &info()).unwrap();
+    assert_eq!(read.provenance.action_noise, noise);
+    assert_eq!(
+        DemoFile::parse(&recorded(1, 5).to_bytes(&info()), &info())
+            .unwrap()
+            .provenance
+            .action_noise,
+        0.0
+    );
+
+    // What was taken, less what the expert does where it was, is noise; where the bounds cut it off
+    // it is not looked at.
+    let d = &read.demonstrations;
+    let Some(Labels::Modes(modes)) = &read.labels else { panic!("no modes") };
+    let (low, high) = (info().action_low[0], info().action_high[0]);
+    let mut expert = record::CirclesExpert;
+    let mut squares = vec![];
+    for (n, &mode) in modes.iter().enumerate() {
+        let Modes::Discrete(all) = info().modes else { panic!("no discrete modes") };
+        let goal = record::Goal { mode: mode as usize, value: vec![all[mode as usize].value] };
+        for (obs, taken) in
+            d.observations_of(n).chunks_exact(10).zip(d.actions_of(n).chunks_exact(2))
+        {
+            let obs: Vec<f64> = obs.iter().map(|&x| x.into()).collect();
+            let mut action = [0.0; 2];
+            record::Expert::act(&mut expert, &goal, &obs, &mut action);
+            for (&taken, action) in taken.iter().zip(action) {
+                let taken = f64::from(taken);
+                assert!((low..=high).contains(&taken));
+                if action.abs() < 0.5 * high {
+                    squares.push((taken - action).powi(2));
+                }
+            }
+        }
+    }
+    assert!(squares.len() > 1000);
+    let std = (squares.iter().sum::<f64>() / squares.len() as f64).sqrt();
+    let expected = noise * 0.5 * (high - low);
+    assert!((std / expected - 1.0).abs() < 0.05, "{std} {expected}");
+
+    for wrong in ["-0.1", "2", "loud"] {
+        let refused = refusal(|_, metadata| {
+            metadata.insert("action_noise".to_string(), wrong.to_string());
+        });
+        assert!(refused.contains("action_noise") && refused.contains(wrong), "{refused}");
+    }
+}
+
 /// Tasks of committed experts.
 fn expert_tasks() -> Vec<TaskInfo> {
     let committed = TaskId::ALL.into_iter().filter(|&task| record::expert_path(task).is_ok());
@@ -203,7 +261,7 @@ fn expert_tasks() -> Vec<TaskInfo> {
 fn recorded_from_expert(task: &TaskInfo, seed: u64) -> DemoFile {
     let maker = TaskMaker::new(task.id, &TaskOptions::default()).unwrap();
     let expert = record::expert_for(task, None).unwrap();
-    let options = RecordOptions { episodes_per_mode: 1, seed };
+    let options = RecordOptions { episodes_per_mode: 1, seed, action_noise: 0.0 };
     record::record(&maker, task, expert.as_ref(), &options, &|| ()).unwrap()
 }
 

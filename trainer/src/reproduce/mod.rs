@@ -251,7 +251,8 @@ impl<'a> Work<'a> {
                 self.say(&format!("{}: recording demonstrations", task.name()));
                 make_parent(&path)?;
                 let expert = record::expert_for(&info, None)?;
-                let options = record::RecordOptions { episodes_per_mode, seed };
+                let action_noise = record::default_action_noise(task);
+                let options = record::RecordOptions { episodes_per_mode, seed, action_noise };
                 record::record(&maker, &info, expert.as_ref(), &options, &|| ())?
                     .save(&path, &info)?;
             }
