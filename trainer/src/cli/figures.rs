@@ -14,7 +14,8 @@ use super::{Outcome, load_policy, parse_task};
 use crate::{
     data::DemoFile,
     evaluate::{
-        measure::mode_labels,
+        goals::rollouts_by_code,
+        measure::{default_rollouts, mode_labels},
         modes::{ModeOptions, evaluate_modes},
     },
     figures::{curves, trajectories},
@@ -83,12 +84,17 @@ fn draw(dir: &Path, seed: u64, out: Option<&Path>) -> Result<Vec<PathBuf>> {
 
 fn draw_policy(path: &Path, seed: u64, out: &Path) -> Result<Vec<PathBuf>> {
     let (file, task) = load_policy(path)?;
-    let Some(labels) = mode_labels(&task, file.latent) else { return Ok(vec![]) };
     let maker = TaskMaker::new(task.id, &TaskOptions::default())?;
-    let options = ModeOptions { seed, capture: Capture::Probes, ..ModeOptions::default() };
-    let policy = Policy::new(&file);
-    let report = evaluate_modes(&maker, &policy, file.latent, &labels, &options, None)?;
+    let rollouts = default_rollouts(task.id);
+    let options =
+        ModeOptions { rollouts, seed, capture: Capture::Probes, ..ModeOptions::default() };
     let algorithm = file.provenance.algorithm.to_uppercase();
     let title = format!("{algorithm} on {}: what each code does", task.name());
-    Ok(trajectories::draw(&report, &task, &title, out)?)
+    if let Some(labels) = mode_labels(&task, file.latent) {
+        let policy = Policy::new(&file);
+        let report = evaluate_modes(&maker, &policy, file.latent, &labels, &options, None)?;
+        return Ok(trajectories::draw(&report, &task, &title, out)?);
+    }
+    let groups = rollouts_by_code(&maker, &file, trajectories::GOAL_BINS, &options)?;
+    Ok(trajectories::draw_by_code(&groups, &task, &title, out)?)
 }

@@ -206,6 +206,8 @@ pub fn default_action_noise(task: TaskId) -> f64 {
         // From one start, each target is approached along one line and then kept: a learner never
         // sees what to do beside it.
         TaskId::FetchReach => 0.3,
+        // Small errors grow into falls where nobody showed how to recover from them.
+        TaskId::Walker2dVel6 | TaskId::HopperVel6 | TaskId::HumanoidDir6 => 0.1,
         _ => 0.0,
     }
 }
@@ -328,7 +330,9 @@ fn run_episode(
                 action.iter_mut().zip(info.action_low.iter().zip(&info.action_high))
             {
                 let noise: f64 = rng.sample(StandardNormal);
-                *x = (*x + action_noise * 0.5 * (high - low) * noise).clamp(low, high);
+                let taken = (*x + action_noise * 0.5 * (high - low) * noise).clamp(low, high);
+                // What is taken is what is recorded, to the last bit.
+                *x = f64::from(taken as f32);
             }
         }
         let step = task.step(&action, &mut rewards)?;

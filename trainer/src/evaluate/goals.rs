@@ -80,7 +80,7 @@ pub fn evaluate_goals(
     let mut report = GoalReport::default();
     let mut all: Vec<Episode> = vec![];
     if maker.info().id == TaskId::FetchReach {
-        let reached = evaluation.sampled(file.latent)?;
+        let (_, reached) = evaluation.sampled(file.latent)?;
         report.entropy_nats = entropy_nats(&scaled_targets(&reached, space), 3, ENTROPY_K);
         all.extend(reached);
     } else if let LatentKind::Gaussian(1) = file.latent {
@@ -112,6 +112,33 @@ pub fn evaluate_goals(
     Ok(report)
 }
 
+/// Rollouts of a policy with Gaussian codes, in `groups` of rising first component of the code (for
+/// a picture): at equally spaced quantiles of a one-dimensional code, else with codes from the
+/// prior.
+///
+/// # Errors
+/// [`TrainError`].
+pub fn rollouts_by_code(
+    maker: &TaskMaker,
+    file: &PolicyFile,
+    groups: usize,
+    options: &ModeOptions,
+) -> Result<Vec<Vec<Episode>>, TrainError> {
+    let evaluation = Evaluation { maker, policy: Policy::new(file), options };
+    let (first, episodes) = match file.latent {
+        LatentKind::Gaussian(1) => evaluation.quantiles()?,
+        latent => evaluation.sampled(latent)?,
+    };
+    let mut all: Vec<(f64, Episode)> = first.into_iter().zip(episodes).collect();
+    all.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let count = all.len().max(1);
+    let mut grouped: Vec<Vec<Episode>> = vec![vec![]; groups];
+    for (i, (_, episode)) in all.into_iter().enumerate() {
+        grouped[i * groups / count].push(episode);
+    }
+    Ok(grouped)
+}
+
 struct Evaluation<'a> {
     maker: &'a TaskMaker,
     policy: Policy,
@@ -130,8 +157,8 @@ impl Evaluation<'_> {
         Plan { seed: seed::derive(stream, number as u64), code, goals, ..Plan::default() }
     }
 
-    /// Rollouts with codes from the prior.
-    fn sampled(&self, latent: LatentKind) -> Result<Vec<Episode>, TrainError> {
+    /// Rollouts with codes from the prior: the first component of each code, and the rollouts.
+    fn sampled(&self, latent: LatentKind) -> Result<(Vec<f64>, Vec<Episode>), TrainError> {
         let mut rng = seed::stream(self.options.seed, PRIOR_STREAM);
         let plans: Vec<Plan> = (0..self.options.rollouts)
             .map(|i| {
@@ -140,7 +167,8 @@ impl Evaluation<'_> {
                 self.plan(i, code, vec![])
             })
             .collect();
-        self.run(&plans)
+        let first = plans.iter().map(|p| p.code.first().map_or(0.0, |&z| z.into())).collect();
+        Ok((first, self.run(&plans)?))
     }
 
     /// Rollouts at equally spaced quantiles of a one-dimensional code, at least 3 at each: the

@@ -15,7 +15,10 @@ use plotters::{
     series::{DashedLineSeries, LineSeries},
     style::{Color, IntoFont},
 };
-use sog_sim::task::{Modes, TaskId, TaskInfo};
+use sog_sim::{
+    rollout::Episode,
+    task::{Modes, TaskId, TaskInfo},
+};
 
 use super::{FAINT, Figure, FigureError, INK, LABEL_PX, TICK_PX, TITLE_PX, colour, save};
 use crate::{
@@ -100,6 +103,35 @@ pub fn draw(
     save(&Trajectories { title: title.to_string(), view, codes, references }, dir, "trajectories")
 }
 
+/// Draws rollouts of a policy with Gaussian codes, in [`GOAL_BINS`] groups of rising first
+/// component of the code, as `DIR/trajectories.png` and `.svg`.
+///
+/// # Errors
+/// [`FigureError`].
+pub fn draw_by_code(
+    groups: &[Vec<Episode>],
+    task: &TaskInfo,
+    title: &str,
+    dir: &Path,
+) -> Result<Vec<PathBuf>, FigureError> {
+    let view = View::of(task.id);
+    let drawn = if view == View::Reached { usize::MAX } else { 6 };
+    let share = 100 / groups.len().max(1);
+    let codes = groups
+        .iter()
+        .enumerate()
+        .map(|(code, episodes)| {
+            let label = format!("rank of z1: {} to {} %", code * share, (code + 1) * share);
+            // Spread over the group, which is in the code's order.
+            let step = episodes.len().div_ceil(drawn).max(1);
+            let lines = episodes.iter().step_by(step).map(|e| line(view, task, e)).collect();
+            Lines { label, code, lines }
+        })
+        .collect();
+    let references = references(view, task);
+    save(&Trajectories { title: title.to_string(), view, codes, references }, dir, "trajectories")
+}
+
 /// Demonstrations drawn of each mode; one of circles goes round ten times already.
 fn demonstrations_drawn(task: TaskId) -> usize {
     match task {
@@ -109,8 +141,8 @@ fn demonstrations_drawn(task: TaskId) -> usize {
     }
 }
 
-/// Intervals that a range of goals is drawn in.
-const GOAL_BINS: usize = 5;
+/// Intervals that a range of goals, or of codes, is drawn in.
+pub const GOAL_BINS: usize = 5;
 
 /// Draws a few demonstrations of each mode (or of each interval of goals) as `DIR/NAME.png` and
 /// `.svg`. Paths of robots whose observations hold no position are the integral of their velocity.
@@ -192,7 +224,7 @@ fn offset(task: &TaskInfo, term: &str) -> usize {
     before.map(|t| t.width).sum()
 }
 
-fn line(view: View, task: &TaskInfo, episode: &sog_sim::rollout::Episode) -> Vec<(f64, f64)> {
+fn line(view: View, task: &TaskInfo, episode: &Episode) -> Vec<(f64, f64)> {
     let probes = episode.trace.probes.iter();
     match view {
         View::Plane => probes.map(|p| (p.position_m[0], p.position_m[1])).collect(),
@@ -254,7 +286,10 @@ impl Trajectories {
 }
 
 /// Space around the chart in pixels: left, bottom, top, right.
-const MARGINS: (u32, u32, u32, u32) = (80, 60, 70, 20);
+const MARGINS: (u32, u32, u32, u32) = (96, 60, 70, 20);
+
+/// What of the left one keeps the axis' name from the edge.
+const EDGE: u32 = 16;
 
 impl Figure for Trajectories {
     fn size(&self) -> (u32, u32) {
@@ -283,7 +318,8 @@ impl Figure for Trajectories {
         let mut chart = ChartBuilder::on(&title)
             .margin_right(right)
             .margin_top(10)
-            .set_label_area_size(LabelAreaPosition::Left, left)
+            .margin_left(EDGE)
+            .set_label_area_size(LabelAreaPosition::Left, left - EDGE)
             .set_label_area_size(LabelAreaPosition::Bottom, bottom)
             .build_cartesian_2d(x0..x1, y0..y1)?;
         chart
