@@ -226,7 +226,7 @@ pub struct AdversarialConfig {
 
 impl Default for AdversarialConfig {
     fn default() -> Self {
-        Self { total_steps: 1_000_000, eval_interval: 10, checkpoint_interval: 50 }
+        Self { total_steps: 100_000, eval_interval: 10, checkpoint_interval: 50 }
     }
 }
 
