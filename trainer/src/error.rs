@@ -14,6 +14,9 @@ use crate::data::DataError;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TrainError {
+    /// A figure.
+    #[error(transparent)]
+    Figure(#[from] crate::figures::FigureError),
     /// The configuration is not acceptable.
     #[error("configuration: {0}")]
     Config(#[from] ConfigError),

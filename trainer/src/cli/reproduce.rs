@@ -9,7 +9,13 @@ use sog_sim::task::TaskId;
 use super::{Outcome, progress::Progress};
 use crate::{
     config::Algorithm,
-    reproduce::{Plan, Status, codes::find_codes, paper::Table, reproduce},
+    reproduce::{
+        Plan, Status,
+        codes::find_codes,
+        paper::Table,
+        reproduce,
+        robustness::{LAMBDA_S, robustness},
+    },
 };
 
 /// Progress is shown in thousandths.
@@ -22,6 +28,8 @@ enum What {
     Table(Table),
     /// Which modes get codes of their own.
     Codes,
+    /// Random actions and switched codes over λ_S.
+    Robustness,
 }
 
 impl FromStr for What {
@@ -30,6 +38,7 @@ impl FromStr for What {
     fn from_str(text: &str) -> Result<Self, String> {
         match text {
             "codes" => Ok(Self::Codes),
+            "robustness" => Ok(Self::Robustness),
             _ => text.parse().map(Self::Table),
         }
     }
@@ -40,6 +49,7 @@ impl What {
         match self {
             Self::Table(table) => table.name(),
             Self::Codes => "codes",
+            Self::Robustness => "robustness",
         }
     }
 
@@ -56,9 +66,12 @@ impl What {
             TaskId::Walker2dVel6,
             TaskId::HopperVel6,
         ];
+        const ROBUST: [TaskId; 3] =
+            [TaskId::AntDir6, TaskId::AntFwdBack, TaskId::HalfCheetahFwdBack];
         match self {
             Self::Table(table) => (table.tasks(), table.tasks()),
             Self::Codes => (&DISCRETE, &CIRCLES),
+            Self::Robustness => (&DISCRETE, &ROBUST),
         }
     }
 
@@ -67,6 +80,7 @@ impl What {
         match self {
             Self::Table(_) => &[SogBc, SogGail, InfoGail, VaeGail],
             Self::Codes => &[SogBc],
+            Self::Robustness => &[SogBc, SogGail],
         }
     }
 
@@ -74,17 +88,19 @@ impl What {
         match self {
             Self::Table(_) => 4,
             Self::Codes => 20,
+            Self::Robustness => 1,
         }
     }
 }
 
 #[derive(Args)]
 pub(super) struct ReproduceArgs {
-    /// table1 (mean rewards), table2 (fetchreach), table3 (halfcheetah-vel), or codes (which modes
-    /// get codes of their own)
+    /// table1 (mean rewards), table2 (fetchreach), table3 (halfcheetah-vel), codes (which modes get
+    /// codes of their own), or robustness (random actions and switched codes, over λ_S)
     #[arg(value_parser = |s: &str| s.parse::<What>())]
     what: What,
-    /// Tasks, separated by commas [default: all of the table; circles and circles-6 for codes]
+    /// Tasks, separated by commas [default: all of the table; circles and circles-6 for codes;
+    /// ant-dir-6, ant-fwd-back and halfcheetah-fwd-back for robustness]
     #[arg(long, value_delimiter = ',')]
     tasks: Vec<TaskId>,
     /// Algorithms, separated by commas [default: sog-bc,sog-gail,infogail,vae-gail; sog-bc for
@@ -95,7 +111,7 @@ pub(super) struct ReproduceArgs {
         value_parser = |s: &str| s.parse::<Algorithm>()
     )]
     algos: Vec<Algorithm>,
-    /// Runs of each, with seeds 0, 1, … [default: 4; 20 for codes]
+    /// Runs of each, with seeds 0, 1, … [default: 4; 20 for codes, 1 for robustness]
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..=1000))]
     seeds: Option<u64>,
     /// Factor on the length of training; 1 is what the figures are meant for
@@ -105,12 +121,20 @@ pub(super) struct ReproduceArgs {
     /// begin with a clustering
     #[arg(long)]
     plain: bool,
+    /// λ_S of SOG-GAIL for robustness, separated by commas [default: the paper's grid, 0.01 to 1]
+    #[arg(long, value_delimiter = ',', value_parser = parse_lambda)]
+    lambda_s: Vec<f32>,
     /// Where demonstrations, runs and tables go; what is there already is not made again
     #[arg(long, value_name = "DIR", default_value = "runs/reproduce")]
     out: PathBuf,
     /// Print JSON instead of Markdown
     #[arg(long)]
     json: bool,
+}
+
+fn parse_lambda(text: &str) -> Result<f32, String> {
+    let lambda = text.parse().ok().filter(|l: &f32| (0.0..=1000.0).contains(l));
+    lambda.ok_or_else(|| format!("{text}: a number from 0 to 1000 is needed"))
 }
 
 pub(super) fn run(args: &ReproduceArgs) -> Result<Outcome> {
@@ -132,8 +156,10 @@ pub(super) fn run(args: &ReproduceArgs) -> Result<Outcome> {
         seeds: args.seeds.unwrap_or(what.seeds()),
         budget: args.budget,
         plain: args.plain,
+        lambda_s: None,
         dir: args.out.clone(),
     };
+    let lambdas = if args.lambda_s.is_empty() { LAMBDA_S.to_vec() } else { args.lambda_s.clone() };
     let progress = Progress::new(what.name(), PARTS);
     let status = |status: &Status<'_>| {
         let share = (status.done / status.total.max(1.0)).min(1.0);
@@ -146,6 +172,10 @@ pub(super) fn run(args: &ReproduceArgs) -> Result<Outcome> {
         }
         What::Codes => {
             let report = find_codes(&plan, &status)?;
+            (report.json(), report.markdown())
+        }
+        What::Robustness => {
+            let report = robustness(&plan, &lambdas, &status)?;
             (report.json(), report.markdown())
         }
     };

@@ -5,7 +5,7 @@ use serde::Serialize;
 use sog_runtime::policy::{LatentKind, Policy};
 use sog_sim::{
     error::SimError,
-    rollout::{Capture, EvaluateOptions, Noise, Plan, Switch, evaluate},
+    rollout::{Episode, EvaluateOptions, Noise, Plan, Switch, evaluate},
     seed,
     tasks::TaskMaker,
 };
@@ -28,6 +28,9 @@ pub struct SwitchReport {
     /// Share of the switches after which the robot had not failed when the next one came (or the
     /// episode ended). Switches that an earlier failure prevented count as not survived.
     pub switch_survival: f64,
+    /// The episodes themselves, with what [`ModeOptions::capture`] keeps.
+    #[serde(skip)]
+    pub paths: Vec<Episode>,
 }
 
 /// Episodes that visit every code once in random order, [`STEPS_PER_CODE`] steps each.
@@ -56,7 +59,7 @@ pub fn evaluate_switching(
         })
         .collect();
     let noise = (options.perturb > 0.0).then_some(Noise::Replace(options.perturb));
-    let run = EvaluateOptions { noise, capture: Capture::Nothing, progress: None };
+    let run = EvaluateOptions { noise, capture: options.capture, progress: None };
     let episodes = evaluate(maker, policy, &plans, &run)?;
     let switches = (codes.len() - 1) * episodes.len();
     // A failure in the segment after switch n leaves the n − 1 before it survived.
@@ -66,5 +69,5 @@ pub fn evaluate_switching(
         .map(|e| if e.failed { survived(e.steps - 1) } else { codes.len() - 1 })
         .sum();
     let switch_survival = survived as f64 / switches.max(1) as f64;
-    Ok(SwitchReport { episodes: episodes.len(), switches, switch_survival })
+    Ok(SwitchReport { episodes: episodes.len(), switches, switch_survival, paths: episodes })
 }

@@ -2,9 +2,11 @@
 //! tell apart (Okabe and Ito 2008).
 //!
 //! * [`trajectories`]: what each code does (paper, Figs. 1 and 3);
-//! * [`curves`]: learning curves from a run's metrics.
+//! * [`curves`]: learning curves from a run's metrics;
+//! * [`robustness`]: returns over λ_S, and paths under switched codes (paper, Figs. 6 and 7).
 
 pub mod curves;
+pub mod robustness;
 pub mod trajectories;
 
 use std::{

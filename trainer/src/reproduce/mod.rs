@@ -2,7 +2,8 @@
 //!
 //! * [`paper`]: the tables and what the paper reports in them;
 //! * [`report`]: our cells beside the paper's, as JSON and Markdown;
-//! * [`codes`]: which modes get codes of their own, seed by seed.
+//! * [`codes`]: which modes get codes of their own, seed by seed;
+//! * [`robustness`]: random actions, switched codes, and what λ_S does to either.
 //!
 //! [`reproduce`] and [`find_codes`](codes::find_codes) work through every task, algorithm and seed
 //! of a [`Plan`]. Everything they make lies in one directory, and what is there already is not made
@@ -17,6 +18,7 @@
 //! DIR/TASK/ALGORITHM-SEED/codes.json
 //! DIR/TABLE.json, DIR/TABLE.md       the table so far
 //! DIR/codes.json, DIR/codes.md       the codes found so far
+//! DIR/robustness.json, .md, .png     the robustness so far
 //! ```
 //!
 //! SOG-GAIL starts from the SOG-BC run of the same seed, GAIL from that of BC: the very policies
@@ -25,6 +27,7 @@
 pub mod codes;
 pub mod paper;
 pub mod report;
+pub mod robustness;
 
 use std::{
     collections::BTreeMap,
@@ -85,6 +88,8 @@ pub struct Plan {
     /// Whether codes are assigned by the smallest loss from the first update on, as in the paper;
     /// such runs lie in `ALGORITHM-plain-SEED`.
     pub plain: bool,
+    /// λ_S of SOG-GAIL in place of the tuned one; such runs lie in `sog-gail-lambda-λ_S-SEED`.
+    pub lambda_s: Option<f32>,
     /// Where everything goes.
     pub dir: PathBuf,
 }
@@ -157,7 +162,11 @@ impl Plan {
 
     fn run_dir(&self, task: TaskId, algorithm: Algorithm, seed: u64) -> PathBuf {
         let plain = if self.plain { "-plain" } else { "" };
-        self.dir.join(task.name()).join(format!("{algorithm}{plain}-{seed}"))
+        let lambda = match self.lambda_s {
+            Some(lambda) if algorithm == Algorithm::SogGail => format!("-lambda-{lambda}"),
+            _ => String::new(),
+        };
+        self.dir.join(task.name()).join(format!("{algorithm}{plain}{lambda}-{seed}"))
     }
 
     /// Choices of a run.
@@ -169,6 +178,9 @@ impl Plan {
         config.adversarial.total_steps = scaled(config.adversarial.total_steps);
         if self.plain {
             config.cloning.assignment = Assignment::Plain;
+        }
+        if let Some(lambda) = self.lambda_s {
+            config.sog_gail.lambda_s = lambda;
         }
         config
     }

@@ -1,0 +1,191 @@
+//! Robustness: returns over λ_S with and without random actions (paper, Fig. 7), and paths of an ant
+//! whose code is switched (Fig. 6).
+
+use std::path::{Path, PathBuf};
+
+use plotters::{
+    backend::DrawingBackend,
+    chart::{ChartBuilder, LabelAreaPosition, SeriesLabelPosition},
+    coord::Shift,
+    drawing::DrawingArea,
+    element::{Circle, PathElement},
+    prelude::IntoLogRange,
+    series::{DashedLineSeries, LineSeries},
+    style::{Color, IntoFont},
+};
+use sog_sim::rollout::Episode;
+
+use super::{FAINT, Figure, FigureError, INK, LABEL_PX, TICK_PX, TITLE_PX, colour, save};
+use crate::reproduce::robustness::{Robustness, RobustnessReport};
+
+/// Width and height of a panel in pixels.
+const PANEL_PX: (u32, u32) = (620, 560);
+
+/// One task in both panels, scaled.
+struct Curve {
+    task: &'static str,
+    /// λ_S with the scores without and with random actions.
+    points: Vec<(f64, [f64; 2])>,
+    /// SOG-BC's scores.
+    cloned: Option<[f64; 2]>,
+}
+
+struct Sweep {
+    perturb: f64,
+    curves: Vec<Curve>,
+}
+
+/// Draws returns over λ_S as `DIR/robustness.png` and `.svg`: 1 is a task's best return without
+/// random actions, 0 what random actions alone get.
+///
+/// # Errors
+/// [`FigureError`].
+pub fn draw_sweep(report: &RobustnessReport, dir: &Path) -> Result<Vec<PathBuf>, FigureError> {
+    let curves = report
+        .random
+        .iter()
+        .map(|&(task, random)| {
+            let rows = || report.rows.iter().filter(move |r| r.task == task);
+            let best = rows().map(|r| r.mean(|x| x.mean)).fold(f64::NEG_INFINITY, f64::max);
+            let scale = if best > random { 1.0 / (best - random) } else { 0.0 };
+            let score = |of: f64| (of - random) * scale;
+            let both = |r: &crate::reproduce::robustness::RobustnessRow| {
+                let plain: fn(&Robustness) -> f64 = |x| x.mean;
+                [score(r.mean(plain)), score(r.mean(|x| x.perturbed_mean))]
+            };
+            Curve {
+                task,
+                points: rows().filter_map(|r| Some((r.lambda_s?.into(), both(r)))).collect(),
+                cloned: rows().find(|r| r.lambda_s.is_none()).map(both),
+            }
+        })
+        .collect();
+    save(&Sweep { perturb: report.perturb, curves }, dir, "robustness")
+}
+
+impl Figure for Sweep {
+    fn size(&self) -> (u32, u32) {
+        (2 * PANEL_PX.0, PANEL_PX.1)
+    }
+
+    fn draw<DB: DrawingBackend>(
+        &self,
+        area: &DrawingArea<DB, Shift>,
+    ) -> Result<(), Box<dyn std::error::Error>>
+    where
+        DB::ErrorType: 'static,
+    {
+        let random = format!("{:.0} % random actions", 100.0 * self.perturb);
+        for (which, (panel, title)) in
+            area.split_evenly((1, 2)).iter().zip(["its own actions", &random]).enumerate()
+        {
+            let mut chart = ChartBuilder::on(panel)
+                .margin(16)
+                .caption(title, ("sans-serif", TITLE_PX).into_font())
+                .set_label_area_size(LabelAreaPosition::Left, 70)
+                .set_label_area_size(LabelAreaPosition::Bottom, 56)
+                .build_cartesian_2d((0.008..1.25).log_scale(), -0.05..1.3)?;
+            chart
+                .configure_mesh()
+                .light_line_style(plotters::style::TRANSPARENT)
+                .bold_line_style(FAINT)
+                .axis_style(INK)
+                .y_labels(7)
+                .x_desc("λ_S (dashes: SOG-BC)")
+                .y_desc("return, random 0, best without random actions 1")
+                .x_label_formatter(&|x| format!("{x}"))
+                .label_style(("sans-serif", TICK_PX).into_font().color(&INK))
+                .axis_desc_style(("sans-serif", LABEL_PX).into_font().color(&INK))
+                .draw()?;
+            for (i, curve) in self.curves.iter().enumerate() {
+                let style = colour(i).stroke_width(3);
+                let points = || curve.points.iter().map(|(l, scores)| (*l, scores[which]));
+                chart
+                    .draw_series(LineSeries::new(points(), style))?
+                    .label(curve.task)
+                    .legend(move |(x, y)| PathElement::new([(x, y), (x + 24, y)], style));
+                chart.draw_series(points().map(|p| Circle::new(p, 4, style.filled())))?;
+                if let Some(cloned) = curve.cloned {
+                    let line = [(0.01, cloned[which]), (1.0, cloned[which])];
+                    chart.draw_series(DashedLineSeries::new(
+                        line,
+                        8,
+                        6,
+                        colour(i).stroke_width(2),
+                    ))?;
+                }
+            }
+            chart
+                .configure_series_labels()
+                .position(SeriesLabelPosition::UpperLeft)
+                .background_style(plotters::style::WHITE.mix(0.85))
+                .border_style(FAINT)
+                .label_font(("sans-serif", TICK_PX).into_font().color(&INK))
+                .draw()?;
+        }
+        Ok(())
+    }
+}
+
+/// Paths of each policy.
+struct Switching<'a>(&'a [(String, Vec<Episode>)]);
+
+/// Draws the paths of episodes that switch codes, a panel for each policy, as `DIR/switching.png`
+/// and `.svg`. The episodes must have been run with probes captured.
+///
+/// # Errors
+/// [`FigureError`].
+pub fn draw_switching(
+    policies: &[(String, Vec<Episode>)],
+    dir: &Path,
+) -> Result<Vec<PathBuf>, FigureError> {
+    save(&Switching(policies), dir, "switching")
+}
+
+impl Figure for Switching<'_> {
+    fn size(&self) -> (u32, u32) {
+        (PANEL_PX.0 * self.0.len() as u32, PANEL_PX.1)
+    }
+
+    fn draw<DB: DrawingBackend>(
+        &self,
+        area: &DrawingArea<DB, Shift>,
+    ) -> Result<(), Box<dyn std::error::Error>>
+    where
+        DB::ErrorType: 'static,
+    {
+        let path = |e: &Episode| -> Vec<(f64, f64)> {
+            e.trace.probes.iter().map(|p| (p.position_m[0], p.position_m[1])).collect()
+        };
+        let all = || self.0.iter().flat_map(|(_, episodes)| episodes).flat_map(path);
+        let reach = all().map(|(x, y)| x.abs().max(y.abs())).fold(1.0, f64::max) * 1.05;
+        for (panel, (title, episodes)) in area.split_evenly((1, self.0.len())).iter().zip(self.0) {
+            let mut chart = ChartBuilder::on(panel)
+                .margin(16)
+                .caption(title, ("sans-serif", TITLE_PX).into_font())
+                .set_label_area_size(LabelAreaPosition::Left, 64)
+                .set_label_area_size(LabelAreaPosition::Bottom, 56)
+                .build_cartesian_2d(-reach..reach, -reach..reach)?;
+            chart
+                .configure_mesh()
+                .light_line_style(plotters::style::TRANSPARENT)
+                .bold_line_style(FAINT)
+                .axis_style(INK)
+                .x_desc("x / m")
+                .y_desc("y / m")
+                .label_style(("sans-serif", TICK_PX).into_font().color(&INK))
+                .axis_desc_style(("sans-serif", LABEL_PX).into_font().color(&INK))
+                .draw()?;
+            for (i, episode) in episodes.iter().enumerate() {
+                let line = path(episode);
+                let end = line.last().copied();
+                chart.draw_series(LineSeries::new(line, colour(i).stroke_width(3)))?;
+                // A filled end is one that came too early.
+                if let (Some(end), true) = (end, episode.failed) {
+                    chart.draw_series([Circle::new(end, 7, INK.filled())])?;
+                }
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,275 @@
+//! Robustness (paper, B.2, Figs. 6 and 7): each action random with some probability, and codes
+//! switched while an episode runs, for SOG-BC and for SOG-GAIL over the grid of λ_S.
+
+use std::{fmt::Write as _, path::Path};
+
+use serde::{Deserialize, Serialize};
+use sog_rl::run::{RunError, write_atomic};
+use sog_runtime::policy::{Policy, PolicyFile};
+use sog_sim::{
+    rollout::{Capture, Episode},
+    task::TaskId,
+};
+
+use super::{Plan, Status, StatusFn, TaskData, Work};
+use crate::{
+    config::{Algorithm, TrainConfig},
+    error::TrainError,
+    evaluate::{
+        measure::{default_rollouts, measure},
+        modes::ModeOptions,
+        switching::evaluate_switching,
+    },
+    figures::robustness as figures,
+};
+
+/// The paper's grid of λ_S (B.1).
+pub const LAMBDA_S: [f32; 7] = [0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0];
+
+/// Probability that an action is random (paper, B.2).
+pub const PERTURB: f64 = 0.2;
+
+/// Name of the file with a run's figures.
+const ROBUSTNESS_FILE: &str = "robustness.json";
+
+/// Episodes drawn of each policy that switches.
+const DRAWN: usize = 3;
+
+/// A policy, by what it was trained with.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct RobustnessRow {
+    /// Task.
+    pub task: &'static str,
+    /// Algorithm.
+    pub algorithm: &'static str,
+    /// λ_S; absent for SOG-BC.
+    pub lambda_s: Option<f32>,
+    /// One entry a seed.
+    pub runs: Vec<Robustness>,
+}
+
+/// One policy's figures, as `robustness.json` in its run directory says them.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Robustness {
+    /// Seed of the run.
+    pub seed: u64,
+    /// SHA-256 of the policy file.
+    pub policy_sha256: String,
+    /// Mean return with its own actions.
+    pub mean: f64,
+    /// Mean return with random actions among them.
+    pub perturbed_mean: f64,
+    /// Standard deviation of either over the rollouts.
+    pub std: [f64; 2],
+    /// Share of switches survived.
+    pub switch_survival: f64,
+}
+
+/// All policies.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct RobustnessReport {
+    /// Probability of a random action.
+    pub perturb: f64,
+    /// Mean return of nothing but random actions, task by task.
+    pub random: Vec<(&'static str, f64)>,
+    /// One row a task and policy.
+    pub rows: Vec<RobustnessRow>,
+}
+
+/// Trains what is missing of SOG-BC and of SOG-GAIL with each λ_S on the tasks of `plan` (whose
+/// algorithms are not looked at), measures them, and draws `robustness.png` and, for
+/// ant-dir-6, `switching.png` with their SVGs.
+///
+/// # Errors
+/// [`TrainError`]; what was finished before stays and is not made again.
+pub fn robustness(
+    plan: &Plan,
+    lambdas: &[f32],
+    status: StatusFn<'_>,
+) -> Result<RobustnessReport, TrainError> {
+    let mut report = RobustnessReport { perturb: PERTURB, random: vec![], rows: vec![] };
+    // SOG-BC first, which the others start from.
+    let policies: Vec<(Algorithm, Option<f32>)> = [(Algorithm::SogBc, None)]
+        .into_iter()
+        .chain(lambdas.iter().map(|&l| (Algorithm::SogGail, Some(l))))
+        .collect();
+    let total = (plan.tasks.len() * policies.len()) as f64;
+    for (t, &task) in plan.tasks.iter().enumerate() {
+        let mut paths: Vec<(String, Vec<Episode>)> = vec![];
+        for (i, &(algorithm, lambda_s)) in policies.iter().enumerate() {
+            // The tuned λ_S is that of the tables: the same run.
+            let usual = TrainConfig::defaults(&sog_sim::tasks::info(task), algorithm);
+            let own = lambda_s.filter(|&l| l != usual.sog_gail.lambda_s);
+            let plan = Plan { lambda_s: own, algorithms: vec![algorithm], ..plan.clone() };
+            let done = (t * policies.len() + i) as f64;
+            let part = |s: &Status<'_>| {
+                let share = (s.done / s.total.max(1.0)).min(1.0);
+                status(&Status { done: done + share, total, message: s.message });
+            };
+            let one = Plan { tasks: vec![task], ..plan.clone() };
+            let mut work = Work::new(&one, ROBUSTNESS_FILE, &part);
+            let data = work.data(task)?;
+            let mut runs = vec![];
+            for seed in 0..plan.seeds {
+                let (file, sha256, _) = work.trained(&data, algorithm, seed)?;
+                let dir = plan.run_dir(task, algorithm, seed);
+                let known = known(&dir.join(ROBUSTNESS_FILE), &sha256);
+                let run = known.map_or_else(|| measured(&dir, &file, &data, seed, sha256), Ok)?;
+                runs.push(run);
+                if task == TaskId::AntDir6 && seed == 0 && (i == 0 || i + 1 == policies.len()) {
+                    paths.push((name(algorithm, lambda_s), switched(&file, &data)?));
+                }
+                if i == 0 && seed == 0 {
+                    report.random.push((task.name(), random(&file, &data)?));
+                }
+            }
+            report.rows.push(RobustnessRow {
+                task: task.name(),
+                algorithm: algorithm.name(),
+                lambda_s,
+                runs,
+            });
+            report.save(&plan.dir)?;
+        }
+        if !paths.is_empty() {
+            figures::draw_switching(&paths, &plan.dir)?;
+        }
+    }
+    figures::draw_sweep(&report, &plan.dir)?;
+    Ok(report)
+}
+
+fn name(algorithm: Algorithm, lambda_s: Option<f32>) -> String {
+    let algorithm = algorithm.name().to_uppercase();
+    lambda_s.map_or(algorithm.clone(), |l| format!("{algorithm}, λ_S = {l}"))
+}
+
+/// Figures from before, if they are this policy's.
+fn known(path: &Path, policy_sha256: &str) -> Option<Robustness> {
+    let bytes = std::fs::read(path).ok()?;
+    serde_json::from_slice(&bytes).ok().filter(|r: &Robustness| r.policy_sha256 == policy_sha256)
+}
+
+fn options(data: &TaskData, perturb: f64, capture: Capture) -> ModeOptions {
+    let rollouts = default_rollouts(data.maker.info().id);
+    ModeOptions { rollouts, perturb, capture, ..ModeOptions::default() }
+}
+
+/// Mean and standard deviation of the return.
+fn returns(file: &PolicyFile, data: &TaskData, perturb: f64) -> Result<(f64, f64), TrainError> {
+    let options = options(data, perturb, Capture::Nothing);
+    let measures = measure(&data.maker, file, None, &options, false, None)?;
+    measures.task_return().ok_or_else(|| TrainError::Unmeasurable {
+        found: format!("the goals of {}", data.maker.info().name()),
+        needed: "a task with discrete modes",
+    })
+}
+
+fn measured(
+    dir: &Path,
+    file: &PolicyFile,
+    data: &TaskData,
+    seed: u64,
+    policy_sha256: String,
+) -> Result<Robustness, TrainError> {
+    let (mean, std) = returns(file, data, 0.0)?;
+    let (perturbed_mean, perturbed_std) = returns(file, data, PERTURB)?;
+    let quiet = options(data, 0.0, Capture::Nothing);
+    let switching = evaluate_switching(&data.maker, &Policy::new(file), file.latent, &quiet)?;
+    let run = Robustness {
+        seed,
+        policy_sha256,
+        mean,
+        perturbed_mean,
+        std: [std, perturbed_std],
+        switch_survival: switching.switch_survival,
+    };
+    let json = serde_json::to_string_pretty(&run).unwrap_or_default();
+    write_atomic(&dir.join(ROBUSTNESS_FILE), json.as_bytes())?;
+    Ok(run)
+}
+
+/// Return of random actions.
+fn random(file: &PolicyFile, data: &TaskData) -> Result<f64, TrainError> {
+    Ok(returns(file, data, 1.0)?.0)
+}
+
+/// A few episodes that switch through all codes.
+fn switched(file: &PolicyFile, data: &TaskData) -> Result<Vec<Episode>, TrainError> {
+    let options = ModeOptions { rollouts: DRAWN, ..options(data, 0.0, Capture::Probes) };
+    Ok(evaluate_switching(&data.maker, &Policy::new(file), file.latent, &options)?.paths)
+}
+
+impl RobustnessRow {
+    /// Mean over the seeds.
+    pub fn mean(&self, of: impl Fn(&Robustness) -> f64) -> f64 {
+        self.runs.iter().map(of).sum::<f64>() / self.runs.len().max(1) as f64
+    }
+}
+
+impl RobustnessReport {
+    /// Writes `robustness.json` and `robustness.md` into `dir`.
+    ///
+    /// # Errors
+    /// [`RunError::Io`].
+    pub fn save(&self, dir: &Path) -> Result<(), RunError> {
+        write_atomic(&dir.join("robustness.json"), self.json().as_bytes())?;
+        write_atomic(&dir.join("robustness.md"), self.markdown().as_bytes())
+    }
+
+    /// As JSON.
+    pub fn json(&self) -> String {
+        // Numbers, names and lists: always writable.
+        serde_json::to_string_pretty(self).unwrap_or_default()
+    }
+
+    /// As a Markdown table.
+    pub fn markdown(&self) -> String {
+        let mut text = format!(
+            "| task | algorithm | λ_S | return | {:.0} % random actions | lost | switches survived |\n\
+             |---|---|---|---|---|---|---|\n",
+            100.0 * self.perturb
+        );
+        for row in &self.rows {
+            let (mean, perturbed) = (row.mean(|r| r.mean), row.mean(|r| r.perturbed_mean));
+            // Writing to a string does not fail.
+            let _ = writeln!(
+                text,
+                "| {} | {} | {} | {mean:.1} | {perturbed:.1} | {:.1} | {:.1} % |",
+                row.task,
+                row.algorithm,
+                row.lambda_s.map_or("–".to_string(), |l| l.to_string()),
+                mean - perturbed,
+                100.0 * row.mean(|r| r.switch_survival),
+            );
+        }
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_lost_is_the_mean_over_seeds() {
+        let run = |seed, mean, perturbed_mean| Robustness {
+            seed,
+            policy_sha256: String::new(),
+            mean,
+            perturbed_mean,
+            std: [0.0; 2],
+            switch_survival: 0.5,
+        };
+        let row = RobustnessRow {
+            task: "ant-dir-6",
+            algorithm: "sog-gail",
+            lambda_s: Some(0.05),
+            runs: vec![run(0, 100.0, 50.0), run(1, 200.0, 70.0)],
+        };
+        let text =
+            RobustnessReport { perturb: PERTURB, random: vec![], rows: vec![row] }.markdown();
+        let want = "| ant-dir-6 | sog-gail | 0.05 | 150.0 | 60.0 | 90.0 | 50.0 % |";
+        assert!(text.contains(want) && text.contains("| 20 % random actions |"), "{text}");
+    }
+}
