@@ -114,8 +114,9 @@ impl ExpertConfig {
         }
     }
 
-    /// This configuration with the budgets of another.
-    pub(super) fn with_budgets_of(self, other: &Self) -> Self {
+    /// This configuration with what of another may change while a network trains: budgets, and how
+    /// often and how thoroughly it is evaluated and its environments start anew.
+    pub(super) fn resumed_with(self, other: &Self) -> Self {
         let mut networks = self.networks.clone();
         for (own, other) in networks.iter_mut().zip(&other.networks) {
             if let (Source::Start { budget, .. }, Source::Start { budget: given, .. }) =
@@ -124,7 +125,14 @@ impl ExpertConfig {
                 *budget = *given;
             }
         }
-        Self { budget: other.budget, networks, ..self }
+        Self {
+            budget: other.budget,
+            evaluate_every: other.evaluate_every,
+            evaluate_episodes: other.evaluate_episodes,
+            checkpoint_every: other.checkpoint_every,
+            networks,
+            ..self
+        }
     }
 
     /// An order in which networks can be trained: each after the one it starts from.

@@ -313,7 +313,8 @@ pub fn network_dir(dir: &Path, network: usize) -> PathBuf {
 
 impl Training {
     /// Starts or resumes the training of a network below `dir`. A run that is there keeps its
-    /// configuration but for the budget.
+    /// configuration but for the budget, the number of episodes of an evaluation (then the best
+    /// policy so far is evaluated anew) and the intervals of evaluations and checkpoints.
     ///
     /// # Errors
     /// [`ExpertError`].
@@ -329,13 +330,14 @@ impl Training {
         };
         let info = maker.info();
         let own = network_dir(dir, network);
-        let (mut run, config) = if own.join("config.toml").is_file() {
+        let (mut run, config, evaluated_with) = if own.join("config.toml").is_file() {
             let (run, stored) = Run::resume::<ExpertConfig>(&own)?;
-            let config = stored.with_budgets_of(config);
+            let evaluated_with = stored.evaluate_episodes;
+            let config = stored.resumed_with(config);
             run.reconfigure(&config)?;
-            (run, config)
+            (run, config, evaluated_with)
         } else {
-            (Run::create(&own, config)?, config.clone())
+            (Run::create(&own, config)?, config.clone(), config.evaluate_episodes)
         };
         let subject = match &info.modes {
             Modes::Discrete(_) => Subject::Mode { mode: network, code: vec![] },
@@ -348,6 +350,10 @@ impl Training {
         let mut training = Self { network, config, maker, run, learner, subject, best };
         if let (None, Source::Start { from, mirror, .. }) = (restored, source) {
             training.start_from(dir, from, mirror)?;
+        }
+        if evaluated_with != training.config.evaluate_episodes && training.best.evaluation.is_some()
+        {
+            training.best.evaluation = Some(training.evaluation_of(&training.best.policy)?);
         }
         Ok(training)
     }
@@ -433,13 +439,17 @@ impl Training {
         Ok(())
     }
 
+    fn evaluation_of(&self, policy: &PolicyFile) -> Result<ModeEvaluation, ExpertError> {
+        let actor = sog_runtime::policy::Policy::new(policy);
+        let seed = seed::derive(self.config.seed, SELECTION_STREAM + self.network as u64);
+        let episodes = self.config.evaluate_episodes;
+        Ok(evaluate_subject(&self.maker, &actor, &self.subject, episodes, seed)?)
+    }
+
     /// Evaluates the present policy and keeps it if it is the best.
     fn evaluate(&mut self) -> Result<ModeEvaluation, ExpertError> {
         let policy = self.learner.policy_file();
-        let actor = sog_runtime::policy::Policy::new(&policy);
-        let seed = seed::derive(self.config.seed, SELECTION_STREAM + self.network as u64);
-        let episodes = self.config.evaluate_episodes;
-        let evaluation = evaluate_subject(&self.maker, &actor, &self.subject, episodes, seed)?;
+        let evaluation = self.evaluation_of(&policy)?;
         // On a tie the later one, which has seen more.
         if score(&evaluation) >= self.best.score() {
             self.best = Best {

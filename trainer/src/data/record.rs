@@ -207,7 +207,8 @@ pub fn default_action_noise(task: TaskId) -> f64 {
         // sees what to do beside it.
         TaskId::FetchReach => 0.3,
         // Small errors grow into falls where nobody showed how to recover from them.
-        TaskId::Walker2dVel6 | TaskId::HopperVel6 | TaskId::HumanoidDir6 => 0.1,
+        TaskId::Walker2dVel6 | TaskId::HopperVel6 => 0.1,
+        TaskId::HumanoidDir6 => 0.2,
         _ => 0.0,
     }
 }
@@ -217,7 +218,7 @@ pub fn default_episodes(task: TaskId) -> usize {
     match task {
         TaskId::HalfCheetahVel => 300,
         TaskId::FetchReach => 1000,
-        TaskId::HumanoidDir6 => 25,
+        TaskId::HumanoidDir6 => 50,
         _ => 100,
     }
 }
