@@ -29,7 +29,9 @@ def act(meta, p, obs, code):
     h = np.tanh(p["actor.state.0.weight"] @ x + p["actor.state.0.bias"])
     s = p["actor.state.1.weight"] @ h + p["actor.state.1.bias"]
     s = s + p["actor.latent.weight"][:, code] + p["actor.latent.bias"]
-    return p["actor.mean.weight"] @ np.tanh(s) + p["actor.mean.bias"]
+    mean = p["actor.mean.weight"] @ np.tanh(s) + p["actor.mean.bias"]
+    scale = float(meta.get("mean.scale", 0))
+    return scale * np.tanh(mean) if scale > 0 else mean
 
 
 def observe(task, data):
@@ -37,6 +39,9 @@ def observe(task, data):
         return np.concatenate([data.qpos[2:], data.qvel])
     if task.startswith("halfcheetah"):
         return np.concatenate([data.qpos[1:], data.qvel, data.xpos[1]])
+    if task.startswith("humanoid"):
+        bodies = [data.cinert.ravel(), data.cvel.ravel(), data.qfrc_actuator, data.cfrc_ext.ravel()]
+        return np.concatenate([data.qpos[2:], data.qvel, *bodies])
     return np.concatenate([data.qpos[1:], np.clip(data.qvel, -10, 10)])
 
 
@@ -46,8 +51,9 @@ def reset(task, env, rng):
         qpos += rng.uniform(-0.1, 0.1, qpos.shape)
         qvel = 0.1 * rng.standard_normal(env.model.nv)
     else:
-        qpos += rng.uniform(-0.005, 0.005, qpos.shape)
-        qvel = rng.uniform(-0.005, 0.005, env.model.nv)
+        reach = 0.01 if task.startswith("humanoid") else 0.005
+        qpos += rng.uniform(-reach, reach, qpos.shape)
+        qvel = rng.uniform(-reach, reach, env.model.nv)
     env.start(qpos, qvel)
 
 
@@ -60,6 +66,8 @@ def failed(task, data):
         state = np.concatenate([data.qpos, data.qvel])[2:]
         high = np.abs(state).max() >= 125 or data.qpos[1] <= 0.5 or abs(data.qpos[2]) >= 0.3
         return not np.isfinite(state).all() or high
+    if task.startswith("humanoid"):
+        return not 1.0 < data.qpos[2] < 2.0
     return False
 
 
@@ -67,7 +75,7 @@ def evaluate(path, rollouts):
     meta, p = load(path)
     task = meta["task"]
     xml, skip, reward, values = TASKS[task]
-    horizon = 1000 if task.startswith(("walker2d", "hopper")) else 200
+    horizon = 1000 if task.startswith(("walker2d", "hopper", "humanoid")) else 200
     env, rng = Locomotion(xml, skip, reward), np.random.default_rng(0)
     k = len(values)
     each = max(10, math.ceil(rollouts / k))
