@@ -67,7 +67,7 @@ def failed(task, data):
         high = np.abs(state).max() >= 125 or data.qpos[1] <= 0.5 or abs(data.qpos[2]) >= 0.3
         return not np.isfinite(state).all() or high
     if task.startswith("humanoid"):
-        return not 1.0 < data.qpos[2] < 2.0
+        return not 0.8 < data.qpos[2] < 2.2
     return False
 
 
