@@ -38,7 +38,7 @@ pub(super) struct RecordArgs {
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
     /// Episodes of each mode, or number of goals [default: 100; halfcheetah-vel 300, fetchreach
-    /// 1000, humanoid-dir-6 25]
+    /// 1000, humanoid-dir-6 50]
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     episodes_per_mode: Option<u32>,
     /// Standard deviation of noise added to the expert's actions before they are taken and recorded,

@@ -218,7 +218,7 @@ pub fn default_episodes(task: TaskId) -> usize {
     match task {
         TaskId::HalfCheetahVel => 300,
         TaskId::FetchReach => 1000,
-        TaskId::HumanoidDir6 => 25,
+        TaskId::HumanoidDir6 => 50,
         _ => 100,
     }
 }

@@ -179,7 +179,8 @@ impl Plan {
         if self.plain {
             config.cloning.assignment = Assignment::Plain;
         }
-        if let Some(lambda) = self.lambda_s {
+        // Not of the SOG-BC run that it starts from, which all share.
+        if let (Some(lambda), Algorithm::SogGail) = (self.lambda_s, algorithm) {
             config.sog_gail.lambda_s = lambda;
         }
         config
@@ -420,4 +421,32 @@ fn make_parent(path: &Path) -> Result<(), DataError> {
     let Some(parent) = path.parent() else { return Ok(()) };
     std::fs::create_dir_all(parent)
         .map_err(|source| DataError::Io { path: parent.to_path_buf(), source })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lambda_s_is_that_of_sog_gail_alone_and_shares_its_start() {
+        let usual = Plan {
+            tasks: vec![TaskId::AntDir6],
+            algorithms: vec![],
+            seeds: 1,
+            budget: 1.0,
+            plain: false,
+            lambda_s: None,
+            dir: PathBuf::from("runs"),
+        };
+        let other = Plan { lambda_s: Some(0.05), ..usual.clone() };
+        let config = |plan: &Plan, algorithm| plan.config(TaskId::AntDir6, algorithm, 3);
+        assert_eq!(config(&usual, Algorithm::SogBc), config(&other, Algorithm::SogBc));
+        assert_eq!(config(&other, Algorithm::SogGail).sog_gail.lambda_s, 0.05);
+        let dir = |plan: &Plan, algorithm| plan.run_dir(TaskId::AntDir6, algorithm, 3);
+        assert_eq!(dir(&usual, Algorithm::SogBc), dir(&other, Algorithm::SogBc));
+        assert_eq!(
+            dir(&other, Algorithm::SogGail),
+            Path::new("runs/ant-dir-6/sog-gail-lambda-0.05-3")
+        );
+    }
 }
