@@ -128,8 +128,8 @@ pub struct NetworkConfig {
 
 /// The default of [`NetworkConfig::mean_scale`]. Where up to 64 % of an expert's actions lie at their
 /// bounds (hopper; walker2d 29 %, humanoid 44 %), a policy without bounds of its own spends itself on
-/// the corners: SOG-BC on walker2d-vel-6 falls in up to 41 % of a mode's episodes, with them in
-/// none of those whose demonstrations do not fall either.
+/// the corners: SOG-BC on walker2d-vel-6 returns 1713.8 and falls in up to 35 % of a mode's episodes,
+/// with them 1899.2 and 18 % (seed 0, 40 k updates).
 fn mean_scale(task: &TaskInfo) -> f32 {
     let bound = task.action_high[0] as f32;
     match task.id {

@@ -173,6 +173,8 @@ impl Figure for Switching<'_> {
                 .axis_style(INK)
                 .x_desc("x / m")
                 .y_desc("y / m")
+                .x_label_formatter(&|v| format!("{v:.0}"))
+                .y_label_formatter(&|v| format!("{v:.0}"))
                 .label_style(("sans-serif", TICK_PX).into_font().color(&INK))
                 .axis_desc_style(("sans-serif", LABEL_PX).into_font().color(&INK))
                 .draw()?;
