@@ -30,8 +30,8 @@ def act(meta, p, obs, code):
     s = p["actor.state.1.weight"] @ h + p["actor.state.1.bias"]
     s = s + p["actor.latent.weight"][:, code] + p["actor.latent.bias"]
     mean = p["actor.mean.weight"] @ np.tanh(s) + p["actor.mean.bias"]
-    scale = float(meta.get("mean.scale", 0))
-    return scale * np.tanh(mean) if scale > 0 else mean
+    scale = meta.get("mean.scale", "none")
+    return mean if scale == "none" else float(scale) * np.tanh(mean)
 
 
 def observe(task, data):
