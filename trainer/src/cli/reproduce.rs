@@ -148,6 +148,12 @@ pub(super) fn run(args: &ReproduceArgs) -> Result<Outcome> {
         let names: Vec<&str> = known.iter().map(|t| t.name()).collect();
         bail!("{} is not in {}, whose tasks are {}", other.name(), what.name(), names.join(", "));
     }
+    if what == What::Robustness && !args.algos.is_empty() {
+        bail!("--algos: robustness is of sog-bc and sog-gail; leave it out");
+    }
+    if what != What::Robustness && !args.lambda_s.is_empty() {
+        bail!("--lambda-s: only robustness varies it; leave it out for {}", what.name());
+    }
     let algorithms =
         if args.algos.is_empty() { what.algorithms().to_vec() } else { args.algos.clone() };
     let plan = Plan {

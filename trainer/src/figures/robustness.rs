@@ -16,7 +16,7 @@ use plotters::{
 use sog_sim::rollout::Episode;
 
 use super::{FAINT, Figure, FigureError, INK, LABEL_PX, TICK_PX, TITLE_PX, colour, save};
-use crate::reproduce::robustness::{Robustness, RobustnessReport};
+use crate::reproduce::robustness::{RobustnessReport, RobustnessRow};
 
 /// Width and height of a panel in pixels.
 const PANEL_PX: (u32, u32) = (620, 560);
@@ -49,9 +49,8 @@ pub fn draw_sweep(report: &RobustnessReport, dir: &Path) -> Result<Vec<PathBuf>,
             let best = rows().map(|r| r.mean(|x| x.mean)).fold(f64::NEG_INFINITY, f64::max);
             let scale = if best > random { 1.0 / (best - random) } else { 0.0 };
             let score = |of: f64| (of - random) * scale;
-            let both = |r: &crate::reproduce::robustness::RobustnessRow| {
-                let plain: fn(&Robustness) -> f64 = |x| x.mean;
-                [score(r.mean(plain)), score(r.mean(|x| x.perturbed_mean))]
+            let both = |r: &RobustnessRow| {
+                [score(r.mean(|x| x.mean)), score(r.mean(|x| x.perturbed_mean))]
             };
             Curve {
                 task,

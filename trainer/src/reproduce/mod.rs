@@ -35,7 +35,7 @@ use std::{
     time::Instant,
 };
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use sha2::{Digest, Sha256};
 use sog_rl::run::{Run, write_atomic};
 use sog_runtime::policy::PolicyFile;
@@ -289,7 +289,7 @@ impl<'a> Work<'a> {
         let before = self.done;
         let (file, sha256, train_s) = self.trained(data, algorithm, seed)?;
         let path = self.plan.run_dir(task, algorithm, seed).join(EVALUATION_FILE);
-        if let Some(known) = read_evaluation(&path).filter(|e| e.policy_sha256 == sha256) {
+        if let Some(known) = read_result(&path).filter(|e: &Evaluation| e.policy_sha256 == sha256) {
             return Ok(known);
         }
         self.say(&format!("{what}: evaluating"));
@@ -343,7 +343,7 @@ impl<'a> Work<'a> {
         let path = dir.join(POLICY_FILE);
         if path.exists() {
             let bytes = read(&path)?;
-            let known = read_evaluation(&dir.join(EVALUATION_FILE));
+            let known: Option<Evaluation> = read_result(&dir.join(EVALUATION_FILE));
             let train_s = known.map_or_else(|| run.wall_s(), |known| known.train_s);
             return Ok((PolicyFile::parse(&bytes)?, hex(&Sha256::digest(&bytes)), train_s));
         }
@@ -408,8 +408,8 @@ impl Evaluation {
     }
 }
 
-/// An evaluation from before; `None` where there is none that can be read.
-fn read_evaluation(path: &Path) -> Option<Evaluation> {
+/// A result from before; `None` where there is none that can be read.
+fn read_result<T: DeserializeOwned>(path: &Path) -> Option<T> {
     serde_json::from_slice(&std::fs::read(path).ok()?).ok()
 }
 

@@ -11,7 +11,7 @@ use sog_sim::{
     task::TaskId,
 };
 
-use super::{Plan, Status, StatusFn, TaskData, Work};
+use super::{Plan, Status, StatusFn, TaskData, Work, read_result};
 use crate::{
     config::{Algorithm, TrainConfig},
     error::TrainError,
@@ -95,25 +95,30 @@ pub fn robustness(
         .collect();
     let total = (plan.tasks.len() * policies.len()) as f64;
     for (t, &task) in plan.tasks.iter().enumerate() {
+        let data = Work::new(plan, ROBUSTNESS_FILE, status).data(task)?;
         let mut paths: Vec<(String, Vec<Episode>)> = vec![];
         for (i, &(algorithm, lambda_s)) in policies.iter().enumerate() {
             // The tuned λ_S is that of the tables: the same run.
             let usual = TrainConfig::defaults(&sog_sim::tasks::info(task), algorithm);
             let own = lambda_s.filter(|&l| l != usual.sog_gail.lambda_s);
-            let plan = Plan { lambda_s: own, algorithms: vec![algorithm], ..plan.clone() };
+            let plan = Plan {
+                tasks: vec![task],
+                algorithms: vec![algorithm],
+                lambda_s: own,
+                ..plan.clone()
+            };
             let done = (t * policies.len() + i) as f64;
             let part = |s: &Status<'_>| {
                 let share = (s.done / s.total.max(1.0)).min(1.0);
                 status(&Status { done: done + share, total, message: s.message });
             };
-            let one = Plan { tasks: vec![task], ..plan.clone() };
-            let mut work = Work::new(&one, ROBUSTNESS_FILE, &part);
-            let data = work.data(task)?;
+            let mut work = Work::new(&plan, ROBUSTNESS_FILE, &part);
             let mut runs = vec![];
             for seed in 0..plan.seeds {
                 let (file, sha256, _) = work.trained(&data, algorithm, seed)?;
                 let dir = plan.run_dir(task, algorithm, seed);
-                let known = known(&dir.join(ROBUSTNESS_FILE), &sha256);
+                let known = read_result(&dir.join(ROBUSTNESS_FILE))
+                    .filter(|r: &Robustness| r.policy_sha256 == sha256);
                 let run = known.map_or_else(|| measured(&dir, &file, &data, seed, sha256), Ok)?;
                 runs.push(run);
                 if task == TaskId::AntDir6 && seed == 0 && (i == 0 || i + 1 == policies.len()) {
@@ -142,12 +147,6 @@ pub fn robustness(
 fn name(algorithm: Algorithm, lambda_s: Option<f32>) -> String {
     let algorithm = algorithm.name().to_uppercase();
     lambda_s.map_or(algorithm.clone(), |l| format!("{algorithm}, λ_S = {l}"))
-}
-
-/// Figures from before, if they are this policy's.
-fn known(path: &Path, policy_sha256: &str) -> Option<Robustness> {
-    let bytes = std::fs::read(path).ok()?;
-    serde_json::from_slice(&bytes).ok().filter(|r: &Robustness| r.policy_sha256 == policy_sha256)
 }
 
 fn options(data: &TaskData, perturb: f64, capture: Capture) -> ModeOptions {
