@@ -55,5 +55,10 @@ fn the_policies_return_what_is_recorded() {
         // Four standard errors, and a little where rollouts hardly differ.
         let tolerance = 4.0 * std / 30.0_f64.sqrt() + 0.5;
         assert!((mean - want).abs() < tolerance, "{name}: {mean}, recorded {want} ± {std}");
+        // Three rollouts of each of 30 codes here as there.
+        if let Some(want) = row["mutual_information_nats"].as_f64() {
+            let found = found.goals.unwrap().mutual_information_nats.unwrap();
+            assert!((found - want).abs() < 0.1, "{name}: {found} nats, recorded {want}");
+        }
     }
 }
