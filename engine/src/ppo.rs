@@ -90,12 +90,21 @@ pub struct SogTerm<'a> {
     pub sog: &'a mut SogBc,
     /// Demonstrations.
     pub batch: SogBatch<'a>,
-    /// Which codes are tried.
-    pub search: CodeSearch,
+    /// Where the code of each of its groups comes from.
+    pub codes: TermCodes<'a>,
     /// λ_S
     pub weight: f32,
     /// Draws the samples of a coordinate-wise search.
     pub rng: &'a mut (dyn Rng + Send),
+}
+
+/// Where the codes of a [`SogTerm`] come from.
+#[derive(Debug, Clone, Copy)]
+pub enum TermCodes<'a> {
+    /// The best of these under the present policy (Algorithm 2).
+    Search(CodeSearch),
+    /// Given ones `[groups, Z]`.
+    Given(&'a [f32]),
 }
 
 /// What practitioners look at; all of it before the step.
@@ -314,7 +323,13 @@ fn sog_gradient(
     term: SogTerm<'_>,
     grad: &mut [f32],
 ) -> Result<f32, EngineError> {
-    term.sog.search(policy, term.batch, term.search, term.rng)?;
+    match term.codes {
+        TermCodes::Search(search) => term.sog.search(policy, term.batch, search, term.rng)?,
+        TermCodes::Given(codes) => {
+            term.sog.load(policy, term.batch)?;
+            term.sog.set_codes(codes)?;
+        }
+    }
     term.sog.gradient_onto(policy, term.batch.groups, term.weight, Target::replace(grad))
 }
 

@@ -7,7 +7,7 @@ use rand_pcg::Pcg64;
 use reference::{assert_gradient, differences, mlp, normal, policy_mean, rng, spread, to_f64};
 use sog_engine::adam::AdamConfig;
 use sog_engine::net::{Activation, Init, Mlp, MlpArch, PolicyArch, PolicyNet};
-use sog_engine::ppo::{ActorCritic, Ppo, PpoBatch, PpoConfig, SogTerm, log_probs};
+use sog_engine::ppo::{ActorCritic, Ppo, PpoBatch, PpoConfig, SogTerm, TermCodes, log_probs};
 use sog_engine::search::{CodeSearch, Groups};
 use sog_engine::sog_bc::{SogBatch, SogBc};
 
@@ -188,7 +188,7 @@ fn an_update_is_one_adam_step_on_the_jointly_clipped_gradient_with_the_sog_term(
     let term = SogTerm {
         sog: &mut sog,
         batch: demos,
-        search: CodeSearch::coordinate(Z),
+        codes: TermCodes::Search(CodeSearch::coordinate(Z)),
         weight: 0.7,
         rng: &mut rng(6),
     };
@@ -220,6 +220,16 @@ fn an_update_is_one_adam_step_on_the_jointly_clipped_gradient_with_the_sog_term(
         }
     }
     assert_ne!(nets.policy.params, start.policy.params);
+
+    // Given the codes that the search found, the same.
+    let mut given = start.clone();
+    let found = sog.codes().to_vec();
+    let mut other = SogBc::new(given.policy.arch());
+    let codes = TermCodes::Given(&found);
+    let term = SogTerm { sog: &mut other, batch: demos, codes, weight: 0.7, rng: &mut rng(7) };
+    let again = ppo.update(&mut given, &config, 1e-3, d.batch(), Some(term)).expect("valid");
+    assert_eq!(again.sog_loss, stats.sog_loss);
+    assert_eq!(given.policy.params, nets.policy.params);
 }
 
 #[test]

@@ -21,18 +21,21 @@ use crate::{
         infogail::InfoGail,
         sample::Sampler,
         sog_bc::{CodeSource, code_search},
-        sog_gail::SogGail,
+        sog_gail::{ExpertCodes, SogGail},
         vae_gail::VaeGail,
     },
-    config::{Algorithm, SogGailConfig, SogUnits, TrainConfig},
+    config::{Algorithm, SogCodes, SogGailConfig, SogUnits, TrainConfig},
     data::DataError,
     device::Compute,
     error::TrainError,
-    evaluate::modes::{ModeOptions, evaluate_modes},
+    evaluate::{
+        embed::{embed, losses_under},
+        modes::{ModeOptions, evaluate_modes},
+    },
     export,
     nn::{ppo::DevicePpo, vae::TrajectoryVae},
     normalise::ObsNormaliser,
-    train::{Job, clone, write_policy},
+    train::{Job, assigned_codes, clone, write_policy},
 };
 
 /// Streams of the run's seed.
@@ -42,6 +45,11 @@ const SOG_STREAM: u64 = 5;
 const POSTERIOR_STREAM: u64 = 6;
 const EVAL_STREAM: u64 = 7;
 const VAE_STREAM: u64 = 8;
+const EMBED_STREAM: u64 = 9;
+
+/// Most that assigned codes may explain demonstrations worse than the best codes do, as a ratio of
+/// losses.
+const MAX_ASSIGNED_LOSS: f64 = 1.5;
 
 /// Name of the file with the demonstrations' codes in a run directory of VAE-GAIL.
 pub(crate) const CODES_FILE: &str = "codes.safetensors";
@@ -89,11 +97,29 @@ pub(crate) fn train(run: &mut Run, job: Job<'_>) -> Result<PolicyFile, TrainErro
     match config.algorithm {
         Algorithm::SogGail => {
             let size = (config.sog_gail.trajectories, config.sog_gail.batch);
-            let sampler = Sampler::new(job.demos, normaliser, size, stream(SOG_STREAM));
-            let arch: PolicyArch = export::network_of(&start)?.arch().clone();
+            let net = export::network_of(&start)?;
             let search = code_search(&config.cloning, latent);
+            let codes = match config.sog_gail.codes {
+                SogCodes::Searched => ExpertCodes::Search(search),
+                SogCodes::Assigned => {
+                    let codes = assigned_codes(job, latent);
+                    let seed = stream(EMBED_STREAM);
+                    let best = embed(&net, &normaliser, search, job.demos, usize::MAX, seed)?;
+                    let given = losses_under(&net, &normaliser, job.demos, &codes)?;
+                    let mean = |losses: &[f32]| {
+                        losses.iter().map(|&l| f64::from(l)).sum::<f64>() / losses.len() as f64
+                    };
+                    let (given, best) = (mean(&given), mean(&best.losses));
+                    if given > MAX_ASSIGNED_LOSS * best {
+                        return Err(TrainError::OtherCodes { seed: config.seed, given, best });
+                    }
+                    ExpertCodes::Given(codes)
+                }
+            };
+            let sampler = Sampler::new(job.demos, normaliser, size, stream(SOG_STREAM));
+            let arch: PolicyArch = net.arch().clone();
             let weight = sog_weight(&config.sog_gail, &start.log_std);
-            let hooks = SogGail::new(adversary, sampler, &arch, latent, search, weight);
+            let hooks = SogGail::new(adversary, sampler, &arch, latent, codes, weight);
             imitate(run, job, &start, hooks)
         }
         Algorithm::InfoGail => {

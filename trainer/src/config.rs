@@ -290,6 +290,8 @@ pub struct SogGailConfig {
     pub lambda_s: f32,
     /// What L_SOG is measured in.
     pub units: SogUnits,
+    /// Where the codes of L_SOG come from.
+    pub codes: SogCodes,
     /// Trajectories in the expert minibatch of each PPO minibatch.
     pub trajectories: usize,
     /// Pairs of each.
@@ -311,9 +313,27 @@ pub enum SogUnits {
     Exploration,
 }
 
+/// Where the codes of L_SOG come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SogCodes {
+    /// Searched for each expert minibatch under the present policy: the paper's form.
+    Searched,
+    /// Those that cloning with the same seed begins with ([`Assignment::Clustered`]), kept. Where a
+    /// search takes noise in the demonstrated actions into the codes, this does not: codes searched
+    /// over each whole demonstration, even once, cost SOG-GAIL on fetchreach 9 of 99 targets.
+    Assigned,
+}
+
 impl Default for SogGailConfig {
     fn default() -> Self {
-        Self { lambda_s: 1.0, units: SogUnits::Exploration, trajectories: 8, batch: 8 }
+        Self {
+            lambda_s: 1.0,
+            units: SogUnits::Exploration,
+            codes: SogCodes::Searched,
+            trajectories: 8,
+            batch: 8,
+        }
     }
 }
 

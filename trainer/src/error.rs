@@ -46,6 +46,20 @@ pub enum TrainError {
         /// What would do.
         needed: &'static str,
     },
+    /// The policy that a run starts from was not cloned with the codes that the run would give it.
+    #[error(
+        "under the codes that cloning with seed {seed} begins with, the policy to start from has a \
+         loss of {given:.4}, under the best codes {best:.4}: it was cloned with others; start from \
+         the SOG-BC run of the same seed and demonstrations, or set sog_gail.codes = \"searched\""
+    )]
+    OtherCodes {
+        /// The run's seed.
+        seed: u64,
+        /// Mean loss of a trajectory under the codes that would be given.
+        given: f64,
+        /// The same under the codes that explain each best.
+        best: f64,
+    },
     /// The policy came out unusable: training diverged.
     #[error("the trained policy is not usable ({0}); lower the learning rate")]
     Policy(#[from] PolicyError),

@@ -12,7 +12,7 @@ use sog_sim::{seed, task::TaskInfo, tasks::TaskMaker};
 
 use crate::{
     adversarial,
-    algorithms::sog_bc::{CodeSource, SogBc},
+    algorithms::sog_bc::{CodeSource, SogBc, first_codes},
     config::{Algorithm, TrainConfig},
     data::{DataError, Demonstrations},
     device::Compute,
@@ -107,6 +107,17 @@ pub fn new_policy(
     )?)
 }
 
+/// Seed of one of the learners that cloning begins with.
+fn cloning_seed(config: &TrainConfig, attempt: u64) -> u64 {
+    seed::derive(seed::derive(config.seed, CLONING_STREAM), attempt)
+}
+
+/// The codes `[N, Z]` that cloning with the run's seed begins with.
+pub(crate) fn assigned_codes(job: Job<'_>, latent: LatentKind) -> Vec<f32> {
+    let normaliser = ObsNormaliser::of(job.demos);
+    first_codes(job.demos, &normaliser, latent, cloning_seed(job.config, 0))
+}
+
 /// Cloning: Algorithm 2 until its updates are done; writes and returns the policy.
 ///
 /// # Errors
@@ -121,7 +132,7 @@ pub(crate) fn clone(
     let normaliser = ObsNormaliser::of(job.demos);
     let frozen = normaliser.frozen().clone();
     let learner = |attempt: u64| -> Result<SogBc<'_>, TrainError> {
-        let seed = seed::derive(seed::derive(config.seed, CLONING_STREAM), attempt);
+        let seed = cloning_seed(config, attempt);
         let net = new_policy(config, task, attempt)?;
         let (normaliser, cloning) = (normaliser.clone(), config.cloning.clone());
         let learner = SogBc::new(job.demos, normaliser, cloning, latent, net, seed);

@@ -15,6 +15,7 @@ const FILES: &[(&str, Algorithm, &str)] = &[
     ("circles", Algorithm::VaeGail, include_str!("../tasks/circles/vae-gail.toml")),
     ("ant-dir-6", Algorithm::SogGail, include_str!("../tasks/ant-dir-6/sog-gail.toml")),
     ("fetchreach", Algorithm::SogBc, include_str!("../tasks/fetchreach/sog-bc.toml")),
+    ("fetchreach", Algorithm::SogGail, include_str!("../tasks/fetchreach/sog-gail.toml")),
 ];
 
 /// The tuned keys of an algorithm on a task, as TOML; empty where the general defaults serve.

@@ -14,13 +14,14 @@ use sog_sim::{
     tasks::{self, TaskMaker, TaskOptions},
 };
 use sog_trainer::{
-    config::{Algorithm, TrainConfig},
+    config::{Algorithm, SogCodes, TrainConfig},
     data::{
         DataError, Demonstrations,
         import::import_safetensors,
         record::{CirclesExpert, RecordOptions, record},
     },
     device::Compute,
+    error::TrainError,
     export::network_of,
     train::{Job, POLICY_FILE, train},
 };
@@ -101,6 +102,33 @@ fn adversarial_runs_resume_to_the_same_bytes() {
         let text = std::fs::read_to_string(temp.path().join("metrics.jsonl")).unwrap();
         assert!(text.contains("discriminator/slope"));
     }
+}
+
+#[test]
+fn assigned_codes_are_those_of_the_policy_that_a_run_starts_from() {
+    let demos = demos(4);
+    let temp = tempfile::tempdir().unwrap();
+    let cloning = |seed: u64| {
+        let mut config = config(Algorithm::SogBc);
+        (config.seed, config.cloning.updates, config.cloning.assignment_share) = (seed, 600, 1.0);
+        PolicyFile::parse(&trained(&temp.path().join(format!("{seed}")), &config, &demos)).unwrap()
+    };
+    let maker = TaskMaker::new(TaskId::Circles, &TaskOptions::default()).unwrap();
+    let continued = |name: &str, start: &PolicyFile| {
+        let mut config = config(Algorithm::SogGail);
+        config.sog_gail.codes = SogCodes::Assigned;
+        config.adversarial.total_steps = 512;
+        let (mut run, config) = Run::create_or_resume(&temp.path().join(name), &config).unwrap();
+        let progress = &|_, _, _: &str| ();
+        let compute = &Compute::Engine;
+        let (config, demos) = (&config, &demos);
+        train(&mut run, Job { config, maker: &maker, demos, start: Some(start), compute, progress })
+    };
+    continued("own", &cloning(0)).unwrap();
+    // Its clusters have other numbers.
+    let error = continued("other", &cloning(1)).unwrap_err();
+    assert!(matches!(error, TrainError::OtherCodes { seed: 0, .. }), "{error}");
+    assert!(error.to_string().contains("sog_gail.codes = \"searched\""), "{error}");
 }
 
 #[test]
@@ -291,6 +319,9 @@ fn what_runs_on_a_device_agrees_with_the_engine() {
         continuous.latent = "gaussian:2".to_string();
         cases.push((format!("{algorithm} with continuous codes"), continuous));
     }
+    let mut assigned = hundred_updates(Algorithm::SogGail);
+    assigned.sog_gail.codes = SogCodes::Assigned;
+    cases.push(("sog-gail with assigned codes".to_string(), assigned));
     for (name, config) in cases {
         let (engine, candle) =
             (temp.path().join(&name), temp.path().join(format!("{name} candle")));

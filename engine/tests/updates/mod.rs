@@ -9,7 +9,7 @@ use sog_engine::discriminator::{Discriminator, DiscriminatorBatch, Discriminator
 use sog_engine::mlp::Part;
 use sog_engine::net::{Init, Mlp, MlpArch, PolicyArch, PolicyNet};
 use sog_engine::posterior::{CodeKind, Posterior};
-use sog_engine::ppo::{ActorCritic, Ppo, PpoBatch, PpoConfig, SogTerm};
+use sog_engine::ppo::{ActorCritic, Ppo, PpoBatch, PpoConfig, SogTerm, TermCodes};
 use sog_engine::search::{CodeSearch, Groups};
 use sog_engine::shard::Parallelism;
 use sog_engine::sog_bc::{SogBatch, SogBc, SogPlan};
@@ -96,7 +96,7 @@ impl Updates {
         let term = SogTerm {
             sog: &mut self.sog,
             batch: demos,
-            search: CodeSearch::OneHot,
+            codes: TermCodes::Search(CodeSearch::OneHot),
             weight: 0.5,
             rng: &mut self.rng,
         };

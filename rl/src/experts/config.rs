@@ -131,6 +131,7 @@ impl ExpertConfig {
             evaluate_episodes: other.evaluate_episodes,
             checkpoint_every: other.checkpoint_every,
             networks,
+            ppo: PpoConfig { restart_envs: other.ppo.restart_envs, ..self.ppo },
             ..self
         }
     }

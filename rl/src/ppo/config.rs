@@ -14,6 +14,10 @@ pub struct PpoConfig {
     pub envs: usize,
     /// Steps of each environment in an iteration.
     pub steps: usize,
+    /// Environments that begin a new episode with each iteration, in turn; 0 for none. Robots that
+    /// never fall otherwise stay in step, all `envs` of them, and an iteration sees one phase of
+    /// their episodes only: the start once in `horizon / steps` iterations.
+    pub restart_envs: usize,
     /// Passes over the iteration's data.
     pub epochs: usize,
     /// Rows of a minibatch.
@@ -47,6 +51,7 @@ impl Default for PpoConfig {
         Self {
             envs: 32,
             steps: 256,
+            restart_envs: 0,
             epochs: 5,
             minibatch: 2048,
             learning_rate: 3e-4,
@@ -71,6 +76,7 @@ impl PpoConfig {
         let key = |name: &str| format!("{at}{name}");
         within(&key("envs"), self.envs, 1..=4096)?;
         within(&key("steps"), self.steps, 1..=65_536)?;
+        within(&key("restart_envs"), self.restart_envs, 0..=self.envs)?;
         within(&key("epochs"), self.epochs, 1..=1000)?;
         within(&key("minibatch"), self.minibatch, 1..=self.envs * self.steps)?;
         within(&key("learning_rate"), self.learning_rate, 0.0..=1.0)?;

@@ -31,6 +31,7 @@ use crate::run::{Checkpoint, Snapshot, SnapshotError};
 const VALUE_STREAM: u64 = 1;
 const SHUFFLE_STREAM: u64 = 2;
 const FLEET_STREAM: u64 = 3;
+const RESTART_STREAM: u64 = 4;
 
 /// Rewards are bounded after scaling.
 const REWARD_BOUND: f32 = 10.0;
@@ -201,6 +202,7 @@ impl Ppo {
             self.normaliser.update(&self.batch.obs);
         }
         self.iterations += 1;
+        self.restart_some();
         diagnostics.update_s = begin.elapsed().as_secs_f64();
         Ok(diagnostics)
     }
@@ -211,6 +213,18 @@ impl Ppo {
         let seed = seed::derive(self.setup.seed, FLEET_STREAM);
         self.fleet.restart(seed::derive(seed, self.iterations));
         self.episode_sums.fill(0.0);
+    }
+
+    /// Makes the next few environments in turn begin new episodes.
+    fn restart_some(&mut self) {
+        let (envs, count) = (self.config.envs, self.config.restart_envs);
+        let seed = seed::derive(self.setup.seed, RESTART_STREAM);
+        let seed = seed::derive(seed, self.iterations);
+        for i in 0..count {
+            let env = (self.iterations as usize * count + i) % envs;
+            self.fleet.restart_env(env, seed);
+            self.episode_sums[env] = 0.0;
+        }
     }
 
     /// Runs the policy for one segment.

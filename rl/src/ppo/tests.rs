@@ -92,6 +92,32 @@ fn a_resumed_learner_goes_on_bit_for_bit() {
 }
 
 #[test]
+fn environments_begin_anew_in_turn() {
+    let config = PpoConfig { restart_envs: 2, ..config() };
+    let (envs, steps) = (config.envs, config.steps);
+    assert!(envs >= 4 && envs % 2 == 0, "two at a time, and not all of them");
+    let mut ppo = Ppo::new(&maker(), &config, &setup()).unwrap();
+    // An episode of circles starts with five times the origin.
+    let starts = |ppo: &Ppo| -> Vec<usize> {
+        let rows = ppo.batch().obs.chunks_exact(steps * 10).enumerate();
+        rows.filter(|(_, obs)| obs[..10].iter().all(|&x| x == 0.0)).map(|(env, _)| env).collect()
+    };
+    let mut seen = vec![];
+    for _ in 0..=envs / 2 {
+        ppo.iterate(&mut TaskReward { mode: 0 }).unwrap();
+        let starts = starts(&ppo);
+        // With the first one all of them.
+        if !seen.is_empty() {
+            assert_eq!(starts.len(), 2, "{starts:?}");
+        }
+        seen.push(starts);
+    }
+    let mut turn: Vec<usize> = seen[1..].concat();
+    turn.sort_unstable();
+    assert_eq!(turn, (0..envs).collect::<Vec<_>>());
+}
+
+#[test]
 fn threads_do_not_change_the_result() {
     let train = |threads| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();

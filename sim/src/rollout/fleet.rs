@@ -114,9 +114,16 @@ impl Fleet {
 
     /// Abandons all episodes; the next segment starts new ones from `seed`.
     pub fn restart(&mut self, seed: u64) {
-        for (env, runner) in self.crew.iter_mut().enumerate() {
-            (runner.seed, runner.begun) = (seed::derive(seed, env as u64), 0);
-        }
+        (0..self.crew.len()).for_each(|env| self.restart_env(env, seed));
+    }
+
+    /// Abandons the episode of one environment; its next segment starts a new one from `seed`.
+    ///
+    /// # Panics
+    /// If there is no such environment.
+    pub fn restart_env(&mut self, env: usize, seed: u64) {
+        let runner = &mut self.crew[env];
+        (runner.seed, runner.begun) = (seed::derive(seed, env as u64), 0);
     }
 
     /// Runs every environment for one segment and records it. Episodes start as `rule` says when

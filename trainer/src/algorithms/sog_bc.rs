@@ -65,9 +65,9 @@ pub struct SogBc<'a> {
     config: CloningConfig,
     latent: LatentKind,
     codes: CodeSource,
-    /// First codes `[N, Z]`, once they are needed, and the seed they are drawn from.
+    seed: u64,
+    /// First codes `[N, Z]`, once they are needed.
     first_codes: Option<Vec<f32>>,
-    first_codes_seed: u64,
     /// The policy f_θ.
     pub net: PolicyNet,
     adam: Adam,
@@ -113,8 +113,8 @@ impl<'a> SogBc<'a> {
         };
         let size = (config.trajectories, config.batch);
         Self {
+            seed,
             first_codes: None,
-            first_codes_seed: seed::derive(seed, FIRST_CODES_STREAM),
             sampler: Sampler::new(demos, normaliser, size, seed),
             adam: Adam::new(AdamConfig::default(), net.params.len()),
             engine: engine::SogBc::new(net.arch()).with_parallelism(Parallelism::Rayon),
@@ -236,19 +236,7 @@ impl<'a> SogBc<'a> {
             && self.assignment_left() > 0.0;
         if begins && self.first_codes.is_none() {
             let (demos, normaliser) = (self.sampler.demos(), self.sampler.normaliser());
-            let mut rng = seed::rng(self.first_codes_seed);
-            self.first_codes = Some(match self.latent {
-                LatentKind::None => vec![],
-                LatentKind::OneHot(k) => {
-                    let clusters = cluster::clusters(demos, normaliser, k, &mut rng);
-                    let mut codes = vec![0.0; demos.len() * k];
-                    for (code, cluster) in codes.chunks_exact_mut(k).zip(clusters) {
-                        code[cluster] = 1.0;
-                    }
-                    codes
-                }
-                LatentKind::Gaussian(d) => spread::first_codes(demos, normaliser, d, &mut rng),
-            });
+            self.first_codes = Some(first_codes(demos, normaliser, self.latent, self.seed));
         }
         begins
     }
@@ -356,6 +344,30 @@ impl<'a> SogBc<'a> {
             *log_std = rms.max(f32::MIN_POSITIVE).ln().clamp(low, high);
         }
         Ok(())
+    }
+}
+
+/// The codes `[N, Z]` that trajectories begin with where they are not searched from the first update
+/// on, for a learner with `seed`: a cluster each, or their principal components spread over the
+/// prior.
+pub(crate) fn first_codes(
+    demos: &Demonstrations,
+    normaliser: &ObsNormaliser,
+    latent: LatentKind,
+    seed: u64,
+) -> Vec<f32> {
+    let mut rng = seed::rng(seed::derive(seed, FIRST_CODES_STREAM));
+    match latent {
+        LatentKind::None => vec![],
+        LatentKind::OneHot(k) => {
+            let clusters = cluster::clusters(demos, normaliser, k, &mut rng);
+            let mut codes = vec![0.0; demos.len() * k];
+            for (code, cluster) in codes.chunks_exact_mut(k).zip(clusters) {
+                code[cluster] = 1.0;
+            }
+            codes
+        }
+        LatentKind::Gaussian(d) => spread::first_codes(demos, normaliser, d, &mut rng),
     }
 }
 

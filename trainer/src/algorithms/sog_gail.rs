@@ -16,7 +16,12 @@
 //! cloning residual (`SogBc::set_log_std`) before the first rollout, and bounded while PPO trains
 //! it.
 
-use sog_engine::{net::PolicyArch, ppo::SogTerm, search::CodeSearch, sog_bc as engine};
+use sog_engine::{
+    net::PolicyArch,
+    ppo::{SogTerm, TermCodes},
+    search::CodeSearch,
+    sog_bc as engine,
+};
 use sog_rl::{
     ppo::{HookError, Hooks},
     run::{Checkpoint, Snapshot, SnapshotError},
@@ -32,9 +37,20 @@ pub struct SogGail<'a> {
     latent: LatentKind,
     sampler: Sampler<'a>,
     sog: engine::SogBc,
-    search: CodeSearch,
+    codes: ExpertCodes,
+    /// Codes of the present expert minibatch, where they are given.
+    given: Vec<f32>,
     /// λ_S
     weight: f32,
+}
+
+/// Where the codes of L_SOG come from.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ExpertCodes {
+    /// Searched for each minibatch under the present policy (Algorithm 2).
+    Search(CodeSearch),
+    /// Given ones `[N, Z]`, one a demonstration.
+    Given(Vec<f32>),
 }
 
 impl<'a> SogGail<'a> {
@@ -44,11 +60,11 @@ impl<'a> SogGail<'a> {
         sampler: Sampler<'a>,
         arch: &PolicyArch,
         latent: LatentKind,
-        search: CodeSearch,
+        codes: ExpertCodes,
         weight: f32,
     ) -> Self {
         let sog = engine::SogBc::new(arch);
-        Self { adversary, latent, sampler, sog, search, weight }
+        Self { adversary, latent, sampler, sog, codes, given: vec![], weight }
     }
 }
 
@@ -74,15 +90,25 @@ impl Hooks for SogGail<'_> {
         Ok(self.adversary.judge(batch, obs, rewards)?)
     }
 
-    /// Line 7: L_SOG on an expert minibatch, its codes searched under the present policy.
+    /// Line 7: L_SOG on an expert minibatch.
     fn sog_term(&mut self) -> Result<Option<SogTerm<'_>>, HookError> {
         if self.weight == 0.0 {
             return Ok(None);
         }
         self.sampler.next();
+        let codes = match &self.codes {
+            ExpertCodes::Search(search) => TermCodes::Search(*search),
+            ExpertCodes::Given(codes) => {
+                let z = self.latent.width();
+                self.given.clear();
+                for &n in &self.sampler.trajectories {
+                    self.given.extend_from_slice(&codes[n as usize * z..][..z]);
+                }
+                TermCodes::Given(&self.given)
+            }
+        };
         let (batch, rng) = self.sampler.batch_and_rng();
-        let (sog, search, weight) = (&mut self.sog, self.search, self.weight);
-        Ok(Some(SogTerm { sog, batch, search, weight, rng }))
+        Ok(Some(SogTerm { sog: &mut self.sog, batch, codes, weight: self.weight, rng }))
     }
 }
 

@@ -75,8 +75,41 @@ pub fn embed(
     max_rows: usize,
     seed: u64,
 ) -> Result<Embedding, EngineError> {
-    let (a, z) = (net.arch().action, net.arch().latent);
+    let z = net.arch().latent;
     let mut sog = engine::SogBc::new(net.arch());
+    explain(net, normaliser, demos, max_rows, |n, batch| {
+        if z == 0 {
+            return Ok(vec![]);
+        }
+        sog.search(net, batch, search, &mut seed::stream(seed, n as u64))?;
+        Ok(sog.codes().to_vec())
+    })
+}
+
+/// Mean ‖â − a‖² of each trajectory under its code of `codes` `[N, Z]`.
+///
+/// # Errors
+/// As [`embed`].
+pub fn losses_under(
+    net: &PolicyNet,
+    normaliser: &ObsNormaliser,
+    demos: &Demonstrations,
+    codes: &[f32],
+) -> Result<Vec<f32>, EngineError> {
+    let z = net.arch().latent;
+    let given = |n: usize, _: engine::SogBatch<'_>| Ok(codes[n * z..(n + 1) * z].to_vec());
+    Ok(explain(net, normaliser, demos, usize::MAX, given)?.losses)
+}
+
+/// The errors of every trajectory under the code that `code_of` says, of its number and pairs.
+fn explain(
+    net: &PolicyNet,
+    normaliser: &ObsNormaliser,
+    demos: &Demonstrations,
+    max_rows: usize,
+    mut code_of: impl FnMut(usize, engine::SogBatch<'_>) -> Result<Vec<f32>, EngineError>,
+) -> Result<Embedding, EngineError> {
+    let a = net.arch().action;
     let mut pass = PolicyPass::new(net.arch());
     let (mut codes, mut losses, mut squares) = (vec![], vec![], vec![0.0_f64; a]);
     let mut rows = 0;
@@ -85,13 +118,8 @@ pub fn embed(
         let mut inputs = vec![];
         normaliser.extend(&obs, &mut inputs);
         let count = actions.len() / a;
-        let mut code = vec![];
-        if z > 0 {
-            let batch =
-                engine::SogBatch { obs: &inputs, actions: &actions, groups: Groups::Shared };
-            sog.search(net, batch, search, &mut seed::stream(seed, n as u64))?;
-            code.extend_from_slice(sog.codes());
-        }
+        let batch = engine::SogBatch { obs: &inputs, actions: &actions, groups: Groups::Shared };
+        let code = code_of(n, batch)?;
         let mut means = vec![0.0; actions.len()];
         pass.load(net, &inputs)?;
         pass.mean(net, &code.repeat(count), &mut means)?;

@@ -3,7 +3,7 @@
 use candle_core::{D, DType, Device, Result, Tensor};
 use sog_engine::{
     net::PolicyNet,
-    ppo::{ActorCritic, PpoBatch, PpoConfig, PpoStats, SogTerm},
+    ppo::{ActorCritic, PpoBatch, PpoConfig, PpoStats, SogTerm, TermCodes},
     search::Search,
 };
 use sog_rl::ppo::{HookError, Updates};
@@ -93,8 +93,14 @@ struct Sog {
 
 fn sog_term(policy: &CandlePolicy, search: &mut Search, term: SogTerm<'_>) -> Result<Sog> {
     let loaded = Loaded::new(policy, term.batch)?;
-    loaded.search(policy, term.batch.groups, term.search, search, term.rng)?;
-    Ok(Sog { loss: loaded.loss(policy, search.codes())?, weight: term.weight })
+    let codes = match term.codes {
+        TermCodes::Search(plan) => {
+            loaded.search(policy, term.batch.groups, plan, search, term.rng)?;
+            search.codes()
+        }
+        TermCodes::Given(codes) => codes,
+    };
+    Ok(Sog { loss: loaded.loss(policy, codes)?, weight: term.weight })
 }
 
 /// A minibatch on the device, as [`PpoBatch`].
@@ -275,7 +281,7 @@ mod tests {
                 let term = SogTerm {
                     sog: &mut sog,
                     batch: SogBatch { obs: &obs, actions: &actions, groups: Groups::PerRow },
-                    search: CodeSearch::coordinate(3),
+                    codes: TermCodes::Search(CodeSearch::coordinate(3)),
                     weight: 0.7,
                     rng: &mut rng,
                 };
