@@ -123,11 +123,12 @@ fn assigned_codes_are_those_of_the_policy_that_a_run_starts_from() {
         let compute = &Compute::Engine;
         let (config, demos) = (&config, &demos);
         train(&mut run, Job { config, maker: &maker, demos, start: Some(start), compute, progress })
+            .map_err(Box::new)
     };
     continued("own", &cloning(0)).unwrap();
     // Its clusters have other numbers.
     let error = continued("other", &cloning(1)).unwrap_err();
-    assert!(matches!(error, TrainError::OtherCodes { seed: 0, .. }), "{error}");
+    assert!(matches!(*error, TrainError::OtherCodes { seed: 0, .. }), "{error}");
     assert!(error.to_string().contains("sog_gail.codes = \"searched\""), "{error}");
 }
 
