@@ -7,14 +7,14 @@ use std::{
 
 use plotters::{
     backend::DrawingBackend,
-    chart::{ChartBuilder, LabelAreaPosition},
+    chart::{ChartBuilder, LabelAreaPosition, SeriesLabelPosition},
     coord::Shift,
     drawing::DrawingArea,
     series::LineSeries,
     style::{Color, IntoFont},
 };
 
-use super::{FAINT, Figure, FigureError, INK, LABEL_PX, TICK_PX, TITLE_PX, colour, save};
+use super::{Figure, FigureError, LABEL_PX, TITLE_PX, axes, colour, legend, save};
 
 /// Width and height of a panel in pixels.
 const PANEL_PX: (u32, u32) = (560, 300);
@@ -125,17 +125,12 @@ where
         .set_label_area_size(LabelAreaPosition::Left, 78)
         .set_label_area_size(LabelAreaPosition::Bottom, 44)
         .build_cartesian_2d(0.0..last, low - margin..high + margin)?;
-    chart
-        .configure_mesh()
-        .light_line_style(plotters::style::TRANSPARENT)
-        .bold_line_style(FAINT)
-        .axis_style(INK)
+    axes(&mut chart)
         .x_labels(5)
         .y_labels(5)
         .x_desc("step")
         .x_label_formatter(&|x| short(*x))
         .y_label_formatter(&|y| short(*y))
-        .label_style(("sans-serif", TICK_PX).into_font().color(&INK))
         .draw()?;
     for (i, (label, points)) in panel.curves.iter().enumerate() {
         let series = LineSeries::new(points.iter().copied(), colour(i).stroke_width(2));
@@ -150,12 +145,7 @@ where
         }
     }
     if panel.curves.len() > 1 {
-        chart
-            .configure_series_labels()
-            .position(plotters::chart::SeriesLabelPosition::UpperRight)
-            .background_style(plotters::style::WHITE.mix(0.85))
-            .label_font(("sans-serif", TICK_PX).into_font())
-            .draw()?;
+        legend(&mut chart, SeriesLabelPosition::UpperRight)?;
     }
     Ok(())
 }

@@ -16,10 +16,15 @@ use std::{
 
 use plotters::{
     backend::DrawingBackend,
-    coord::Shift,
-    drawing::{DrawingArea, IntoDrawingArea},
+    chart::{ChartContext, MeshStyle, SeriesLabelPosition},
+    coord::{
+        Shift,
+        cartesian::Cartesian2d,
+        ranged1d::{Ranged, ValueFormatter},
+    },
+    drawing::{DrawingArea, DrawingAreaErrorKind, IntoDrawingArea},
     prelude::{BitMapBackend, SVGBackend},
-    style::{FontStyle, RGBColor, register_font},
+    style::{Color, FontStyle, IntoFont, RGBColor, register_font},
 };
 
 /// Okabe–Ito palette without its yellow and black: codes in order.
@@ -97,6 +102,43 @@ pub(crate) fn save(
         .map_err(|e| failed(&png, e.to_string()))?;
     paint(figure, SVGBackend::new(&svg, figure.size())).map_err(|e| failed(&svg, e.to_string()))?;
     Ok(vec![png, svg])
+}
+
+/// Axes in the style of all figures, still to be named and drawn.
+pub(crate) fn axes<'a, 'b, DB, X, Y>(
+    chart: &'b mut ChartContext<'a, DB, Cartesian2d<X, Y>>,
+) -> MeshStyle<'a, 'b, X, Y, DB>
+where
+    DB: DrawingBackend,
+    X: Ranged + ValueFormatter<X::ValueType>,
+    Y: Ranged + ValueFormatter<Y::ValueType>,
+{
+    let mut mesh = chart.configure_mesh();
+    mesh.light_line_style(plotters::style::TRANSPARENT)
+        .bold_line_style(FAINT)
+        .axis_style(INK)
+        .label_style(("sans-serif", TICK_PX).into_font().color(&INK))
+        .axis_desc_style(("sans-serif", LABEL_PX).into_font().color(&INK));
+    mesh
+}
+
+/// Draws the names of the series.
+pub(crate) fn legend<'a, DB, X, Y>(
+    chart: &mut ChartContext<'a, DB, Cartesian2d<X, Y>>,
+    position: SeriesLabelPosition,
+) -> Result<(), DrawingAreaErrorKind<DB::ErrorType>>
+where
+    DB: DrawingBackend + 'a,
+    X: Ranged,
+    Y: Ranged,
+{
+    chart
+        .configure_series_labels()
+        .position(position)
+        .background_style(plotters::style::WHITE.mix(0.85))
+        .border_style(FAINT)
+        .label_font(("sans-serif", TICK_PX).into_font().color(&INK))
+        .draw()
 }
 
 fn paint<DB: DrawingBackend>(

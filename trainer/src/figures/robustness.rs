@@ -15,7 +15,7 @@ use plotters::{
 };
 use sog_sim::rollout::Episode;
 
-use super::{FAINT, Figure, FigureError, INK, LABEL_PX, TICK_PX, TITLE_PX, colour, save};
+use super::{Figure, FigureError, INK, TITLE_PX, axes, colour, legend, save};
 use crate::reproduce::robustness::{RobustnessReport, RobustnessRow};
 
 /// Width and height of a panel in pixels.
@@ -84,17 +84,11 @@ impl Figure for Sweep {
                 .set_label_area_size(LabelAreaPosition::Left, 70)
                 .set_label_area_size(LabelAreaPosition::Bottom, 56)
                 .build_cartesian_2d((0.008..1.25).log_scale(), -0.05..1.3)?;
-            chart
-                .configure_mesh()
-                .light_line_style(plotters::style::TRANSPARENT)
-                .bold_line_style(FAINT)
-                .axis_style(INK)
+            axes(&mut chart)
                 .y_labels(7)
                 .x_desc("λ_S (dashes: SOG-BC)")
                 .y_desc("return, random 0, best without random actions 1")
                 .x_label_formatter(&|x| format!("{x}"))
-                .label_style(("sans-serif", TICK_PX).into_font().color(&INK))
-                .axis_desc_style(("sans-serif", LABEL_PX).into_font().color(&INK))
                 .draw()?;
             for (i, curve) in self.curves.iter().enumerate() {
                 let style = colour(i).stroke_width(3);
@@ -114,13 +108,7 @@ impl Figure for Sweep {
                     ))?;
                 }
             }
-            chart
-                .configure_series_labels()
-                .position(SeriesLabelPosition::UpperLeft)
-                .background_style(plotters::style::WHITE.mix(0.85))
-                .border_style(FAINT)
-                .label_font(("sans-serif", TICK_PX).into_font().color(&INK))
-                .draw()?;
+            legend(&mut chart, SeriesLabelPosition::UpperLeft)?;
         }
         Ok(())
     }
@@ -165,17 +153,11 @@ impl Figure for Switching<'_> {
                 .set_label_area_size(LabelAreaPosition::Left, 64)
                 .set_label_area_size(LabelAreaPosition::Bottom, 56)
                 .build_cartesian_2d(-reach..reach, -reach..reach)?;
-            chart
-                .configure_mesh()
-                .light_line_style(plotters::style::TRANSPARENT)
-                .bold_line_style(FAINT)
-                .axis_style(INK)
+            axes(&mut chart)
                 .x_desc("x / m")
                 .y_desc("y / m")
                 .x_label_formatter(&|v| format!("{v:.0}"))
                 .y_label_formatter(&|v| format!("{v:.0}"))
-                .label_style(("sans-serif", TICK_PX).into_font().color(&INK))
-                .axis_desc_style(("sans-serif", LABEL_PX).into_font().color(&INK))
                 .draw()?;
             for (i, episode) in episodes.iter().enumerate() {
                 let line = path(episode);

@@ -20,7 +20,7 @@ use sog_sim::{
     task::{Modes, TaskId, TaskInfo},
 };
 
-use super::{FAINT, Figure, FigureError, INK, LABEL_PX, TICK_PX, TITLE_PX, colour, save};
+use super::{Figure, FigureError, INK, TITLE_PX, axes, colour, legend, save};
 use crate::{
     data::{DemoFile, Labels},
     evaluate::modes::ModeReport,
@@ -322,19 +322,13 @@ impl Figure for Trajectories {
             .set_label_area_size(LabelAreaPosition::Left, left - EDGE)
             .set_label_area_size(LabelAreaPosition::Bottom, bottom)
             .build_cartesian_2d(x0..x1, y0..y1)?;
-        chart
-            .configure_mesh()
-            .light_line_style(plotters::style::TRANSPARENT)
-            .bold_line_style(FAINT)
-            .axis_style(INK)
+        axes(&mut chart)
             .x_labels(8)
             .y_labels(8)
             .x_desc(x_desc)
             .y_desc(y_desc)
             .x_label_formatter(&|v| format!("{}", (v * 100.0).round() / 100.0))
             .y_label_formatter(&|v| format!("{}", (v * 100.0).round() / 100.0))
-            .label_style(("sans-serif", TICK_PX).into_font().color(&INK))
-            .axis_desc_style(("sans-serif", LABEL_PX).into_font().color(&INK))
             .draw()?;
         for code in &self.codes {
             let style = colour(code.code).mix(0.8).stroke_width(2);
@@ -360,13 +354,7 @@ impl Figure for Trajectories {
                 });
             }
         }
-        chart
-            .configure_series_labels()
-            .position(SeriesLabelPosition::UpperLeft)
-            .background_style(plotters::style::WHITE.mix(0.85))
-            .border_style(FAINT)
-            .label_font(("sans-serif", TICK_PX).into_font().color(&INK))
-            .draw()?;
+        legend(&mut chart, SeriesLabelPosition::UpperLeft)?;
         Ok(())
     }
 }
