@@ -118,7 +118,7 @@ pub(crate) fn train(run: &mut Run, job: Job<'_>) -> Result<PolicyFile, TrainErro
             };
             let sampler = Sampler::new(job.demos, normaliser, size, stream(SOG_STREAM));
             let arch: PolicyArch = net.arch().clone();
-            let weight = sog_weight(&config.sog_gail, &start.log_std);
+            let weight = sog_weight(&config.sog_gail, &explored(config, &start));
             let hooks = SogGail::new(adversary, sampler, &arch, latent, codes, weight);
             imitate(run, job, &start, hooks)
         }
@@ -129,6 +129,14 @@ pub(crate) fn train(run: &mut Run, job: Job<'_>) -> Result<PolicyFile, TrainErro
         }
         _ => imitate(run, job, &start, Gail::new(adversary)),
     }
+}
+
+/// Log standard deviations `[A]` that PPO starts to explore with. It keeps them within its bounds after
+/// each step; here from the first rollout on, or the first step would be taken on the probabilities of
+/// another policy.
+fn explored(config: &TrainConfig, start: &PolicyFile) -> Vec<f32> {
+    let bounds = &config.ppo.update;
+    start.log_std.iter().map(|l| l.clamp(bounds.log_std_min, bounds.log_std_max)).collect()
 }
 
 /// The factor of ‖â − a‖² for a policy that explores with `log_std` `[A]` at the start.
@@ -205,12 +213,7 @@ fn imitate<I: Imitation>(
     if let Compute::Candle(device) = job.compute {
         ppo = ppo.with_updates(Box::new(DevicePpo::new(device.clone())));
     }
-    // PPO keeps the exploration within its bounds after each step; from the first rollout on, or
-    // the first step would be taken on the probabilities of another policy.
-    let bounds = &config.ppo.update;
-    let within = |l: &f32| l.clamp(bounds.log_std_min, bounds.log_std_max);
-    let log_std: Vec<f32> = start.log_std.iter().map(within).collect();
-    ppo.start_from(start, Some(&log_std), 1)?;
+    ppo.start_from(start, Some(&explored(config, start)), 1)?;
     let restored = run.restore(&mut State { ppo: &mut ppo, imitation: &mut imitation })?;
     if restored.is_none() {
         let mut values = vec![];

@@ -341,7 +341,8 @@ impl Default for SogGailConfig {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct InfoGailConfig {
-    /// λ_I of reward + λ_I (log q(z|s,a) + H(z)).
+    /// λ_I of reward + λ_I (log q(z|s,a) + H(z)). Default: the largest of the paper's grid; codes then separate early
+    /// (circles: within 100 k steps).
     pub lambda_i: f32,
     /// Adam's step size of the posterior network.
     pub learning_rate: f32,
@@ -355,7 +356,7 @@ pub struct InfoGailConfig {
 
 impl Default for InfoGailConfig {
     fn default() -> Self {
-        Self { lambda_i: 0.1, learning_rate: 1e-3, batch: 128, passes: 5, target_share: 0.5 }
+        Self { lambda_i: 1.0, learning_rate: 1e-3, batch: 128, passes: 5, target_share: 0.5 }
     }
 }
 
@@ -394,19 +395,40 @@ impl Default for VaeGailConfig {
 }
 
 /// PPO with the specification's numbers: 2048 steps, 10 epochs of 32 minibatches, and for
-/// SOG-GAIL its step size. The others have no L_SOG to hold what was cloned, and take a tenth of
-/// it: exploration starts from the cloning residual, where a step of 3e-4 moves the mean by more
-/// than a standard deviation in one iteration and unlearns what was cloned.
-fn imitation_ppo(algorithm: Algorithm) -> PpoConfig {
+/// SOG-GAIL its step size.
+///
+/// What explores at least: cloning leaves a residual of a few hundredths of the actions' bounds, too little
+/// to meet a state that no demonstration showed. SOG-GAIL explores by e⁻¹ of the bounds, which L_SOG
+/// allows it to, and loses less to random actions for it; InfoGAIL and GAIL, which have to find the other ways, by
+/// 0.22. VAE-GAIL starts from a good clone with nothing but its step size to hold it: it explores by the
+/// residual, and takes a tenth of the step size.
+fn imitation_ppo(task: &TaskInfo, algorithm: Algorithm) -> PpoConfig {
+    let bound = task.action_high[0] as f32;
+    let narrow = UpdateConfig::default().log_std_min;
+    let (learning_rate, target_kl, log_std_min) = match algorithm {
+        Algorithm::SogGail => (3e-4, 0.0, bound.ln() - 1.0),
+        Algorithm::InfoGail | Algorithm::Gail => (1e-4, 0.1, bound.ln() - 1.5),
+        Algorithm::Bc | Algorithm::SogBc | Algorithm::VaeGail => (3e-5, 0.0, narrow),
+    };
     PpoConfig {
-        learning_rate: if algorithm == Algorithm::SogGail { 3e-4 } else { 3e-5 },
+        learning_rate,
+        target_kl,
         envs: 16,
         steps: 128,
         epochs: 10,
         minibatch: 64,
         adapt_normaliser: false,
-        update: UpdateConfig { log_std_max: 0.0, ..UpdateConfig::default() },
+        update: UpdateConfig { log_std_min, log_std_max: 0.0, ..UpdateConfig::default() },
         ..PpoConfig::default()
+    }
+}
+
+/// Environment steps of an adversarial algorithm.
+fn total_steps(algorithm: Algorithm) -> u64 {
+    match algorithm {
+        Algorithm::SogGail => 500_000,
+        Algorithm::InfoGail | Algorithm::Gail => 1_000_000,
+        Algorithm::Bc | Algorithm::SogBc | Algorithm::VaeGail => 100_000,
     }
 }
 
@@ -440,8 +462,11 @@ impl TrainConfig {
             latent: latent.to_string(),
             network,
             cloning,
-            adversarial: AdversarialConfig::default(),
-            ppo: imitation_ppo(algorithm),
+            adversarial: AdversarialConfig {
+                total_steps: total_steps(algorithm),
+                ..AdversarialConfig::default()
+            },
+            ppo: imitation_ppo(task, algorithm),
             discriminator: DiscriminatorConfig::default(),
             sog_gail: SogGailConfig::default(),
             infogail: InfoGailConfig::default(),

@@ -10,10 +10,8 @@ use crate::config::{Algorithm, TrainConfig};
 /// The files: task, algorithm, text.
 const FILES: &[(&str, Algorithm, &str)] = &[
     ("circles", Algorithm::SogGail, include_str!("../tasks/circles/sog-gail.toml")),
-    ("circles", Algorithm::Gail, include_str!("../tasks/circles/gail.toml")),
     ("circles", Algorithm::InfoGail, include_str!("../tasks/circles/infogail.toml")),
     ("circles", Algorithm::VaeGail, include_str!("../tasks/circles/vae-gail.toml")),
-    ("ant-dir-6", Algorithm::SogGail, include_str!("../tasks/ant-dir-6/sog-gail.toml")),
     ("fetchreach", Algorithm::SogBc, include_str!("../tasks/fetchreach/sog-bc.toml")),
     ("fetchreach", Algorithm::SogGail, include_str!("../tasks/fetchreach/sog-gail.toml")),
 ];
