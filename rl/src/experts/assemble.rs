@@ -138,7 +138,7 @@ pub fn evaluate_expert(
     let mut modes = Vec::new();
     for (k, subject) in subjects.iter().enumerate() {
         let seed = seed::derive(seed, k as u64);
-        modes.push(evaluate_subject(maker, expert, subject, episodes_per_mode, seed)?);
+        modes.push(evaluate_subject(maker, expert, subject, episodes_per_mode, 0.0, seed)?);
     }
     let mean = modes.iter().map(|m| m.mean).sum::<f64>() / modes.len() as f64;
     Ok(Evaluation { episodes_per_mode, seed, mean, modes })

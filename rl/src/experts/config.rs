@@ -22,6 +22,11 @@ pub struct ExpertConfig {
     pub evaluate_every: u64,
     /// Episodes of an evaluation.
     pub evaluate_episodes: usize,
+    /// Standard deviation of the noise on actions in the evaluations that select the best network, as a
+    /// share of half their range (as `sog demos record --action-noise`). What demonstrates with
+    /// noise is then chosen by how it does so; the final evaluation is without.
+    #[serde(default)]
+    pub evaluate_noise: f32,
     /// Iterations between checkpoints; at each one the environments start new episodes.
     pub checkpoint_every: u64,
     /// Width of the policy's hidden layers.
@@ -114,6 +119,11 @@ impl ExpertConfig {
         }
     }
 
+    /// Episodes and noise of the evaluations that select.
+    pub(super) fn selection(&self) -> (usize, f32) {
+        (self.evaluate_episodes, self.evaluate_noise)
+    }
+
     /// This configuration with what of another may change while a network trains: budgets, and how
     /// often and how thoroughly it is evaluated and its environments start anew.
     pub(super) fn resumed_with(self, other: &Self) -> Self {
@@ -129,6 +139,7 @@ impl ExpertConfig {
             budget: other.budget,
             evaluate_every: other.evaluate_every,
             evaluate_episodes: other.evaluate_episodes,
+            evaluate_noise: other.evaluate_noise,
             checkpoint_every: other.checkpoint_every,
             networks,
             ppo: PpoConfig { restart_envs: other.ppo.restart_envs, ..self.ppo },
@@ -183,6 +194,7 @@ impl Config for ExpertConfig {
         within("budget", self.budget, 1..=1_000_000_000_000)?;
         within("evaluate_every", self.evaluate_every, 1..=1_000_000)?;
         within("evaluate_episodes", self.evaluate_episodes, 1..=100_000)?;
+        within("evaluate_noise", self.evaluate_noise, 0.0..=10.0)?;
         within("checkpoint_every", self.checkpoint_every, 1..=1_000_000)?;
         within("hidden", self.hidden, 1..=4096)?;
         let bounds = self.ppo.update.log_std_min..=self.ppo.update.log_std_max;

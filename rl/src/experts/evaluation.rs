@@ -2,7 +2,7 @@
 
 use sog_sim::{
     error::SimError,
-    rollout::{Actor, Capture, Episode, EvaluateOptions, Plan, evaluate},
+    rollout::{Actor, Capture, Episode, EvaluateOptions, Noise, Plan, evaluate},
     seed,
     task::{GoalSpace, Modes, TaskId},
     tasks::TaskMaker,
@@ -31,8 +31,8 @@ pub enum Subject {
     Goals,
 }
 
-/// Runs `episodes` episodes of a subject with the mean action; start states (and drawn goals) come
-/// from `seed`.
+/// Runs `episodes` episodes of a subject; start states (and drawn goals) come from `seed`. `noise` as
+/// [`ExpertConfig::evaluate_noise`](super::ExpertConfig::evaluate_noise); 0 is the mean action.
 ///
 /// # Errors
 /// As [`evaluate`].
@@ -41,12 +41,16 @@ pub fn evaluate_subject<A: Actor + ?Sized>(
     actor: &A,
     subject: &Subject,
     episodes: usize,
+    noise: f32,
     seed: u64,
 ) -> Result<ModeEvaluation, SimError> {
     let info = maker.info();
+    let ranges = info.action_high.iter().zip(&info.action_low);
+    let std: Vec<f32> = ranges.map(|(high, low)| noise * 0.5 * (high - low) as f32).collect();
+    let noise = if noise > 0.0 { Noise::Gaussian(&std) } else { Noise::None };
     let plan = |i: usize| Plan { seed: seed::derive(seed, i as u64), ..Default::default() };
     let run = |plans: &[Plan], capture| {
-        let options = EvaluateOptions { capture, ..Default::default() };
+        let options = EvaluateOptions { noise: Some(noise), capture, ..Default::default() };
         evaluate(maker, actor, plans, &options)
     };
     match (subject, &info.modes) {

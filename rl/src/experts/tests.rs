@@ -298,4 +298,13 @@ fn training_stops_on_request_resumes_and_is_assembled() {
     assert_eq!(again, files[0].provenance.check.returns);
     let error = Training::open(&maker, &config, temp.path(), 7).err().unwrap().to_string();
     assert!(error.contains("networks 0 to 1"), "{error}");
+    // What was best is judged anew where the judging changes.
+    let best = |config: &ExpertConfig| {
+        let training = Training::open(&maker, config, &temp.path().join("whole"), 0).unwrap();
+        training.best().evaluation.clone().unwrap().mean
+    };
+    let quiet = best(&config);
+    assert_eq!(quiet, best(&config));
+    let noisy = best(&ExpertConfig { evaluate_noise: 0.5, ..config.clone() });
+    assert_ne!(quiet, noisy);
 }

@@ -332,12 +332,12 @@ impl Training {
         let own = network_dir(dir, network);
         let (mut run, config, evaluated_with) = if own.join("config.toml").is_file() {
             let (run, stored) = Run::resume::<ExpertConfig>(&own)?;
-            let evaluated_with = stored.evaluate_episodes;
+            let evaluated_with = stored.selection();
             let config = stored.resumed_with(config);
             run.reconfigure(&config)?;
             (run, config, evaluated_with)
         } else {
-            (Run::create(&own, config)?, config.clone(), config.evaluate_episodes)
+            (Run::create(&own, config)?, config.clone(), config.selection())
         };
         let subject = match &info.modes {
             Modes::Discrete(_) => Subject::Mode { mode: network, code: vec![] },
@@ -351,8 +351,7 @@ impl Training {
         if let (None, Source::Start { from, mirror, .. }) = (restored, source) {
             training.start_from(dir, from, mirror)?;
         }
-        if evaluated_with != training.config.evaluate_episodes && training.best.evaluation.is_some()
-        {
+        if evaluated_with != training.config.selection() && training.best.evaluation.is_some() {
             training.best.evaluation = Some(training.evaluation_of(&training.best.policy)?);
         }
         Ok(training)
@@ -442,8 +441,8 @@ impl Training {
     fn evaluation_of(&self, policy: &PolicyFile) -> Result<ModeEvaluation, ExpertError> {
         let actor = sog_runtime::policy::Policy::new(policy);
         let seed = seed::derive(self.config.seed, SELECTION_STREAM + self.network as u64);
-        let episodes = self.config.evaluate_episodes;
-        Ok(evaluate_subject(&self.maker, &actor, &self.subject, episodes, seed)?)
+        let (episodes, noise) = self.config.selection();
+        Ok(evaluate_subject(&self.maker, &actor, &self.subject, episodes, noise, seed)?)
     }
 
     /// Evaluates the present policy and keeps it if it is the best.

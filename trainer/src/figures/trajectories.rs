@@ -276,7 +276,8 @@ impl Trajectories {
             (centre - 0.5 * span, centre + 0.5 * span)
         };
         match self.view {
-            View::Speed => ((x0, x1), wide(y0, y1, 1.1 * (y1 - y0))),
+            // Time goes on to the right of the lines, where their names are.
+            View::Speed => ((x0, x1 + 0.18 * (x1 - x0)), wide(y0, y1, 1.1 * (y1 - y0))),
             View::Plane | View::Reached => {
                 let scale = 1.08 * ((x1 - x0) / width).max((y1 - y0) / height);
                 (wide(x0, x1, scale * width), wide(y0, y1, scale * height))
@@ -354,7 +355,11 @@ impl Figure for Trajectories {
                 });
             }
         }
-        legend(&mut chart, SeriesLabelPosition::UpperLeft)?;
+        let position = match self.view {
+            View::Plane | View::Reached => SeriesLabelPosition::UpperLeft,
+            View::Speed => SeriesLabelPosition::MiddleRight,
+        };
+        legend(&mut chart, position)?;
         Ok(())
     }
 }
