@@ -64,8 +64,24 @@ pub enum Outcome {
     CheckFailed,
 }
 
+/// Exit code of a program whose output nobody reads any more, as a shell gives it (128 + SIGPIPE).
+const NO_READER: i32 = 141;
+
+/// Lets `sog … | head` end the program quietly: the standard library panics there.
+fn end_quietly_without_reader() {
+    let usual = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        let text = panic.payload().downcast_ref::<String>();
+        if text.is_some_and(|t| t.starts_with("failed printing to") && t.contains("Broken pipe")) {
+            std::process::exit(NO_READER);
+        }
+        usual(panic);
+    }));
+}
+
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
+    end_quietly_without_reader();
     env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("warn")).init();
     let cli = Cli::parse();
     let outcome = match cli.command {
