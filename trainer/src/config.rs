@@ -426,16 +426,16 @@ fn imitation_ppo(task: &TaskInfo, algorithm: Algorithm) -> PpoConfig {
 }
 
 /// Whether SOG-GAIL explores beyond the cloning residual: where the robot cannot fall, and the world
-/// adds no noise of its own, as it does on circles.
+/// adds no noise of its own, as it does on circles. On halfcheetah-vel it would blur the speeds (mutual
+/// information of 1.957 and 1.765 nats instead of 2.372 and 2.352).
 fn explores(task: &TaskInfo) -> bool {
     match task.id {
-        TaskId::AntFwdBack
-        | TaskId::AntDir6
-        | TaskId::HalfCheetahFwdBack
-        | TaskId::HalfCheetahVel
-        | TaskId::FetchReach => true,
+        TaskId::AntFwdBack | TaskId::AntDir6 | TaskId::HalfCheetahFwdBack | TaskId::FetchReach => {
+            true
+        }
         TaskId::Circles
         | TaskId::Circles6
+        | TaskId::HalfCheetahVel
         | TaskId::Walker2dVel6
         | TaskId::HopperVel6
         | TaskId::HumanoidDir6 => false,

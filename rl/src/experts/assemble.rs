@@ -32,8 +32,10 @@ const CHECK_SEED: u64 = 7;
 const GOLDEN: usize = 8;
 
 /// How networks were selected, for the provenance.
-const SELECTION: &str = "best evaluation of the mean action during training, on start states that \
-                         neither training nor the final evaluation draws";
+const SELECTION: &str = "best evaluation during training: mean return times the share of episodes that \
+                         last, of the mean action with the noise of `evaluate_noise` in the network's \
+                         configuration, on start states that neither training nor the final evaluation \
+                         draws";
 
 /// What an expert file says about how it was made.
 #[derive(Clone, Debug, Default)]
