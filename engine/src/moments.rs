@@ -112,6 +112,14 @@ impl ReturnScale {
         Ok(())
     }
 
+    /// Forgets the discounted sum of an environment that begins a new episode unasked.
+    ///
+    /// # Panics
+    /// If there is no such environment.
+    pub fn restart(&mut self, env: usize) {
+        self.returns[env] = 0.0;
+    }
+
     /// The factor for rewards.
     pub fn scale(&self) -> f32 {
         (1.0 / (self.moments.variance(0) + VARIANCE_EPS).sqrt()) as f32

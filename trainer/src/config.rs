@@ -301,9 +301,9 @@ pub struct SogGailConfig {
 /// What L_SOG is measured in beside L_PPO.
 ///
 /// The gradient of L_PPO with respect to the action mean is of the order of Â/σ. The paper's
-/// policies explore with σ = 1; ours with the cloning residual, which is also what L_SOG is the
-/// square of. In the actions' own units λ_S L_SOG would then be weaker by σ², and PPO free to
-/// unlearn what was cloned; divided by σ² it weighs against L_PPO as the paper's does at σ = 1.
+/// policies explore with σ = 1; ours with less, from the cloning residual up to e⁻¹ of the actions'
+/// bounds. In the actions' own units λ_S L_SOG would then be weaker by σ², and PPO free to unlearn
+/// what was cloned; divided by σ² it weighs against L_PPO as the paper's does at σ = 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum SogUnits {
@@ -319,9 +319,10 @@ pub enum SogUnits {
 pub enum SogCodes {
     /// Searched for each expert minibatch under the present policy: the paper's form.
     Searched,
-    /// Those that cloning with the same seed begins with ([`Assignment::Clustered`]), kept. Where a
-    /// search takes noise in the demonstrated actions into the codes, this does not: codes searched
-    /// over each whole demonstration, even once, cost SOG-GAIL on fetchreach 9 of 99 targets.
+    /// Those that cloning with the same seed begins with ([`Assignment::Clustered`]), kept. A search
+    /// takes noise in the demonstrated actions into the codes: on fetchreach SOG-GAIL reaches 54 of
+    /// 100 targets with searched codes and 99 with assigned ones. A start that was cloned with other
+    /// codes is refused ([`TrainError::OtherCodes`](crate::error::TrainError::OtherCodes)).
     Assigned,
 }
 
@@ -341,8 +342,8 @@ impl Default for SogGailConfig {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct InfoGailConfig {
-    /// λ_I of reward + λ_I (log q(z|s,a) + H(z)). Default: the largest of the paper's grid; codes then separate early
-    /// (circles: within 100 k steps).
+    /// λ_I of reward + λ_I (log q(z|s,a) + H(z)). Default: the largest of the paper's grid; codes
+    /// then separate early (circles: within 100 k steps).
     pub lambda_i: f32,
     /// Adam's step size of the posterior network.
     pub learning_rate: f32,
@@ -397,12 +398,15 @@ impl Default for VaeGailConfig {
 /// PPO with the specification's numbers: 2048 steps, 10 epochs of 32 minibatches, and for
 /// SOG-GAIL its step size.
 ///
-/// What explores at least: cloning leaves a residual of a few hundredths of the actions' bounds, too little
-/// to meet a state that no demonstration showed. SOG-GAIL explores by e⁻¹ of the bounds where the robot
-/// cannot fall, which L_SOG allows it to, and loses less to random actions for it; a robot that falls loses
-/// its gait that way (walker2d-vel-6: 1743.3 / 1565.5 of a start of 1918.1 / 1967.7, one code falling at once).
-/// InfoGAIL and GAIL, which have to find the other ways, explore by 0.22 of the bounds. VAE-GAIL starts from a good clone
-/// with nothing but its step size to hold it: it explores by the residual, and takes a tenth of the step size.
+/// What explores at least: cloning leaves a residual of a few hundredths of the actions' bounds,
+/// too little to meet a state that no demonstration showed. SOG-GAIL explores by e⁻¹ of the bounds
+/// where the robot seldom or never ends an episode early, which L_SOG allows it to, and loses less
+/// to random actions for it; a robot that falls loses its gait that way (walker2d-vel-6: 1743.3 and
+/// 1565.5 from starts of 1918.1 and 1967.7, one code falling at once). InfoGAIL and GAIL, which have
+/// to find the other ways, explore by 0.22 of the bounds; their first iterations, on values that
+/// mean nothing yet, would move the policy by a divergence of 4 nats, so that epochs stop at 0.1,
+/// and no L_SOG holds what was cloned, so that the step size is a third. VAE-GAIL starts from a good
+/// clone with nothing else to hold it: it explores by the residual, with a tenth of the step size.
 fn imitation_ppo(task: &TaskInfo, algorithm: Algorithm) -> PpoConfig {
     let bound = task.action_high[0] as f32;
     let narrow = UpdateConfig::default().log_std_min;
@@ -425,9 +429,10 @@ fn imitation_ppo(task: &TaskInfo, algorithm: Algorithm) -> PpoConfig {
     }
 }
 
-/// Whether SOG-GAIL explores beyond the cloning residual: where the robot cannot fall, and the world
-/// adds no noise of its own, as it does on circles. On halfcheetah-vel it would blur the speeds (mutual
-/// information of 1.957 and 1.765 nats instead of 2.372 and 2.352).
+/// Whether SOG-GAIL explores beyond the cloning residual: where the robot seldom (ant) or never ends
+/// an episode early, and the world adds no noise of its own, as it does on circles. On
+/// halfcheetah-vel it would blur the speeds (mutual information of 1.957 and 1.765 nats instead of
+/// 2.372 and 2.352).
 fn explores(task: &TaskInfo) -> bool {
     match task.id {
         TaskId::AntFwdBack | TaskId::AntDir6 | TaskId::HalfCheetahFwdBack | TaskId::FetchReach => {
@@ -529,6 +534,16 @@ impl Config for TrainConfig {
         self.ppo.check("ppo.")?;
         self.discriminator.check()?;
         within("sog_gail.lambda_s", self.sog_gail.lambda_s, 0.0..=1e6)?;
+        let cloning = &self.cloning;
+        let one_hot = matches!(self.latent()?, LatentKind::OneHot(_));
+        if self.algorithm == Algorithm::SogGail
+            && self.sog_gail.codes == SogCodes::Assigned
+            && (cloning.assignment != Assignment::Clustered || (one_hot && cloning.attempts > 1))
+        {
+            let needed = "`searched`, unless cloning.assignment = \"clustered\" and \
+                          cloning.attempts = 1 for one-hot codes";
+            return Err(range("sog_gail.codes", "assigned".to_string(), needed));
+        }
         within("sog_gail.trajectories", self.sog_gail.trajectories, 1..=4096)?;
         within("sog_gail.batch", self.sog_gail.batch, 1..=65_536)?;
         within("infogail.lambda_i", self.infogail.lambda_i, 0.0..=1e6)?;

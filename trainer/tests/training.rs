@@ -4,7 +4,7 @@
 use std::{collections::BTreeMap, path::Path};
 
 use candle_core::Device;
-use sog_rl::run::Run;
+use sog_rl::run::{Config, Run};
 use sog_runtime::{
     policy::PolicyFile,
     tensors::{Metadata, Tensor, TensorFile, serialize},
@@ -14,7 +14,7 @@ use sog_sim::{
     tasks::{self, TaskMaker, TaskOptions},
 };
 use sog_trainer::{
-    config::{Algorithm, SogCodes, TrainConfig},
+    config::{Algorithm, Assignment, SogCodes, TrainConfig},
     data::{
         DataError, Demonstrations,
         import::import_safetensors,
@@ -126,6 +126,11 @@ fn assigned_codes_are_those_of_the_policy_that_a_run_starts_from() {
             .map_err(Box::new)
     };
     continued("own", &cloning(0)).unwrap();
+    let mut plain = config(Algorithm::SogGail);
+    plain.sog_gail.codes = SogCodes::Assigned;
+    plain.check().unwrap();
+    plain.cloning.assignment = Assignment::Plain;
+    assert!(plain.check().unwrap_err().to_string().contains("clustered"));
     // Its clusters have other numbers.
     let error = continued("other", &cloning(1)).unwrap_err();
     assert!(matches!(*error, TrainError::OtherCodes { seed: 0, .. }), "{error}");

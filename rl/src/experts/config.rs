@@ -22,9 +22,11 @@ pub struct ExpertConfig {
     pub evaluate_every: u64,
     /// Episodes of an evaluation.
     pub evaluate_episodes: usize,
-    /// Standard deviation of the noise on actions in the evaluations that select the best network, as a
-    /// share of half their range (as `sog demos record --action-noise`). What demonstrates with
-    /// noise is then chosen by how it does so; the final evaluation is without.
+    /// Standard deviation of the noise on actions in the evaluations that select the best network,
+    /// as a share of half their range. What demonstrates with noise is then chosen by how it does
+    /// so; the final evaluation is without. As in training the noise is not cut at the actions'
+    /// bounds (the simulator does that, but the cost of control is the whole action's), while
+    /// `sog demos record --action-noise` cuts it.
     #[serde(default)]
     pub evaluate_noise: f32,
     /// Iterations between checkpoints; at each one the environments start new episodes.
@@ -124,8 +126,9 @@ impl ExpertConfig {
         (self.evaluate_episodes, self.evaluate_noise)
     }
 
-    /// This configuration with what of another may change while a network trains: budgets, and how
-    /// often and how thoroughly it is evaluated and its environments start anew.
+    /// This configuration with what of another may change while a network trains: budgets, how
+    /// often, how thoroughly and under which noise it is evaluated, and how often its environments
+    /// start anew.
     pub(super) fn resumed_with(self, other: &Self) -> Self {
         let mut networks = self.networks.clone();
         for (own, other) in networks.iter_mut().zip(&other.networks) {
@@ -194,7 +197,7 @@ impl Config for ExpertConfig {
         within("budget", self.budget, 1..=1_000_000_000_000)?;
         within("evaluate_every", self.evaluate_every, 1..=1_000_000)?;
         within("evaluate_episodes", self.evaluate_episodes, 1..=100_000)?;
-        within("evaluate_noise", self.evaluate_noise, 0.0..=10.0)?;
+        within("evaluate_noise", self.evaluate_noise, 0.0..=1.0)?;
         within("checkpoint_every", self.checkpoint_every, 1..=1_000_000)?;
         within("hidden", self.hidden, 1..=4096)?;
         let bounds = self.ppo.update.log_std_min..=self.ppo.update.log_std_max;

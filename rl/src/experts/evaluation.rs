@@ -1,4 +1,4 @@
-//! Deterministic episodes of a network: how good it is.
+//! Episodes of a network: how good it is.
 
 use sog_sim::{
     error::SimError,
@@ -31,8 +31,9 @@ pub enum Subject {
     Goals,
 }
 
-/// Runs `episodes` episodes of a subject; start states (and drawn goals) come from `seed`. `noise` as
-/// [`ExpertConfig::evaluate_noise`](super::ExpertConfig::evaluate_noise); 0 is the mean action.
+/// Runs `episodes` episodes of a subject; start states (and drawn goals) come from `seed`. `noise`
+/// as in [`ExpertConfig::evaluate_noise`](super::ExpertConfig::evaluate_noise); 0 is the mean
+/// action.
 ///
 /// # Errors
 /// As [`evaluate`].

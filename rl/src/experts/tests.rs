@@ -271,6 +271,7 @@ fn training_stops_on_request_resumes_and_is_assembled() {
     config.ppo.envs = 4;
     config.ppo.steps = 32;
     config.ppo.minibatch = 64;
+    config.ppo.restart_envs = 3;
     (config.budget, config.evaluate_every, config.evaluate_episodes) = (1000, 2, 1);
     config.checkpoint_every = 2;
     let open = |dir: &str, network| {
@@ -305,6 +306,9 @@ fn training_stops_on_request_resumes_and_is_assembled() {
     };
     let quiet = best(&config);
     assert_eq!(quiet, best(&config));
-    let noisy = best(&ExpertConfig { evaluate_noise: 0.5, ..config.clone() });
+    let noisy_config = ExpertConfig { evaluate_noise: 0.5, ..config.clone() };
+    let noisy = best(&noisy_config);
     assert_ne!(quiet, noisy);
+    // And that is kept.
+    assert_eq!(noisy, best(&noisy_config));
 }

@@ -313,8 +313,9 @@ pub fn network_dir(dir: &Path, network: usize) -> PathBuf {
 
 impl Training {
     /// Starts or resumes the training of a network below `dir`. A run that is there keeps its
-    /// configuration but for the budget, the number of episodes of an evaluation (then the best
-    /// policy so far is evaluated anew) and the intervals of evaluations and checkpoints.
+    /// configuration but for the budget, the intervals of evaluations and checkpoints, the number of
+    /// environments that begin anew in each iteration, and the number of episodes and the noise of an
+    /// evaluation (then the best policy so far is evaluated anew).
     ///
     /// # Errors
     /// [`ExpertError`].
@@ -333,9 +334,7 @@ impl Training {
         let (mut run, config, evaluated_with) = if own.join("config.toml").is_file() {
             let (run, stored) = Run::resume::<ExpertConfig>(&own)?;
             let evaluated_with = stored.selection();
-            let config = stored.resumed_with(config);
-            run.reconfigure(&config)?;
-            (run, config, evaluated_with)
+            (run, stored.resumed_with(config), evaluated_with)
         } else {
             (Run::create(&own, config)?, config.clone(), config.selection())
         };
@@ -353,7 +352,10 @@ impl Training {
         }
         if evaluated_with != training.config.selection() && training.best.evaluation.is_some() {
             training.best.evaluation = Some(training.evaluation_of(&training.best.policy)?);
+            training.checkpoint()?;
         }
+        // Only now: who is stopped before evaluates anew the next time.
+        training.run.reconfigure(&training.config)?;
         Ok(training)
     }
 
@@ -429,13 +431,17 @@ impl Training {
             self.run.log(self.learner.steps(), &values)?;
             if checkpoint {
                 self.learner.restart();
-                let state = State { learner: &mut self.learner, best: &mut self.best };
-                self.run.checkpoint(state.learner.steps(), &state)?;
+                self.checkpoint()?;
                 // Only here, so that a stop on request leaves the same run as a kill does.
                 stop = asked;
             }
         }
         Ok(())
+    }
+
+    fn checkpoint(&mut self) -> Result<(), ExpertError> {
+        let state = State { learner: &mut self.learner, best: &mut self.best };
+        Ok(self.run.checkpoint(state.learner.steps(), &state)?)
     }
 
     fn evaluation_of(&self, policy: &PolicyFile) -> Result<ModeEvaluation, ExpertError> {

@@ -16,7 +16,9 @@ pub struct PpoConfig {
     pub steps: usize,
     /// Environments that begin a new episode with each iteration, in turn; 0 for none. Robots that
     /// never fall otherwise stay in step, all `envs` of them, and an iteration sees one phase of
-    /// their episodes only: the start once in `horizon / steps` iterations.
+    /// their episodes only: the start once in `horizon / steps` iterations. Every
+    /// `envs / restart_envs · steps` steps an episode is cut: below the horizon none is ever seen
+    /// to its end. A [`restart`](super::Ppo::restart) puts them in step again.
     pub restart_envs: usize,
     /// Passes over the iteration's data.
     pub epochs: usize,

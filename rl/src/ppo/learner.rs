@@ -224,6 +224,7 @@ impl Ppo {
             let env = (self.iterations as usize * count + i) % envs;
             self.fleet.restart_env(env, seed);
             self.episode_sums[env] = 0.0;
+            self.return_scale.restart(env);
         }
     }
 

@@ -347,9 +347,9 @@ impl<'a> SogBc<'a> {
     }
 }
 
-/// The codes `[N, Z]` that trajectories begin with where they are not searched from the first update
-/// on, for a learner with `seed`: a cluster each, or their principal components spread over the
-/// prior.
+/// The codes `[N, Z]` that trajectories begin with where they are not searched from the first
+/// update on, for a learner with `seed`: a cluster each, or their principal components spread over
+/// the prior.
 pub(crate) fn first_codes(
     demos: &Demonstrations,
     normaliser: &ObsNormaliser,

@@ -9,12 +9,12 @@
 //! | 3 | sample z_i ~ p(z), roll out π_θ(·\|z_i) | [`Hooks::begin_episode`] |
 //! | 4, 5 | sample χ_i, χ_E; update the discriminator | [`Adversary::judge`] in [`Hooks::rewards`] |
 //! | 6 | L_PPO on the discriminator's reward | [`Hooks::rewards`], `sog_engine::ppo` |
-//! | 7 | L_SOG per Algorithm 2 | [`Hooks::sog_term`] |
+//! | 7 | L_SOG per Algorithm 2, or with given codes | [`Hooks::sog_term`] |
 //! | 8 | a step on L_PPO + λ_S L_SOG | `sog_engine::ppo`, each minibatch |
 //!
 //! The start matters: cloning never trains the log standard deviation, so it is set from the
-//! cloning residual (`SogBc::set_log_std`) before the first rollout, and bounded while PPO trains
-//! it.
+//! cloning residual (`SogBc::set_log_std`), raised to PPO's lower bound before the first rollout, and
+//! kept within PPO's bounds while it trains.
 
 use sog_engine::{
     net::PolicyArch,
@@ -40,7 +40,7 @@ pub struct SogGail<'a> {
     codes: ExpertCodes,
     /// Codes of the present expert minibatch, where they are given.
     given: Vec<f32>,
-    /// λ_S
+    /// λ_S, over σ² where L_SOG is measured in units of the exploration.
     weight: f32,
 }
 

@@ -90,7 +90,7 @@ pub fn embed(
 ///
 /// # Errors
 /// As [`embed`].
-pub fn losses_under(
+pub(crate) fn losses_under(
     net: &PolicyNet,
     normaliser: &ObsNormaliser,
     demos: &Demonstrations,

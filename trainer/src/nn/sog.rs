@@ -79,6 +79,10 @@ impl Loaded {
     /// The code of each row's group `[rows, Z]`.
     fn row_codes(&self, net: &CandlePolicy, codes: &[f32]) -> Result<Tensor> {
         let z = net.arch().latent;
+        let needed = self.members.dim(0)? * z;
+        if codes.len() != needed {
+            return Err(Error::Msg(format!("codes of length {}, need {needed}", codes.len())));
+        }
         let rows = self.group_of.iter().flat_map(|g| &codes[g * z..(g + 1) * z]).copied();
         Tensor::from_vec(rows.collect(), (self.group_of.len(), z), net.params.device())
     }

@@ -46,7 +46,7 @@ use sog_sim::{
 
 use crate::{
     adversarial::{CODES_FILE, read_codes},
-    config::{Algorithm, Assignment, TrainConfig},
+    config::{Algorithm, Assignment, SogCodes, TrainConfig},
     data::{DataError, DemoFile, hex, record},
     device::Compute,
     error::TrainError,
@@ -178,6 +178,7 @@ impl Plan {
         config.adversarial.total_steps = scaled(config.adversarial.total_steps);
         if self.plain {
             config.cloning.assignment = Assignment::Plain;
+            config.sog_gail.codes = SogCodes::Searched;
         }
         // Not of the SOG-BC run that it starts from, which all share.
         if let (Some(lambda), Algorithm::SogGail) = (self.lambda_s, algorithm) {
