@@ -12,6 +12,7 @@ const FILES: &[(&str, Algorithm, &str)] = &[
     ("circles", Algorithm::SogGail, include_str!("../tasks/circles/sog-gail.toml")),
     ("circles", Algorithm::InfoGail, include_str!("../tasks/circles/infogail.toml")),
     ("circles", Algorithm::VaeGail, include_str!("../tasks/circles/vae-gail.toml")),
+    ("hopper-vel-6", Algorithm::SogBc, include_str!("../tasks/hopper-vel-6/sog-bc.toml")),
     ("fetchreach", Algorithm::SogBc, include_str!("../tasks/fetchreach/sog-bc.toml")),
     ("fetchreach", Algorithm::SogGail, include_str!("../tasks/fetchreach/sog-gail.toml")),
 ];
