@@ -277,7 +277,7 @@ impl Trajectories {
         };
         match self.view {
             // Time goes on to the right of the lines, where their names are.
-            View::Speed => ((x0, x1 + 0.24 * (x1 - x0)), wide(y0, y1, 1.1 * (y1 - y0))),
+            View::Speed => ((x0, x1 + 0.36 * (x1 - x0)), wide(y0, y1, 1.1 * (y1 - y0))),
             View::Plane | View::Reached => {
                 let scale = 1.08 * ((x1 - x0) / width).max((y1 - y0) / height);
                 (wide(x0, x1, scale * width), wide(y0, y1, scale * height))
