@@ -109,7 +109,7 @@ fn environments_begin_anew_in_turn() {
         seen.push(starts(&ppo));
     }
     // The first goes on from a segment for the normaliser alone.
-    assert_eq!(seen[0], []);
+    assert!(seen[0].is_empty(), "{seen:?}");
     assert!(seen[1..].iter().all(|starts| starts.len() == 2), "{seen:?}");
     let mut turn: Vec<usize> = seen[1..].concat();
     turn.sort_unstable();
