@@ -4,8 +4,9 @@
     python tests/independent/fetchreach.py FILE...
 
 A demonstration file is replayed open loop from the home pose: prints the largest distance between
-recorded and replayed gripper positions, and how many episodes end within 5 cm of their goal here. A policy file is rolled out with 1000 codes from N(0, I): prints the entropy of the
-reached targets (Kozachenko-Leonenko, k = 1, nats; clipped to the cube of goals, which is scaled to side 2).
+recorded and replayed gripper positions, and how many episodes end within 5 cm of their goal here.
+A policy file is rolled out with 1000 codes from N(0, I): prints the entropy of the reached targets
+(Kozachenko-Leonenko, k = 1, nats; clipped to the cube of goals, which is scaled to side 2).
 Nothing of this project is used.
 """
 
