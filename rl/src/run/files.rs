@@ -63,14 +63,47 @@ fn list(dir: &Path) -> Result<Vec<PathBuf>, RunError> {
     entries().map_err(RunError::io("list", dir))
 }
 
-/// Takes the exclusive lock of a run directory; it ends with the file or the process.
-pub(super) fn lock(dir: &Path) -> Result<File, RunError> {
-    let path = dir.join("lock");
-    let open = OpenOptions::new().create(true).write(true).truncate(false).open(&path);
-    let file = open.map_err(RunError::io("create", &path))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(RunError::Locked { dir: dir.to_path_buf() }),
-        Err(TryLockError::Error(source)) => Err(RunError::Io { action: "lock", path, source }),
+/// The exclusive lock of a run directory; it ends with the value or the process.
+///
+/// It is given back by name, not by closing the file: a child process that another thread is
+/// starting shares the open file until it runs its own program, and would keep the lock till then.
+#[derive(Debug)]
+pub(super) struct Lock(File);
+
+impl Lock {
+    /// # Errors
+    /// [`RunError::Locked`] if another process, or this one, holds it; [`RunError::Io`].
+    pub(super) fn take(dir: &Path) -> Result<Self, RunError> {
+        let path = dir.join("lock");
+        let open = OpenOptions::new().create(true).write(true).truncate(false).open(&path);
+        let file = open.map_err(RunError::io("create", &path))?;
+        match file.try_lock() {
+            Ok(()) => Ok(Self(file)),
+            Err(TryLockError::WouldBlock) => Err(RunError::Locked { dir: dir.to_path_buf() }),
+            Err(TryLockError::Error(source)) => Err(RunError::Io { action: "lock", path, source }),
+        }
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Closing the file gives it back too, once no child shares it.
+        let _ = self.0.unlock();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A shared descriptor is what a child process has between its fork and its program.
+    #[test]
+    fn a_lock_ends_though_a_child_shares_its_file() {
+        let temp = tempfile::tempdir().unwrap();
+        let lock = Lock::take(temp.path()).unwrap();
+        let _shared = lock.0.try_clone().unwrap();
+        assert!(matches!(Lock::take(temp.path()), Err(RunError::Locked { .. })));
+        drop(lock);
+        Lock::take(temp.path()).unwrap();
     }
 }

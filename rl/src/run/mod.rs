@@ -65,7 +65,6 @@ mod snapshot;
 mod tensorboard;
 
 use std::{
-    fs::File,
     path::{Path, PathBuf},
     time::Instant,
 };
@@ -74,6 +73,7 @@ pub use config::{Config, ConfigError, parse_config, read_config, within};
 pub use files::write_atomic;
 pub use snapshot::{Checkpoint, Snapshot, SnapshotError};
 
+use files::Lock;
 use metrics::{MetricFiles, MetricLengths};
 
 /// How many checkpoints are kept: the last good one and the one before.
@@ -191,7 +191,7 @@ pub struct Run {
     metrics: MetricFiles,
     wall_before_s: f64,
     opened: Instant,
-    _lock: File,
+    _lock: Lock,
 }
 
 impl Run {
@@ -204,7 +204,7 @@ impl Run {
         config.check().map_err(|source| RunError::Config { path: path.clone(), source })?;
         let checkpoints = dir.join("checkpoints");
         std::fs::create_dir_all(&checkpoints).map_err(RunError::io("create", &checkpoints))?;
-        let lock = files::lock(dir)?;
+        let lock = Lock::take(dir)?;
         if path.exists() {
             return Err(RunError::Exists { dir: dir.to_path_buf() });
         }
@@ -222,7 +222,7 @@ impl Run {
         if !path.is_file() {
             return Err(RunError::NotARun { dir: dir.to_path_buf() });
         }
-        let lock = files::lock(dir)?;
+        let lock = Lock::take(dir)?;
         let config = read_config(&path)?;
         let checkpoints = dir.join("checkpoints");
         std::fs::create_dir_all(&checkpoints).map_err(RunError::io("create", &checkpoints))?;
@@ -248,7 +248,7 @@ impl Run {
         }
     }
 
-    fn with(dir: &Path, lock: File) -> Result<Self, RunError> {
+    fn with(dir: &Path, lock: Lock) -> Result<Self, RunError> {
         log::debug!("{}: opened", dir.display());
         files::remove_temporary(dir)?;
         files::remove_temporary(&dir.join("checkpoints"))?;
