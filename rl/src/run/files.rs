@@ -57,6 +57,16 @@ pub(super) fn checkpoints(dir: &Path) -> Result<Vec<PathBuf>, RunError> {
     Ok(paths)
 }
 
+/// Removes all checkpoints but the newest.
+pub(super) fn keep_newest(dir: &Path, kept: usize) -> Result<(), RunError> {
+    let checkpoints = checkpoints(dir)?;
+    let surplus = checkpoints.len().saturating_sub(kept);
+    for old in &checkpoints[..surplus] {
+        fs::remove_file(old).map_err(RunError::io("remove", old))?;
+    }
+    Ok(())
+}
+
 fn list(dir: &Path) -> Result<Vec<PathBuf>, RunError> {
     let entries =
         || fs::read_dir(dir)?.map(|entry| Ok(entry?.path())).collect::<Result<_, std::io::Error>>();

@@ -290,7 +290,8 @@ impl Run {
     /// [`RunError::Checkpoint`] if the newest checkpoint is damaged or does not fit `state`;
     /// nothing is deleted or cut then.
     pub fn restore(&mut self, state: &mut impl Checkpoint) -> Result<Option<u64>, RunError> {
-        let mut checkpoints = files::checkpoints(&self.dir.join("checkpoints"))?;
+        let dir = self.dir.join("checkpoints");
+        let mut checkpoints = files::checkpoints(&dir)?;
         let Some(path) = checkpoints.pop() else {
             self.metrics.truncate(&MetricLengths::default())?;
             return Ok(None);
@@ -305,6 +306,8 @@ impl Run {
         let older = checkpoints.pop();
         let own = load().map_err(|source| RunError::Checkpoint { path, older, source })?;
         self.metrics.truncate(&own.metrics)?;
+        // A kill between the writing of the newest and the removal of the oldest leaves one more.
+        files::keep_newest(&dir, KEPT)?;
         self.wall_before_s = own.wall_s;
         self.opened = Instant::now();
         Ok(Some(own.step))
@@ -370,11 +373,7 @@ impl Run {
         snapshot.nest("state", state);
         let dir = self.dir.join("checkpoints");
         write_atomic(&dir.join(format!("{step:012}.safetensors")), &snapshot.to_bytes())?;
-        let checkpoints = files::checkpoints(&dir)?;
-        let surplus = checkpoints.len().saturating_sub(KEPT);
-        for old in &checkpoints[..surplus] {
-            std::fs::remove_file(old).map_err(RunError::io("remove", old))?;
-        }
+        files::keep_newest(&dir, KEPT)?;
         log::debug!("{}: saved step {step}", self.dir.display());
         Ok(())
     }

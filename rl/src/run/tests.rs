@@ -185,6 +185,7 @@ fn what_a_kill_can_leave_behind_does_no_harm() {
     let temp = tempfile::tempdir().unwrap();
     let dir = temp.path();
     let toy = train(dir, |_| ()).unwrap();
+    fs::copy(newest(dir), dir.join("checkpoints/000000000054.safetensors")).unwrap();
     fs::write(dir.join("checkpoints/000000000099.safetensors.tmp"), b"half a checkp").unwrap();
     fs::write(dir.join("config.toml.tmp"), b"step").unwrap();
     let mut text = fs::read_to_string(dir.join("metrics.jsonl")).unwrap();
@@ -192,7 +193,12 @@ fn what_a_kill_can_leave_behind_does_no_harm() {
     fs::write(dir.join("metrics.jsonl"), text).unwrap();
     assert_eq!(train(dir, |_| ()).unwrap(), toy);
     assert_eq!(metrics(dir).len(), 60);
-    assert!(!dir.join("checkpoints/000000000099.safetensors.tmp").exists());
+    let left = files::checkpoints(&dir.join("checkpoints")).unwrap();
+    assert_eq!(
+        left,
+        ["000000000057", "000000000060"]
+            .map(|step| dir.join(format!("checkpoints/{step}.safetensors")))
+    );
     assert!(!dir.join("config.toml.tmp").exists());
 }
 
