@@ -162,6 +162,7 @@ fn a_switch_is_survived_if_the_robot_lasts_until_the_next() {
     still.weights.mean_weight.fill(0.0);
     still.seal(4);
     assert_eq!(survival(&still, 10).switch_survival, 1.0);
+    assert!(two.switch_followed == 0.0 && three.switch_followed <= three.switch_survival);
     assert_eq!(STEPS_PER_CODE, 200);
 }
 

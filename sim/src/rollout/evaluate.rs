@@ -60,6 +60,8 @@ pub enum Capture {
 pub struct Episode {
     /// `[M]`: undiscounted returns.
     pub returns: Vec<f64>,
+    /// `[N, M]`: returns up to each of the N switches that came.
+    pub switch_returns: Vec<f64>,
     /// Steps taken, T.
     pub steps: usize,
     /// Whether it failed before its time was up.
@@ -141,6 +143,7 @@ impl<'a> Running<'a> {
         let due = self.plan.switches.iter().rfind(|s| s.step == self.member.step);
         if let Some(switch) = due {
             self.member.code.copy_from_slice(&switch.code);
+            self.episode.switch_returns.extend_from_slice(&self.member.returns);
         }
     }
 

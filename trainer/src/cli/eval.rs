@@ -104,8 +104,13 @@ fn print(report: &Measures) {
             }
         }
     }
-    if let Some(survival) = report.switch_survival {
-        println!("switches survived: {:.1} %", 100.0 * survival);
+    if let Some(switching) = &report.switching {
+        println!(
+            "{} switches: {:.1} % survived, {:.1} % followed",
+            switching.switches,
+            100.0 * switching.switch_survival,
+            100.0 * switching.switch_followed
+        );
     }
 }
 

@@ -10,7 +10,7 @@ use sog_sim::{
 use super::{
     goals::{GoalReport, evaluate_goals},
     modes::{ModeOptions, ModeReport, evaluate_embedded, evaluate_modes},
-    switching::evaluate_switching,
+    switching::{SwitchReport, evaluate_switching},
 };
 use crate::{data::DemoFile, error::TrainError};
 
@@ -27,9 +27,9 @@ pub struct Measures {
     /// Goals.
     #[serde(flatten)]
     pub goals: Option<GoalReport>,
-    /// Share of code switches survived, where asked for.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub switch_survival: Option<f64>,
+    /// Switching between codes, where asked for.
+    #[serde(flatten)]
+    pub switching: Option<SwitchReport>,
 }
 
 impl Measures {
@@ -102,11 +102,9 @@ pub fn measure(
             });
         }
     }
-    let switch_survival = match file.latent {
+    let switching = match file.latent {
         _ if !switch => None,
-        LatentKind::OneHot(_) => {
-            Some(evaluate_switching(maker, &policy, file.latent, options)?.switch_survival)
-        }
+        LatentKind::OneHot(_) => Some(evaluate_switching(maker, &policy, file.latent, options)?),
         latent => {
             return Err(TrainError::Unmeasurable {
                 found: format!("codes `{latent}` to switch between"),
@@ -115,7 +113,7 @@ pub fn measure(
         }
     };
     let algorithm = file.provenance.algorithm.clone();
-    Ok(Measures { task: task.name(), algorithm, modes, goals, switch_survival })
+    Ok(Measures { task: task.name(), algorithm, modes, goals, switching })
 }
 
 /// The names of a task's modes, where a policy with codes of this kind can be matched with them.

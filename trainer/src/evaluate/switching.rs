@@ -10,13 +10,19 @@ use sog_sim::{
     tasks::TaskMaker,
 };
 
-use super::modes::{ModeOptions, one_hot_codes};
+use super::{
+    assignment::best_assignment,
+    modes::{ModeOptions, one_hot_codes},
+};
 
 /// Stream of the evaluation's seed.
 const SWITCH_STREAM: u64 = 0x7377_6974_6368;
 
 /// Steps under each code.
 pub const STEPS_PER_CODE: usize = 200;
+
+/// A switch is followed if the robot then earns less by at most this share than from a start.
+const LOSS_FOLLOWED: f64 = 0.5;
 
 /// The outcome of [`evaluate_switching`].
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -28,12 +34,20 @@ pub struct SwitchReport {
     /// Share of the switches after which the robot had not failed when the next one came (or the
     /// episode ended). Switches that an earlier failure prevented count as not survived.
     pub switch_survival: f64,
+    /// Share of the switches after which the robot did what the new code stands for: until the next
+    /// one it earned, on the reward of the mode matched with the code, at least half of what it
+    /// earns in as many steps that start under the code. A robot that comes to rest survives but
+    /// does not follow.
+    pub switch_followed: f64,
     /// The episodes themselves, with what [`ModeOptions::capture`] keeps.
     #[serde(skip)]
     pub paths: Vec<Episode>,
 }
 
 /// Episodes that visit every code once in random order, [`STEPS_PER_CODE`] steps each.
+///
+/// What each code earns from a start, and which mode it is, is measured on the first codes of all
+/// episodes; a code that comes first in none follows no switch.
 ///
 /// # Errors
 /// As [`evaluate`].
@@ -45,19 +59,25 @@ pub fn evaluate_switching(
 ) -> Result<SwitchReport, SimError> {
     let codes = one_hot_codes(latent);
     let stream = seed::derive(options.seed, SWITCH_STREAM);
-    let plans: Vec<Plan> = (0..options.rollouts)
-        .map(|i| {
-            let seed = seed::derive(stream, i as u64);
-            let mut order = codes.clone();
-            order.shuffle(&mut seed::stream(seed, 1));
-            let mut order = order.into_iter();
-            let code = order.next().unwrap_or_default();
-            let switch = |(n, code)| Switch { step: (n + 1) * STEPS_PER_CODE, code };
-            let switches = order.enumerate().map(switch).collect();
-            let steps = Some(codes.len() * STEPS_PER_CODE);
-            Plan { seed, code, switches, steps, ..Plan::default() }
-        })
-        .collect();
+    let seeds: Vec<u64> = (0..options.rollouts).map(|i| seed::derive(stream, i as u64)).collect();
+    let order = |&seed: &u64| {
+        let mut order: Vec<usize> = (0..codes.len()).collect();
+        order.shuffle(&mut seed::stream(seed, 1));
+        order
+    };
+    let orders: Vec<Vec<usize>> = seeds.iter().map(order).collect();
+    let plan = |(&seed, order): (&u64, &Vec<usize>)| {
+        let switch =
+            |(n, &c): (usize, &usize)| Switch { step: n * STEPS_PER_CODE, code: codes[c].clone() };
+        Plan {
+            seed,
+            code: codes[order[0]].clone(),
+            switches: order.iter().enumerate().skip(1).map(switch).collect(),
+            steps: Some(codes.len() * STEPS_PER_CODE),
+            ..Plan::default()
+        }
+    };
+    let plans: Vec<Plan> = seeds.iter().zip(&orders).map(plan).collect();
     let noise = (options.perturb > 0.0).then_some(Noise::Replace(options.perturb));
     let run = EvaluateOptions { noise, capture: options.capture, progress: None };
     let episodes = evaluate(maker, policy, &plans, &run)?;
@@ -68,6 +88,90 @@ pub fn evaluate_switching(
         .iter()
         .map(|e| if e.failed { survived(e.steps - 1) } else { codes.len() - 1 })
         .sum();
-    let switch_survival = survived as f64 / switches.max(1) as f64;
-    Ok(SwitchReport { episodes: episodes.len(), switches, switch_survival, paths: episodes })
+    let of_all = |count: usize| count as f64 / switches.max(1) as f64;
+    Ok(SwitchReport {
+        episodes: episodes.len(),
+        switches,
+        switch_survival: of_all(survived),
+        switch_followed: of_all(followed(&episodes, &orders, codes.len())),
+        paths: episodes,
+    })
+}
+
+/// How many switches are followed in episodes that visit codes in the order given.
+fn followed(episodes: &[Episode], orders: &[Vec<usize>], codes: usize) -> usize {
+    // Returns [segments, modes] of the codes that an episode came to; a failure cuts the last short.
+    let segments = |e: &Episode| -> Vec<Vec<f64>> {
+        let mut before = vec![0.0; e.returns.len()];
+        let ends = e.switch_returns.chunks_exact(e.returns.len()).chain([&e.returns[..]]);
+        ends.map(|end| {
+            let earned = end.iter().zip(&before).map(|(end, before)| end - before).collect();
+            before = end.to_vec();
+            earned
+        })
+        .collect()
+    };
+    let all: Vec<Vec<Vec<f64>>> = episodes.iter().map(segments).collect();
+    let modes = episodes.first().map_or(0, |e| e.returns.len());
+    let (mut sums, mut starts) = (vec![0.0; codes * modes], vec![0.0_f64; codes]);
+    for (segments, order) in all.iter().zip(orders) {
+        starts[order[0]] += 1.0;
+        let row = &mut sums[order[0] * modes..][..modes];
+        row.iter_mut().zip(&segments[0]).for_each(|(sum, earned)| *sum += earned);
+    }
+    for (row, &n) in sums.chunks_exact_mut(modes.max(1)).zip(&starts) {
+        row.iter_mut().for_each(|sum| *sum /= n.max(1.0));
+    }
+    let mode_of = best_assignment(&sums, codes, modes);
+    let follows = |code: usize, earned: &[f64]| {
+        mode_of[code].is_some_and(|mode| {
+            let from_start = sums[code * modes + mode];
+            starts[code] > 0.0 && earned[mode] >= from_start - LOSS_FOLLOWED * from_start.abs()
+        })
+    };
+    let of_episode = |((segments, order), e): ((&Vec<Vec<f64>>, &Vec<usize>), &Episode)| {
+        let whole = &segments[..segments.len() - usize::from(e.failed)];
+        whole.iter().zip(order).skip(1).filter(|&(earned, &code)| follows(code, earned)).count()
+    };
+    all.iter().zip(orders).zip(episodes).map(of_episode).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Returns of two modes up to each switch and at the end.
+    fn episode(returns: [[f64; 2]; 2], failed: bool) -> Episode {
+        let [first, end] = returns;
+        Episode {
+            returns: end.to_vec(),
+            switch_returns: first.to_vec(),
+            failed,
+            ..Episode::default()
+        }
+    }
+
+    #[test]
+    fn a_switch_is_followed_if_the_robot_does_as_from_a_start() {
+        // Code 0 does mode 1 and earns 100 there from a start; code 1 does mode 0 and earns 60.
+        let from_0 = |end, failed| episode([[1.0, 100.0], end], failed);
+        let from_1 = |end| episode([[60.0, 1.0], end], false);
+        let count = |episodes: &[Episode]| followed(episodes, &[vec![0, 1], vec![1, 0]], 2);
+        assert_eq!(count(&[from_0([31.0, 100.0], false), from_1([60.0, 51.0])]), 2);
+        assert_eq!(count(&[from_0([30.9, 100.0], false), from_1([60.0, 51.0])]), 1);
+        assert_eq!(count(&[from_0([31.0, 100.0], false), from_1([60.0, 50.9])]), 1);
+        // It goes on as before.
+        assert_eq!(count(&[from_0([2.0, 200.0], false), from_1([120.0, 2.0])]), 0);
+        // It fails near the end.
+        assert_eq!(count(&[from_0([31.0, 100.0], true), from_1([60.0, 51.0])]), 1);
+        // It fails before the switch.
+        let early = Episode { returns: vec![1.0, 100.0], failed: true, ..Episode::default() };
+        assert_eq!(count(&[early, from_1([60.0, 51.0])]), 1);
+        // Losses: half as much again is followed, more is not.
+        let loss = |second| {
+            [episode([[-9.0, -2.0], second], false), episode([[-4.0, -9.0], [-13.0, -12.0]], false)]
+        };
+        assert_eq!(count(&loss([-15.0, -9.0])), 2);
+        assert_eq!(count(&loss([-15.1, -9.0])), 1);
+    }
 }

@@ -63,6 +63,8 @@ pub struct Robustness {
     pub std: [f64; 2],
     /// Share of switches survived.
     pub switch_survival: f64,
+    /// Share of switches followed.
+    pub switch_followed: f64,
 }
 
 /// All policies.
@@ -182,6 +184,7 @@ fn measured(
         perturbed_mean,
         std: [std, perturbed_std],
         switch_survival: switching.switch_survival,
+        switch_followed: switching.switch_followed,
     };
     let json = serde_json::to_string_pretty(&run).unwrap_or_default();
     write_atomic(&dir.join(ROBUSTNESS_FILE), json.as_bytes())?;
@@ -225,8 +228,8 @@ impl RobustnessReport {
     /// As a Markdown table.
     pub fn markdown(&self) -> String {
         let mut text = format!(
-            "| task | algorithm | λ_S | return | {:.0} % random actions | lost | switches survived |\n\
-             |---|---|---|---|---|---|---|\n",
+            "| task | algorithm | λ_S | return | {:.0} % random actions | lost | switches survived | followed |\n\
+             |---|---|---|---|---|---|---|---|\n",
             100.0 * self.perturb
         );
         for row in &self.rows {
@@ -234,12 +237,13 @@ impl RobustnessReport {
             // Writing to a string does not fail.
             let _ = writeln!(
                 text,
-                "| {} | {} | {} | {mean:.1} | {perturbed:.1} | {:.1} | {:.1} % |",
+                "| {} | {} | {} | {mean:.1} | {perturbed:.1} | {:.1} | {:.1} % | {:.1} % |",
                 row.task,
                 row.algorithm,
                 row.lambda_s.map_or("–".to_string(), |l| l.to_string()),
                 mean - perturbed,
                 100.0 * row.mean(|r| r.switch_survival),
+                100.0 * row.mean(|r| r.switch_followed),
             );
         }
         text
@@ -259,6 +263,7 @@ mod tests {
             perturbed_mean,
             std: [0.0; 2],
             switch_survival: 0.5,
+            switch_followed: 0.25,
         };
         let row = RobustnessRow {
             task: "ant-dir-6",
@@ -268,7 +273,7 @@ mod tests {
         };
         let text =
             RobustnessReport { perturb: PERTURB, random: vec![], rows: vec![row] }.markdown();
-        let want = "| ant-dir-6 | sog-gail | 0.05 | 150.0 | 60.0 | 90.0 | 50.0 % |";
+        let want = "| ant-dir-6 | sog-gail | 0.05 | 150.0 | 60.0 | 90.0 | 50.0 % | 25.0 % |";
         assert!(text.contains(want) && text.contains("| 20 % random actions |"), "{text}");
     }
 }
