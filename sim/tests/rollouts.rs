@@ -105,6 +105,47 @@ fn goals_are_drawn_for_each_episode_and_rewarded() {
 }
 
 #[test]
+fn episodes_are_carried_over_where_they_ran_out_of_time() {
+    let run = |actor: &dyn Actor, carry_over: f64| {
+        let config = FleetConfig {
+            envs: 6,
+            latent_dim: 3,
+            seed: 11,
+            horizon: Some(40),
+            carry_over,
+            ..Default::default()
+        };
+        let mut fleet = Fleet::new(&circles(), &config).unwrap();
+        let mut batch = fleet.batch(400);
+        fleet.run(actor, Noise::Gaussian(&STD), &uniform_codes, &mut batch).unwrap();
+        // Of each episode but the last: whether the next one starts where it ended.
+        let carried: Vec<(Ended, bool)> = batch
+            .episodes()
+            .filter(|e| e.t + 1 < batch.steps)
+            .map(|e| {
+                let next = e.env * batch.steps + e.t + 1;
+                (e.ended, batch.obs[next * 10..][..10] == *e.obs)
+            })
+            .collect();
+        (carried, batch)
+    };
+    let (all, batch) = run(&CirclesExpert, 1.0);
+    assert_eq!(all, vec![(Ended::TimeLimit, true); 6 * 9]);
+    // Length, return and code are each episode's own.
+    assert!(batch.episodes().all(|e| e.length == 40 && e.returns[0] <= 200.0));
+    assert!(batch.episodes().map(|e| e.code.to_vec()).any(|c| c != batch.codes[..3]));
+    let (some, _) = run(&CirclesExpert, 0.5);
+    let count = some.iter().filter(|(_, carried)| *carried).count();
+    assert!((15..40).contains(&count), "{count} of 54");
+    let (none, _) = run(&CirclesExpert, 0.0);
+    assert!(none.iter().all(|(_, carried)| !carried));
+    // Failures are never carried over.
+    let (failed, _) = run(&Policy::new(&example(5)), 1.0);
+    assert!(failed.iter().any(|(ended, _)| *ended == Ended::Failed), "{failed:?}");
+    assert!(failed.iter().all(|(ended, carried)| (*ended == Ended::TimeLimit) == *carried));
+}
+
+#[test]
 fn segments_join_into_one() {
     let (mut whole, mut parts) = (fleet(3, 40), fleet(3, 40));
     let whole = segment(&mut whole, &CirclesExpert, 90);

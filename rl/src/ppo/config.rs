@@ -20,6 +20,11 @@ pub struct PpoConfig {
     /// `envs / restart_envs · steps` steps an episode is cut: below the horizon none is ever seen
     /// to its end. A [`restart`](super::Ppo::restart) puts them in step again.
     pub restart_envs: usize,
+    /// Probability that an episode that ran out of time is followed by one that starts where it
+    /// ended, with a code of its own, instead of from a reset: what to do after a change of code is
+    /// learned there. Written only where it is not 0.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub carry_over: f64,
     /// Passes over the iteration's data.
     pub epochs: usize,
     /// Rows of a minibatch.
@@ -48,12 +53,18 @@ pub struct PpoConfig {
     pub update: UpdateConfig,
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+fn is_zero(x: &f64) -> bool {
+    *x == 0.0
+}
+
 impl Default for PpoConfig {
     fn default() -> Self {
         Self {
             envs: 32,
             steps: 256,
             restart_envs: 0,
+            carry_over: 0.0,
             epochs: 5,
             minibatch: 2048,
             learning_rate: 3e-4,
@@ -79,6 +90,7 @@ impl PpoConfig {
         within(&key("envs"), self.envs, 1..=4096)?;
         within(&key("steps"), self.steps, 1..=65_536)?;
         within(&key("restart_envs"), self.restart_envs, 0..=self.envs)?;
+        within(&key("carry_over"), self.carry_over, 0.0..=1.0)?;
         within(&key("epochs"), self.epochs, 1..=1000)?;
         within(&key("minibatch"), self.minibatch, 1..=self.envs * self.steps)?;
         within(&key("learning_rate"), self.learning_rate, 0.0..=1.0)?;

@@ -91,6 +91,7 @@ impl Ppo {
         let fleet = FleetConfig {
             envs: config.envs,
             latent_dim: latent,
+            carry_over: config.carry_over,
             seed: seed::derive(setup.seed, FLEET_STREAM),
             ..FleetConfig::default()
         };

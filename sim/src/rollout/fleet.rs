@@ -1,5 +1,6 @@
 //! Environments that run on from segment to segment, for learning.
 
+use rand::RngExt;
 use rayon::prelude::*;
 
 use super::{
@@ -15,7 +16,7 @@ use crate::{
 };
 
 /// How a fleet is built.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct FleetConfig {
     /// Number of environments n.
     pub envs: usize,
@@ -25,13 +26,16 @@ pub struct FleetConfig {
     pub goals: usize,
     /// Steps of an episode, instead of the task's horizon.
     pub horizon: Option<usize>,
+    /// Probability that an episode that ran out of time is followed by one that starts where it
+    /// ended, with a code and goals of its own, instead of from a reset.
+    pub carry_over: f64,
     /// Seed of everything drawn here.
     pub seed: u64,
 }
 
 impl Default for FleetConfig {
     fn default() -> Self {
-        Self { envs: 8, latent_dim: 0, goals: 1, horizon: None, seed: 0 }
+        Self { envs: 8, latent_dim: 0, goals: 1, horizon: None, carry_over: 0.0, seed: 0 }
     }
 }
 
@@ -52,10 +56,18 @@ pub struct EpisodeStart<'a> {
 /// Decides code and goals of each episode.
 type Rule<'a> = &'a (dyn Fn(&mut EpisodeStart<'_>) + Sync);
 
+/// How episodes start and end.
+struct Rules<'a> {
+    start: Rule<'a>,
+    horizon: usize,
+    carry_over: f64,
+}
+
 /// Environments that run on from segment to segment.
 pub struct Fleet {
     maker: TaskMaker,
     horizon: usize,
+    carry_over: f64,
     latent_dim: usize,
     crew: Vec<Runner>,
 }
@@ -70,10 +82,12 @@ struct Runner {
 }
 
 impl Runner {
-    fn begin_episode(&mut self, rule: Rule<'_>) -> Result<(), SimError> {
+    /// Begins the next episode; with probability `carry_over` where the last one ended.
+    fn begin_episode(&mut self, rule: Rule<'_>, carry_over: f64) -> Result<(), SimError> {
         let seed = seed::derive(self.seed, self.begun);
         let member = &mut self.member;
         member.seed(seed);
+        let carried = carry_over > 0.0 && member.rng.random_bool(carry_over);
         rule(&mut EpisodeStart {
             env: self.env,
             episode: self.begun,
@@ -82,7 +96,7 @@ impl Runner {
             goals: &mut member.goals,
         });
         self.begun += 1;
-        member.start(seed)
+        if carried { member.carry_over() } else { member.start(seed) }
     }
 }
 
@@ -100,6 +114,7 @@ impl Fleet {
         Ok(Self {
             maker: maker.clone(),
             horizon: config.horizon.unwrap_or(maker.info().horizon),
+            carry_over: config.carry_over,
             latent_dim: config.latent_dim,
             crew: (0..config.envs).map(runner).collect::<Result<_, SimError>>()?,
         })
@@ -127,7 +142,8 @@ impl Fleet {
     }
 
     /// Runs every environment for one segment and records it. Episodes start as `rule` says when
-    /// the last one has ended, in failure or at the horizon.
+    /// the last one has ended, in failure or at the horizon, from a reset or, as
+    /// [`FleetConfig::carry_over`] has it, where the last one ended.
     ///
     /// # Errors
     /// [`SimError::Width`] if the actor or the batch does not fit, [`SimError::NotFinite`] if the
@@ -144,7 +160,8 @@ impl Fleet {
         let rows = batch.rows() * info.obs_dim();
         crate::task::check_width(info.id, "batch environments", batch.envs, self.crew.len())?;
         crate::task::check_width(info.id, "batch observations", batch.obs.len(), rows)?;
-        let (horizon, steps, group) = (self.horizon, batch.steps, group_size(self.crew.len()));
+        let (steps, group) = (batch.steps, group_size(self.crew.len()));
+        let rules = Rules { start: rule, horizon: self.horizon, carry_over: self.carry_over };
         let mut records = batch.records();
         let results: Vec<Result<(), SimError>> = self
             .crew
@@ -152,7 +169,7 @@ impl Fleet {
             .zip(records.par_chunks_mut(group))
             .map(|(crew, records)| {
                 let mut lanes = Lanes::new(actor, noise, crew.len());
-                run_group(crew, records, &mut lanes, rule, horizon, steps)
+                run_group(crew, records, &mut lanes, &rules, steps)
             })
             .collect();
         results.into_iter().collect()
@@ -164,12 +181,11 @@ fn run_group(
     crew: &mut [Runner],
     records: &mut [Record<'_>],
     lanes: &mut Lanes<'_>,
-    rule: Rule<'_>,
-    horizon: usize,
+    rules: &Rules<'_>,
     steps: usize,
 ) -> Result<(), SimError> {
     for runner in crew.iter_mut().filter(|r| r.begun == 0) {
-        runner.begin_episode(rule)?;
+        runner.begin_episode(rules.start, 0.0)?;
     }
     for t in 0..steps {
         for (lane, runner) in crew.iter().enumerate() {
@@ -180,13 +196,14 @@ fn run_group(
             let step = lanes.step(lane, &mut runner.member)?;
             let ended = match step.terminated {
                 true => Ended::Failed,
-                false if runner.member.step >= horizon => Ended::TimeLimit,
+                false if runner.member.step >= rules.horizon => Ended::TimeLimit,
                 false => Ended::No,
             };
             record.step(t, lanes, lane, &runner.member, ended);
             if ended != Ended::No {
                 record.end(t, lanes, &runner.member);
-                runner.begin_episode(rule)?;
+                let carry_over = if ended == Ended::TimeLimit { rules.carry_over } else { 0.0 };
+                runner.begin_episode(rules.start, carry_over)?;
             }
         }
     }

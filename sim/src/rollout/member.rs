@@ -86,6 +86,16 @@ impl Member {
         self.step = 0;
         self.task.reset(reset_seed(episode_seed))
     }
+
+    /// Starts the episode with the code and goals now set where the last one ended.
+    pub(super) fn carry_over(&mut self) -> Result<(), SimError> {
+        if !self.goals.is_empty() {
+            self.task.set_goals(&self.goals)?;
+        }
+        self.returns.fill(0.0);
+        self.step = 0;
+        Ok(())
+    }
 }
 
 /// Buffers and the actor's evaluator with which one thread steps up to a few members at once.
