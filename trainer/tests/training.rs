@@ -125,7 +125,15 @@ fn assigned_codes_are_those_of_the_policy_that_a_run_starts_from() {
         train(&mut run, Job { config, maker: &maker, demos, start: Some(start), compute, progress })
             .map_err(Box::new)
     };
-    continued("own", &cloning(0)).unwrap();
+    let own = cloning(0);
+    continued("own", &own).unwrap();
+    // The same seed, but codes 0 and 1 in each other's place.
+    let mut swapped = own.clone();
+    let codes = own.latent_dim();
+    swapped.weights.latent_weight.chunks_exact_mut(codes).for_each(|row| row.swap(0, 1));
+    swapped.seal(8);
+    let error = continued("swapped", &swapped).unwrap_err();
+    assert!(matches!(*error, TrainError::OtherCodes { seed: 0, .. }), "{error}");
     let mut plain = config(Algorithm::SogGail);
     plain.sog_gail.codes = SogCodes::Assigned;
     plain.check().unwrap();
