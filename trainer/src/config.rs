@@ -266,6 +266,28 @@ pub struct DiscriminatorConfig {
     pub gradient_penalty: f32,
     /// Every how manieth pair of a demonstration is used.
     pub expert_stride: usize,
+    /// What the policy is rewarded with. Written only where it is not the paper's.
+    #[serde(skip_serializing_if = "RewardForm::is_paper")]
+    pub reward: RewardForm,
+}
+
+/// What D(s,a) = P(expert | s,a) rewards the policy with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RewardForm {
+    /// log D − log(1 − D): the paper's form. It is below 0 where D is sure of the policy, and a robot
+    /// that can end its episode by falling then does well to fall.
+    Logit,
+    /// −log(1 − D), never below 0 (Ho and Ermon 2016): what falls earns no more. It rewards every step
+    /// that is survived (Kostrikov et al. 2019 call it a bias).
+    Positive,
+}
+
+impl RewardForm {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+    fn is_paper(&self) -> bool {
+        *self == Self::Logit
+    }
 }
 
 impl Default for DiscriminatorConfig {
@@ -278,6 +300,7 @@ impl Default for DiscriminatorConfig {
             learning_rate: 1e-3,
             gradient_penalty: 10.0,
             expert_stride: 20,
+            reward: RewardForm::Logit,
         }
     }
 }

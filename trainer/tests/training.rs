@@ -14,7 +14,7 @@ use sog_sim::{
     tasks::{self, TaskMaker, TaskOptions},
 };
 use sog_trainer::{
-    config::{Algorithm, Assignment, SogCodes, TrainConfig},
+    config::{Algorithm, Assignment, RewardForm, SogCodes, TrainConfig},
     data::{
         DataError, Demonstrations,
         import::import_safetensors,
@@ -102,6 +102,21 @@ fn adversarial_runs_resume_to_the_same_bytes() {
         let text = std::fs::read_to_string(temp.path().join("metrics.jsonl")).unwrap();
         assert!(text.contains("discriminator/slope"));
     }
+}
+
+#[test]
+fn the_form_of_the_reward_reaches_the_policy() {
+    let demos = demos(2);
+    let temp = tempfile::tempdir().unwrap();
+    let policy = |reward| {
+        let mut config = config(Algorithm::Gail);
+        config.discriminator.reward = reward;
+        trained(&temp.path().join(format!("{reward:?}")), &config, &demos)
+    };
+    assert_ne!(policy(RewardForm::Logit), policy(RewardForm::Positive));
+    let text = |name: &str| std::fs::read_to_string(temp.path().join(name).join("config.toml"));
+    assert!(text("Positive").unwrap().contains("reward = \"positive\""));
+    assert!(!text("Logit").unwrap().contains("reward ="));
 }
 
 #[test]

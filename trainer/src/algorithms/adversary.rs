@@ -1,7 +1,7 @@
 //! The discriminator of the adversarial algorithms: its data, its training, its reward.
 //!
 //! Sign convention (derived in `sog_engine::discriminator`): D(s,a) = P(expert | s,a), the reward
-//! is log D − log(1 − D), the logit itself.
+//! is log D − log(1 − D), the logit itself, or what [`RewardForm`] makes of it.
 
 use rand::{RngExt, seq::SliceRandom};
 use sog_engine::{
@@ -21,8 +21,12 @@ use sog_sim::{
 };
 
 use crate::{
-    config::DiscriminatorConfig, data::Demonstrations, device::Compute, error::TrainError,
-    nn::discriminator::DeviceDiscriminator, normalise::ObsNormaliser,
+    config::{DiscriminatorConfig, RewardForm},
+    data::Demonstrations,
+    device::Compute,
+    error::TrainError,
+    nn::discriminator::DeviceDiscriminator,
+    normalise::ObsNormaliser,
 };
 
 /// Rows of states, actions and codes, side by side.
@@ -168,7 +172,7 @@ impl Adversary {
         Ok(())
     }
 
-    /// Rewards log D − log(1 − D) of the rollouts' rows `[rows]`.
+    /// Rewards of the rollouts' rows `[rows]`.
     fn rewards(&mut self, batch: &Batch, obs: &[f32], out: &mut [f32]) -> Result<(), EngineError> {
         let [s, a, z] = self.widths;
         let codes: &[f32] = if z > 0 { &batch.codes } else { &[] };
@@ -178,7 +182,9 @@ impl Adversary {
             Part { data: codes, width: z },
         ];
         let parts = if z > 0 { &parts[..] } else { &parts[..2] };
-        self.engine.rewards(&self.net, parts, out)
+        self.engine.rewards(&self.net, parts, out)?;
+        out.iter_mut().for_each(|f| *f = reward(self.config.reward, *f));
+        Ok(())
     }
 
     /// Names and values of the last training, for a run's metrics.
@@ -208,6 +214,15 @@ impl Adversary {
                 self.order[self.visited - 1]
             })
             .collect()
+    }
+}
+
+/// The reward of a logit f, where D = 1/(1 + e⁻ᶠ).
+fn reward(form: RewardForm, f: f32) -> f32 {
+    match form {
+        RewardForm::Logit => f,
+        // log(1 + eᶠ), without overflow.
+        RewardForm::Positive => f.max(0.0) + (-f.abs()).exp().ln_1p(),
     }
 }
 
@@ -303,5 +318,25 @@ impl Checkpoint for Adversary {
         self.order = from.read_state("order")?;
         self.visited = from.read_state("visited")?;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rewards_are_those_of_the_probability() {
+        for f in [-3.0_f32, -0.5, 0.0, 0.7, 4.0] {
+            let d = 1.0 / (1.0 + f64::from(-f).exp());
+            let near = |form, want: f64| {
+                let found = f64::from(reward(form, f));
+                assert!((found - want).abs() < 1e-6, "{form:?} of {f}: {found}, {want}");
+            };
+            near(RewardForm::Logit, d.ln() - (1.0 - d).ln());
+            near(RewardForm::Positive, -(1.0 - d).ln());
+        }
+        assert_eq!(reward(RewardForm::Positive, 1e4), 1e4);
+        assert_eq!(reward(RewardForm::Positive, -1e4), 0.0);
     }
 }
