@@ -163,15 +163,21 @@ fn assigned_codes_are_those_of_the_policy_that_a_run_starts_from() {
 #[test]
 fn a_run_that_lost_its_last_checkpoint_resumes_to_the_same_bytes() {
     let demos = demos(2);
-    let temp = tempfile::tempdir().unwrap();
-    let config = config(Algorithm::SogBc);
-    let whole = trained(temp.path(), &config, &demos);
-    let lost = temp.path().join("checkpoints/000000000060.safetensors");
-    std::fs::remove_file(lost).unwrap();
-    let metrics = std::fs::read_to_string(temp.path().join("metrics.jsonl")).unwrap();
-    assert_eq!(trained(temp.path(), &config, &demos), whole);
-    let again = std::fs::read_to_string(temp.path().join("metrics.jsonl")).unwrap();
-    assert_eq!(metrics.lines().count(), again.lines().count());
+    // Codes by the plain minimum, and ones that hold to the clusters for good.
+    let policies = [0.0, 1.0].map(|margin| {
+        let temp = tempfile::tempdir().unwrap();
+        let mut config = config(Algorithm::SogBc);
+        config.cloning.first_code_margin = margin;
+        let whole = trained(temp.path(), &config, &demos);
+        let lost = temp.path().join("checkpoints/000000000060.safetensors");
+        std::fs::remove_file(lost).unwrap();
+        let metrics = std::fs::read_to_string(temp.path().join("metrics.jsonl")).unwrap();
+        assert_eq!(trained(temp.path(), &config, &demos), whole);
+        let again = std::fs::read_to_string(temp.path().join("metrics.jsonl")).unwrap();
+        assert_eq!(metrics.lines().count(), again.lines().count());
+        whole
+    });
+    assert_ne!(policies[0], policies[1]);
 }
 
 /// Three trajectories of 1, 7 and 300 steps, as a file holds them.

@@ -28,6 +28,21 @@ pub(super) fn choose(
     }
 }
 
+/// The code of smallest loss for each group whose `losses` `[groups, k]` are given, or its first
+/// one unless the smallest loss lies below that by the share `margin`.
+pub(super) fn loyal(
+    losses: &[f32],
+    k: usize,
+    first: impl Iterator<Item = usize>,
+    margin: f32,
+) -> Vec<usize> {
+    let choose = |(row, first): (&[f32], usize)| {
+        let best = (0..k).fold(first, |best, c| if row[c] < row[best] { c } else { best });
+        if row[best] < (1.0 - margin) * row[first] { best } else { first }
+    };
+    losses.chunks_exact(k).zip(first).map(choose).collect()
+}
+
 /// The assignment of smallest total loss in which no code gets more than its share, rounded up.
 fn balanced(losses: &[f32], k: usize) -> Vec<usize> {
     let groups = losses.len() / k;
@@ -63,4 +78,22 @@ fn boltzmann(losses: &[f32], k: usize, temperature: f32, rng: &mut Pcg64) -> Vec
             .unwrap_or(k - 1)
     };
     losses.chunks_exact(k).map(draw).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_first_code_is_left_for_one_that_is_better_by_the_margin() {
+        let losses = [4.0, 3.0, 5.0, 4.0, 1.9, 2.1, 1.0, f32::NAN, 0.4];
+        let of = |margin| loyal(&losses, 3, [0, 0, 1].into_iter(), margin);
+        // A loss that is no number never wins, and holds what it is the loss of.
+        assert_eq!(of(0.0), [1, 1, 1]);
+        assert_eq!(of(0.3), [0, 1, 1]);
+        assert_eq!(of(0.5), [0, 1, 1]);
+        assert_eq!(of(0.6), [0, 0, 1]);
+        assert_eq!(of(1.0), [0, 0, 1]);
+        assert_eq!(loyal(&[2.0, 1.0, 0.5], 3, [1].into_iter(), 0.0), [2]);
+    }
 }

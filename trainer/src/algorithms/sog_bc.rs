@@ -195,6 +195,11 @@ impl<'a> SogBc<'a> {
     fn find_codes(&mut self) -> Result<(), TrainError> {
         let z = self.latent.width();
         let begins = self.begins_with_first_codes();
+        if begins || self.keeps_first_codes() {
+            let (demos, normaliser) = (self.sampler.demos(), self.sampler.normaliser());
+            let first = || first_codes(demos, normaliser, self.latent, self.seed);
+            self.first_codes.get_or_insert_with(first);
+        }
         if (self.codes == CodeSource::Search && !begins) || z == 0 {
             let search = code_search(&self.config, self.latent);
             let (batch, rng) = self.sampler.batch_and_rng();
@@ -230,15 +235,18 @@ impl<'a> SogBc<'a> {
     }
 
     /// Whether codes are still the first ones, which do not come from the search.
-    fn begins_with_first_codes(&mut self) -> bool {
-        let begins = self.codes == CodeSource::Search
+    fn begins_with_first_codes(&self) -> bool {
+        self.codes == CodeSource::Search
             && self.config.assignment == Assignment::Clustered
-            && self.assignment_left() > 0.0;
-        if begins && self.first_codes.is_none() {
-            let (demos, normaliser) = (self.sampler.demos(), self.sampler.normaliser());
-            self.first_codes = Some(first_codes(demos, normaliser, self.latent, self.seed));
-        }
-        begins
+            && self.assignment_left() > 0.0
+    }
+
+    /// Whether trajectories leave their first codes only for ones that are better by a margin.
+    fn keeps_first_codes(&self) -> bool {
+        self.codes == CodeSource::Search
+            && self.config.assignment == Assignment::Clustered
+            && self.config.first_code_margin > 0.0
+            && matches!(self.latent, LatentKind::OneHot(_))
     }
 
     fn set_codes(&mut self, codes: &[f32]) -> Result<(), TrainError> {
@@ -249,15 +257,21 @@ impl<'a> SogBc<'a> {
         Ok(())
     }
 
-    /// Replaces the plain minimum by the assignment that keeps codes alive early on.
+    /// Replaces the plain minimum by an assignment that keeps codes alive.
     fn keep_codes_alive(&mut self) -> Result<(), TrainError> {
         let LatentKind::OneHot(k) = self.latent else { return Ok(()) };
-        let left = self.assignment_left();
-        if left <= 0.0 {
-            return Ok(());
-        }
         let losses = self.device.as_ref().map_or(self.engine.losses(), DeviceCloning::losses);
-        let chosen = assign::choose(&self.config, losses, k, left, &mut self.sampler.rng);
+        let left = self.assignment_left();
+        let chosen = if self.keeps_first_codes() {
+            let all = self.first_codes.as_deref().unwrap_or_default();
+            let of = |&n: &u32| all[n as usize * k..][..k].iter().position(|&z| z > 0.5);
+            let first = self.sampler.trajectories.iter().map(|n| of(n).unwrap_or(0));
+            Some(assign::loyal(losses, k, first, self.config.first_code_margin))
+        } else if left > 0.0 {
+            assign::choose(&self.config, losses, k, left, &mut self.sampler.rng)
+        } else {
+            None
+        };
         if let Some(chosen) = chosen {
             let mut codes = vec![0.0; chosen.len() * k];
             for (g, code) in chosen.into_iter().enumerate() {
