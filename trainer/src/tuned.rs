@@ -15,6 +15,7 @@ const FILES: &[(&str, Algorithm, &str)] = &[
     ("hopper-vel-6", Algorithm::SogBc, include_str!("../tasks/hopper-vel-6/sog-bc.toml")),
     ("fetchreach", Algorithm::SogBc, include_str!("../tasks/fetchreach/sog-bc.toml")),
     ("fetchreach", Algorithm::SogGail, include_str!("../tasks/fetchreach/sog-gail.toml")),
+    ("fetchreach", Algorithm::InfoGail, include_str!("../tasks/fetchreach/infogail.toml")),
     ("fetchreach", Algorithm::VaeGail, include_str!("../tasks/fetchreach/vae-gail.toml")),
 ];
 
