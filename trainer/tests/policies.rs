@@ -11,7 +11,7 @@ use sog_sim::{
     tasks::{TaskMaker, TaskOptions},
 };
 use sog_trainer::{
-    data::record::{RecordOptions, expert_for, record},
+    data::record::{RecordOptions, default_action_noise, expert_for, record},
     evaluate::{
         measure::{Shown, measure},
         modes::ModeOptions,
@@ -48,7 +48,9 @@ fn the_policies_return_what_is_recorded() {
             let expert = expert_for(maker.info(), None).unwrap();
             // Goals are as many as episodes.
             let episodes_per_mode = if discrete { 10 } else { 100 };
-            let options = RecordOptions { episodes_per_mode, seed: 99, action_noise: 0.0 };
+            // Those of goals as they are recorded by default, as for the record.
+            let action_noise = if discrete { 0.0 } else { default_action_noise(task) };
+            let options = RecordOptions { episodes_per_mode, seed: 99, action_noise };
             record(&maker, maker.info(), expert.as_ref(), &options, &|| ()).unwrap()
         });
         let found =
