@@ -117,6 +117,19 @@ fn environments_begin_anew_in_turn() {
 }
 
 #[test]
+fn episodes_are_carried_over_as_configured() {
+    // Of the second 1100 steps of two environments, those that begin an episode from a reset.
+    let resets = |carry_over: f64| {
+        let config = PpoConfig { envs: 2, steps: 1100, epochs: 1, carry_over, ..config() };
+        let setup = PpoSetup { log_std: -5.0, ..setup() };
+        let mut ppo = Ppo::new(&maker(), &config, &setup).unwrap();
+        ppo.iterate(&mut TaskReward { mode: 0 }).unwrap();
+        ppo.batch().obs.chunks_exact(10).filter(|obs| obs.iter().all(|&x| x == 0.0)).count()
+    };
+    assert_eq!((resets(0.0), resets(1.0)), (2, 0));
+}
+
+#[test]
 fn threads_do_not_change_the_result() {
     let train = |threads| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();

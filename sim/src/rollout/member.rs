@@ -79,11 +79,7 @@ impl Member {
 
     /// Starts the episode with the code and goals now set.
     pub(super) fn start(&mut self, episode_seed: u64) -> Result<(), SimError> {
-        if !self.goals.is_empty() {
-            self.task.set_goals(&self.goals)?;
-        }
-        self.returns.fill(0.0);
-        self.step = 0;
+        self.carry_over()?;
         self.task.reset(reset_seed(episode_seed))
     }
 
