@@ -5,6 +5,7 @@
 //!
 //! * [`tensors`]: safetensors with deterministic bytes and a checksum;
 //! * [`policy`]: the contract of a policy file, its verification, and inference;
+//! * [`terms`]: observation terms by data, from raw readings to what the policy sees;
 //! * [`control`]: the fixed-rate loop with its states, watchdogs, limits and statistics;
 //! * [`io`]: what a robot looks like to the loop ([`io::RobotIo`]);
 //! * `telemetry`: a record a tick, logs, replay, export (feature `host`);
@@ -27,3 +28,4 @@ pub mod policy;
 #[cfg(feature = "host")]
 pub mod telemetry;
 pub mod tensors;
+pub mod terms;
