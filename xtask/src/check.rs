@@ -1,12 +1,13 @@
 //! Every check that CI runs, in the order in which they are cheap.
 
 use crate::{
-    cuda,
+    cuda, notice,
     shell::{cargo, root, step},
 };
 
 pub(crate) fn run() -> anyhow::Result<()> {
     step("format", &mut cargo(&["fmt", "--all", "--check"]))?;
+    notice::check()?;
     no_std()?;
     step(
         "lints",

@@ -3,6 +3,7 @@
 mod check;
 mod cuda;
 mod demo;
+mod notice;
 mod setup;
 mod shell;
 
@@ -28,6 +29,8 @@ enum Command {
     Demo(demo::Options),
     /// Set up, then build the trainer with CUDA, fetching NVIDIA's toolkit where there is none.
     Cuda(cuda::Options),
+    /// Write THIRD-PARTY.md: the crates in the programs, and their licences.
+    Notice,
 }
 
 fn main() -> ExitCode {
@@ -36,6 +39,7 @@ fn main() -> ExitCode {
         Command::Test => setup::run().and_then(|()| check::run()),
         Command::Demo(options) => setup::run().and_then(|()| demo::run(&options)),
         Command::Cuda(options) => setup::run().and_then(|()| cuda::run(&options)),
+        Command::Notice => notice::write(),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
