@@ -10,6 +10,7 @@
 //! * [`io`]: what a robot looks like to the loop ([`io::RobotIo`]);
 //! * `telemetry`: a record a tick, logs, replay, export (feature `host`);
 //! * `os`: real time, scheduling, signals (feature `host`);
+//! * `definition`: definitions that people write, read by file, line and key (feature `host`);
 //! * [`math`]: vectorised functions that training and inference share.
 //!
 //! With `default-features = false` the library needs only `core` and `alloc`; allocation happens
@@ -20,6 +21,8 @@
 extern crate alloc;
 
 pub mod control;
+#[cfg(feature = "host")]
+pub mod definition;
 pub mod io;
 pub mod math;
 #[cfg(feature = "host")]

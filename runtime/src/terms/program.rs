@@ -78,6 +78,10 @@ enum Fetch {
         vector: [usize; 3],
         quaternion: [usize; 4],
     },
+    InWorld {
+        vector: [usize; 3],
+        quaternion: [usize; 4],
+    },
     Gravity {
         quaternion: [usize; 4],
     },
@@ -229,6 +233,10 @@ impl TermProgram {
                 let (v, q) = (vector.map(|i| raw[i]), quaternion.map(|i| raw[i]));
                 out.copy_from_slice(&frame::in_body(q, v));
             }
+            Fetch::InWorld { vector, quaternion } => {
+                let (v, q) = (vector.map(|i| raw[i]), quaternion.map(|i| raw[i]));
+                out.copy_from_slice(&frame::in_world(q, v));
+            }
             Fetch::Gravity { quaternion } => {
                 out.copy_from_slice(&frame::projected_gravity(quaternion.map(|i| raw[i])));
             }
@@ -291,6 +299,9 @@ impl TermProgram {
             }
             Source::InBody { vector, quaternion } => {
                 Fetch::InBody { vector: *vector, quaternion: *quaternion }
+            }
+            Source::InWorld { vector, quaternion } => {
+                Fetch::InWorld { vector: *vector, quaternion: *quaternion }
             }
             Source::ProjectedGravity { quaternion } => Fetch::Gravity { quaternion: *quaternion },
             Source::PreviousAction => Fetch::Previous,
@@ -369,7 +380,9 @@ fn check_source(source: &Source, widths: TermWidths) -> Result<(), TermProblem> 
     };
     match source {
         Source::Raw(indices) => reading(indices),
-        Source::InBody { vector, quaternion } => reading(vector).and_then(|()| reading(quaternion)),
+        Source::InBody { vector, quaternion } | Source::InWorld { vector, quaternion } => {
+            reading(vector).and_then(|()| reading(quaternion))
+        }
         Source::ProjectedGravity { quaternion } => reading(quaternion),
         Source::Command(slots) => match slots.iter().find(|&&slot| slot >= widths.commands) {
             Some(&found) => Err(TermProblem::NoSuchCommand { found, count: widths.commands }),

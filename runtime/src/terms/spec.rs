@@ -45,6 +45,13 @@ pub enum Source {
         /// Raw readings of the body's quaternion, w x y z.
         quaternion: [usize; 4],
     },
+    /// A vector in a body's axes, turned into world axes: R(q)·v.
+    InWorld {
+        /// Raw readings of the vector, x y z.
+        vector: [usize; 3],
+        /// Raw readings of the body's quaternion, w x y z.
+        quaternion: [usize; 4],
+    },
     /// The unit vector of gravity in a body's axes: R(q)ᵀ·(0, 0, −1).
     ProjectedGravity {
         /// Raw readings of the body's quaternion, w x y z.
@@ -71,7 +78,7 @@ impl Source {
     pub fn width(&self, actions: usize) -> usize {
         match self {
             Self::Raw(indices) | Self::Command(indices) => indices.len(),
-            Self::InBody { .. } | Self::ProjectedGravity { .. } => 3,
+            Self::InBody { .. } | Self::InWorld { .. } | Self::ProjectedGravity { .. } => 3,
             Self::PreviousAction => actions,
             Self::Phase { .. } => 2,
         }
