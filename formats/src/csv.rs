@@ -1,0 +1,211 @@
+//! Tables of text: a folder with one file an episode, or one file.
+//!
+//! Separators are commas, semicolons, tabs or spaces. Names of columns stand in the first line, or
+//! in the last comment (`#`) before the numbers as `numpy.savetxt` writes them; without names all
+//! numbers of a line are the column `data`. A column such as `episode_index` cuts one file into
+//! episodes.
+
+use std::path::{Path, PathBuf};
+
+use crate::{
+    Format, FormatError, Place, Problem, Recording, names,
+    recording::{Array, Dtype, Part, assemble},
+    tree::{self, Node, TimeAxis},
+};
+
+/// Extensions of tables.
+pub(crate) const EXTENSIONS: [&str; 4] = ["csv", "tsv", "txt", "dat"];
+
+/// The tables of a folder in natural order.
+pub(crate) fn tables(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
+    let mut tables = vec![];
+    for entry in std::fs::read_dir(folder)? {
+        let path = entry?.path();
+        let extension = path.extension().and_then(|e| e.to_str()).map(str::to_ascii_lowercase);
+        if path.is_file() && extension.is_some_and(|e| e == "csv" || e == "tsv") {
+            tables.push(path);
+        }
+    }
+    tables.sort_by(|a, b| names::natural_order(&stem(a), &stem(b)));
+    Ok(tables)
+}
+
+fn stem(path: &Path) -> String {
+    path.file_stem().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+/// Reads a file or a folder of files.
+pub(crate) fn read(path: &Path) -> Result<Recording, FormatError> {
+    let place = Place::file(path);
+    if !path.is_dir() {
+        let (arrays, notes) = table(path, &place)?;
+        let root = arrays.into_iter().map(|(name, array)| (name, Node::Array(array))).collect();
+        let mut recording = tree::recording(path, Format::Csv, root, TimeAxis::First)?;
+        if let [episode] = recording.episodes.as_mut_slice() {
+            episode.name = stem(path);
+        }
+        recording.notes.extend(notes);
+        return Ok(recording);
+    }
+    let files = tables(path).map_err(|e| place.error(e.into()))?;
+    let mut parts = vec![];
+    let mut all_notes = vec![];
+    for file in files {
+        let (arrays, notes) = table(&file, &place.episode(stem(&file)))?;
+        parts.push(Part::new(stem(&file), arrays));
+        all_notes.extend(notes);
+    }
+    let mut recording = assemble(path, Format::Csv, parts)?;
+    all_notes.dedup();
+    recording.notes.extend(all_notes);
+    Ok(recording)
+}
+
+type Table = (Vec<(String, Array)>, Vec<String>);
+
+/// Reads one file.
+fn table(path: &Path, place: &Place) -> Result<Table, FormatError> {
+    let bytes = std::fs::read(path).map_err(|e| place.error(e.into()))?;
+    if bytes.contains(&0) {
+        return Err(place.unreadable("not a table of text"));
+    }
+    let text = String::from_utf8_lossy(&bytes);
+    let text = text.trim_start_matches('\u{feff}');
+    let comment = text.lines().take_while(|line| line.starts_with(['#', '%'])).last();
+    let Some(first) = text.lines().find(|line| is_content(line)) else {
+        return Err(place.error(Problem::Empty));
+    };
+    let separator = separator_of(first);
+    let rows = rows(text, separator, place)?;
+    let number = |cell: &str| number(cell, separator);
+    let header = rows.first().filter(|(_, cells)| cells.iter().all(|c| number(c).is_none()));
+    let names = match (header, comment) {
+        (Some((_, cells)), _) => Some(cells.clone()),
+        (None, Some(comment)) => {
+            let cells = cells_of(comment.trim_start_matches(['#', '%', ' ']), separator);
+            (cells.len() == rows[0].1.len()).then_some(cells)
+        }
+        _ => None,
+    };
+    let rows = &rows[usize::from(header.is_some())..];
+    let width = names.as_ref().map_or_else(|| rows[0].1.len(), Vec::len);
+    for (line, cells) in rows {
+        if cells.len() != width {
+            let reason = format!("line {line} has {} cells, need {width}", cells.len());
+            return Err(place.unreadable(reason));
+        }
+    }
+    if rows.is_empty() {
+        return Err(place.error(Problem::Empty));
+    }
+    let mut columns: Vec<Option<(Vec<f64>, bool)>> = Vec::with_capacity(width);
+    let mut notes = vec![];
+    let name = |i: usize| match &names {
+        Some(names) => names[i].clone(),
+        None => format!("data[{i}]"),
+    };
+    for i in 0..width {
+        let mut values = Vec::with_capacity(rows.len());
+        let mut whole = true;
+        let mut wrong = None;
+        for (line, cells) in rows {
+            match number(&cells[i]) {
+                Some(x) => {
+                    whole &= x.fract() == 0.0;
+                    values.push(x);
+                }
+                None => {
+                    wrong = wrong.or(Some((*line, &cells[i])));
+                    values.push(f64::NAN);
+                }
+            }
+        }
+        let all_wrong = rows.iter().all(|(_, cells)| number(&cells[i]).is_none());
+        columns.push(match wrong {
+            None => Some((values, whole)),
+            Some(_) if all_wrong && names.is_some() => {
+                notes.push(format!("column `{}` is left out: texts", name(i)));
+                None
+            }
+            Some((row, found)) => {
+                let found = if found.is_empty() { "nothing".into() } else { format!("`{found}`") };
+                return Err(place.column(name(i)).error(Problem::NotANumber { row, found }));
+            }
+        });
+    }
+    let dtype = |whole: bool| if whole { Dtype::Int(64) } else { Dtype::Float(64) };
+    let count = rows.len();
+    let Some(names) = names else {
+        let columns: Vec<(Vec<f64>, bool)> = columns.into_iter().flatten().collect();
+        let data = (0..count).flat_map(|r| columns.iter().map(move |(c, _)| c[r])).collect();
+        let array = Array { shape: vec![count, width], dtype: Dtype::Float(64), data };
+        return Ok((vec![("data".to_string(), array)], notes));
+    };
+    let arrays = names.into_iter().zip(columns).filter_map(|(name, column)| {
+        let (data, whole) = column?;
+        Some((name, Array { shape: vec![count], dtype: dtype(whole), data }))
+    });
+    Ok((arrays.collect(), notes))
+}
+
+fn is_content(line: &str) -> bool {
+    !line.trim().is_empty() && !line.starts_with(['#', '%'])
+}
+
+fn separator_of(line: &str) -> Option<u8> {
+    let count = |c: char| line.matches(c).count();
+    let most = [('\t', b'\t'), (';', b';'), (',', b',')];
+    most.into_iter().find(|&(c, _)| count(c) > 0).map(|(_, byte)| byte)
+}
+
+fn cells_of(line: &str, separator: Option<u8>) -> Vec<String> {
+    match separator {
+        Some(separator) => line
+            .split(char::from(separator))
+            .map(|cell| cell.trim().trim_matches('"').to_string())
+            .collect(),
+        None => line.split_whitespace().map(str::to_string).collect(),
+    }
+}
+
+type Rows = Vec<(u64, Vec<String>)>;
+
+/// Cells of each line and its number, without comments and empty lines.
+fn rows(text: &str, separator: Option<u8>, place: &Place) -> Result<Rows, FormatError> {
+    let Some(separator) = separator else {
+        let lines = text.lines().enumerate().filter(|(_, line)| is_content(line));
+        return Ok(lines.map(|(i, line)| (i as u64 + 1, cells_of(line, None))).collect());
+    };
+    let mut reader = csv::ReaderBuilder::new()
+        .delimiter(separator)
+        .has_headers(false)
+        .flexible(true)
+        .trim(csv::Trim::All)
+        .comment(Some(b'#'))
+        .from_reader(text.as_bytes());
+    let mut rows = vec![];
+    for record in reader.records() {
+        let record = record.map_err(|e| place.unreadable(e))?;
+        let mut cells: Vec<String> = record.iter().map(str::to_string).collect();
+        // A separator at the end of each line.
+        if cells.len() > 1 && cells.last().is_some_and(String::is_empty) {
+            cells.pop();
+        }
+        let line = record.position().map_or(0, csv::Position::line);
+        if cells.iter().any(|cell| !cell.is_empty()) {
+            rows.push((line, cells));
+        }
+    }
+    Ok(rows)
+}
+
+/// A cell as a number; between semicolons a comma is a decimal point, as in continental Europe.
+fn number(cell: &str, separator: Option<u8>) -> Option<f64> {
+    let parsed = cell.parse().ok();
+    match (parsed, separator) {
+        (None, Some(b';')) => cell.replace(',', ".").parse().ok(),
+        (None, _) if cell.eq_ignore_ascii_case("true") => Some(1.0),
+        (None, _) if cell.eq_ignore_ascii_case("false") => Some(0.0),
+        (parsed, _) => parsed,
+    }
+}

@@ -1,0 +1,50 @@
+//! Other people's demonstration files, read into one plain form, mapped to a task's terms, and
+//! written for other people's programs.
+//!
+//! * [`read()`] reads a file or folder of any known [`Format`] into a [`Recording`]: columns of
+//!   numbers, episode by episode; [`detect`] says which format it is.
+//! * [`mapping`] maps a recording to a task's terms, resampled to its control period if need be.
+//! * [`inspect`] says what is in it, and what is wrong with it.
+//! * `Minari`, `D4RL`, `robomimic`, `imitation` and `LeRobot` have layouts of their own; NumPy's,
+//!   MATLAB's, HDF5's and safetensors' files of any layout are cut into episodes by what their
+//!   arrays' names and shapes say.
+//!
+//! Nothing here knows a task, a simulator or a learner. A damaged, empty or foreign file is an
+//! error that names the file, the episode and the column as far as they are known; nothing is
+//! allocated for a size that the file could not hold.
+//!
+//! ```no_run
+//! # fn main() -> Result<(), sog_formats::FormatError> {
+//! let recording = sog_formats::read("demo.hdf5".as_ref(), None)?;
+//! for column in &recording.columns {
+//!     println!("{} {}", column.name, column.width);
+//! }
+//! # Ok(())
+//! # }
+//! ```
+
+mod budget;
+mod csv;
+mod error;
+#[cfg(feature = "hdf5")]
+mod hdf5;
+pub mod inspect;
+pub mod mapping;
+mod mat;
+mod minari;
+mod names;
+mod npz;
+mod numbers;
+mod read;
+mod recording;
+pub mod resample;
+mod safetensors;
+pub mod stats;
+mod tree;
+
+pub use crate::{
+    error::{FormatError, Place, Problem},
+    names::Role,
+    read::{Format, detect, read},
+    recording::{Column, Dtype, End, Episode, Recording},
+};

@@ -1,0 +1,569 @@
+//! Named arrays in no agreed layout (NumPy archives, MATLAB's files, plain HDF5, safetensors) cut
+//! into episodes.
+//!
+//! These layouts are told apart, in this order:
+//!
+//! * a list (MATLAB's cell or structure array), one entry an episode;
+//! * groups that are numbered or hold the same names, one group an episode;
+//! * numbered matrices (`pos_0`, `vel_0`, `pos_1`, …), one number an episode;
+//! * long arrays of all episodes' rows with their ends: `indices`, `episode_ends`, `lengths`,
+//!   `episode_index`, or flags such as `terminals` and `timeouts`;
+//! * `[N, T, width]` stacks, padded behind `lengths` or with NaN;
+//! * one episode.
+
+use std::{collections::BTreeMap, path::Path};
+
+use crate::{
+    Format, FormatError, Recording,
+    names::{self, Role},
+    recording::{Array, Part, assemble},
+};
+
+/// What a file holds under a name.
+pub(crate) enum Node {
+    /// Numbers.
+    Array(Array),
+    /// Named parts.
+    Group(Vec<(String, Node)>),
+    /// Parts in order.
+    List(Vec<Node>),
+    /// A text.
+    Text(String),
+    /// Something that is no column, and why.
+    Left(String),
+}
+
+/// Which axis of a matrix is taken for time where its neighbours do not tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum TimeAxis {
+    /// The first: NumPy, HDF5.
+    First,
+    /// The longer one: MATLAB, where both are in use.
+    Longer,
+}
+
+/// Cuts the parts of a file into episodes.
+pub(crate) fn recording(
+    source: &Path,
+    format: Format,
+    root: Vec<(String, Node)>,
+    axis: TimeAxis,
+) -> Result<Recording, FormatError> {
+    let mut found = Found::default();
+    let root = unwrapped(root);
+    let mut parts = found.parts(root);
+    if axis == TimeAxis::Longer {
+        parts.iter_mut().flat_map(|p| &mut p.arrays).for_each(|(_, a)| squeeze(a));
+    }
+    if found.one_by_one {
+        found.turn(&mut parts, axis);
+    }
+    found.drop_misfits(&mut parts);
+    let scalar = |part: &Part| {
+        let named = part.arrays.iter().filter(|(_, a)| a.data.len() == 1);
+        named.filter_map(|(name, a)| step_of(name, a.data[0])).next()
+    };
+    let dt_s = found.dt_s.or_else(|| parts.first().and_then(scalar));
+    let mut recording = assemble(source, format, parts)?;
+    recording.dt_s = dt_s;
+    recording.metadata = found.metadata;
+    found.notes.append(&mut recording.notes);
+    recording.notes = found.notes;
+    Ok(recording)
+}
+
+/// The control period that a number of this name states, in seconds.
+pub(crate) fn step_of(name: &str, value: f64) -> Option<f64> {
+    let dt_s = match name.rsplit(['/', '.']).next()?.to_ascii_lowercase().as_str() {
+        "dt" | "dt_s" | "ts" | "timestep" | "time_step" | "sampling_time" => value,
+        "dt_ms" => value * 1e-3,
+        "fps" | "hz" | "rate" | "rate_hz" | "frequency" | "control_freq" => 1.0 / value,
+        _ => return None,
+    };
+    (dt_s.is_finite() && dt_s > 0.0).then_some(dt_s)
+}
+
+#[derive(Default)]
+struct Found {
+    metadata: BTreeMap<String, String>,
+    notes: Vec<String>,
+    dt_s: Option<f64>,
+    /// Each episode has matrices of its own, so that their shapes can tell where time runs.
+    one_by_one: bool,
+}
+
+/// A file that holds nothing but one group is that group.
+fn unwrapped(mut root: Vec<(String, Node)>) -> Vec<(String, Node)> {
+    // Deeper nests are no layout of demonstrations.
+    for _ in 0..8 {
+        match root.as_mut_slice() {
+            [(_, Node::Group(inner))] => root = std::mem::take(inner),
+            _ => break,
+        }
+    }
+    root
+}
+
+impl Found {
+    fn parts(&mut self, root: Vec<(String, Node)>) -> Vec<Part> {
+        let mut lists = vec![];
+        let mut groups = vec![];
+        let mut arrays = vec![];
+        for (name, node) in root {
+            match node {
+                Node::List(items) => lists.push((name, items)),
+                Node::Group(items) => groups.push((name, items)),
+                Node::Array(array) => arrays.push((name, array)),
+                other => self.say(&name, other),
+            }
+        }
+        let lengths: Vec<usize> = lists.iter().map(|(_, items)| items.len()).collect();
+        if let Some(count) = lengths.into_iter().max().filter(|&n| n > 0) {
+            self.one_by_one = true;
+            self.scalars(&mut arrays);
+            for (name, _) in arrays {
+                self.notes.push(format!("`{name}` is left out: it is beside the episodes' list"));
+            }
+            return self.lists(lists, count);
+        }
+        if are_episodes(&groups) {
+            self.one_by_one = true;
+            self.scalars(&mut arrays);
+            for (name, _) in arrays {
+                self.notes.push(format!("`{name}` is left out: it is beside the episodes' groups"));
+            }
+            groups.sort_by(|a, b| names::natural_order(&a.0, &b.0));
+            return groups.into_iter().map(|(name, g)| Part::new(name, self.flat("", g))).collect();
+        }
+        for (name, group) in groups {
+            arrays.extend(self.flat(&name, group));
+        }
+        self.flat_parts(arrays)
+    }
+
+    fn say(&mut self, name: &str, node: Node) {
+        match node {
+            Node::Text(text) => {
+                self.metadata.insert(name.to_string(), text);
+            }
+            Node::Left(why) => self.notes.push(format!("`{name}` is left out: {why}")),
+            _ => {}
+        }
+    }
+
+    /// Single numbers beside arrays are about the file, not a step.
+    fn scalars(&mut self, arrays: &mut Vec<(String, Array)>) {
+        arrays.retain(|(name, array)| {
+            let [value] = array.data[..] else { return true };
+            self.dt_s = self.dt_s.or(step_of(name, value));
+            self.metadata.insert(name.clone(), value.to_string());
+            false
+        });
+    }
+
+    /// The arrays of a group and of the groups in it, by path.
+    fn flat(&mut self, prefix: &str, group: Vec<(String, Node)>) -> Vec<(String, Array)> {
+        let mut arrays = vec![];
+        let mut waiting: Vec<(String, Node)> = vec![];
+        let path = |prefix: &str, name: &str| match prefix {
+            "" => name.to_string(),
+            _ => format!("{prefix}/{name}"),
+        };
+        waiting.extend(group.into_iter().rev().map(|(name, node)| (path(prefix, &name), node)));
+        while let Some((name, node)) = waiting.pop() {
+            match node {
+                Node::Array(array) => arrays.push((name, array)),
+                Node::Group(group) => {
+                    waiting.extend(group.into_iter().rev().map(|(n, node)| (path(&name, &n), node)))
+                }
+                // A list in an episode has no step to belong to.
+                Node::List(_) => self.notes.push(format!("`{name}` is left out: a nested list")),
+                other => self.say(&name, other),
+            }
+        }
+        arrays
+    }
+
+    fn lists(&mut self, lists: Vec<(String, Vec<Node>)>, count: usize) -> Vec<Part> {
+        let (lists, short): (Vec<_>, Vec<_>) =
+            lists.into_iter().partition(|(_, items)| items.len() == count);
+        for (name, items) in short {
+            let n = items.len();
+            self.notes.push(format!("`{name}` is left out: {n} entries, others have {count}"));
+        }
+        let alone = lists.len() == 1;
+        let mut parts: Vec<Part> = (0..count).map(|i| Part::new(i.to_string(), vec![])).collect();
+        for (name, items) in lists {
+            for (part, item) in parts.iter_mut().zip(items) {
+                match item {
+                    Node::Array(array) => part.arrays.push((name.clone(), array)),
+                    Node::Group(group) => {
+                        let prefix = if alone { "" } else { &name };
+                        let arrays = self.flat(prefix, group);
+                        part.arrays.extend(arrays);
+                    }
+                    // MATLAB wraps a structure in a cell of one at times.
+                    Node::List(mut one) if one.len() == 1 => match one.remove(0) {
+                        Node::Array(array) => part.arrays.push((name.clone(), array)),
+                        Node::Group(group) => part.arrays.extend(self.flat("", group)),
+                        _ => {}
+                    },
+                    _ => {}
+                }
+            }
+        }
+        parts
+    }
+
+    fn flat_parts(&mut self, mut arrays: Vec<(String, Array)>) -> Vec<Part> {
+        if let Some(parts) = numbered_parts(&mut arrays) {
+            self.one_by_one = true;
+            self.scalars(&mut arrays);
+            return parts;
+        }
+        let many = arrays.iter().any(|(_, a)| a.data.len() > 1);
+        if many {
+            self.scalars(&mut arrays);
+        }
+        if let Some(ends) = stated_ends(&arrays) {
+            return cut(arrays, &ends);
+        }
+        if let Some(parts) = self.stacks(&arrays) {
+            return parts;
+        }
+        if let Some(ends) = flagged_ends(&arrays) {
+            return cut(arrays, &ends);
+        }
+        self.one_by_one = true;
+        vec![Part::new("0", arrays)]
+    }
+
+    /// `[N, T, …]` arrays, with lengths or padded with NaN.
+    fn stacks(&mut self, arrays: &[(String, Array)]) -> Option<Vec<Part>> {
+        let stacks = arrays.iter().filter(|(_, a)| a.shape.len() >= 3);
+        let count = stacks.clone().next()?.1.shape[0];
+        if stacks.clone().any(|(_, a)| a.shape[0] != count) {
+            return None;
+        }
+        let action = stacks.clone().find(|(name, _)| names::role(name) == Role::Action);
+        let room = action.or(stacks.clone().min_by_key(|(_, a)| a.shape[1]))?.1.shape[1];
+        let is_lengths = |name: &str| LENGTHS.contains(&name.to_ascii_lowercase().as_str());
+        let lengths = arrays.iter().find(|(name, a)| is_lengths(name) && a.data.len() == count);
+        let mut parts = vec![];
+        let mut trimmed = 0;
+        for n in 0..count {
+            let rows = match lengths {
+                // A length out of range shows as a column that does not fit.
+                Some((_, lengths)) => (lengths.data[n].max(0.0) as usize).min(room),
+                None => {
+                    let full = |(_, a): &(String, Array)| a.dtype.is_continuous();
+                    let rows = stacks.clone().filter(|s| full(s)).map(|(_, a)| {
+                        let episode = row_of(a, n);
+                        let width = episode.width().max(1);
+                        let empty = |row: &[f64]| row.iter().all(|x| x.is_nan());
+                        let pad = episode.data.chunks(width).rev().take_while(|r| empty(r)).count();
+                        // Beside T + 1 observations, T actions.
+                        (a.shape[1] - pad).min(room)
+                    });
+                    rows.min().unwrap_or(room)
+                }
+            };
+            trimmed += usize::from(lengths.is_none() && rows < room);
+            let mut part = Part::new(n.to_string(), vec![]);
+            for (name, array) in arrays {
+                if is_lengths(name) || array.shape.first() != Some(&count) {
+                    continue;
+                }
+                let mut episode = match array.shape.len() {
+                    1 => array.slice(n..n + 1),
+                    _ => row_of(array, n),
+                };
+                if array.shape.len() > 1 {
+                    let extra = usize::from(array.shape[1] == room + 1);
+                    episode = episode.slice(0..(rows + extra).min(episode.rows()));
+                }
+                part.arrays.push((name.clone(), episode));
+            }
+            parts.push(part);
+        }
+        if trimmed > 0 {
+            self.notes.push(format!("{trimmed} episodes end before their padding of NaN"));
+        }
+        Some(parts)
+    }
+
+    /// Puts time on the first axis of every matrix.
+    fn turn(&mut self, parts: &mut [Part], axis: TimeAxis) {
+        let turns = match time_axis(parts) {
+            Some(axis) => axis == 1,
+            None => axis == TimeAxis::Longer && parts.iter().all(longer_second),
+        };
+        if !turns {
+            return;
+        }
+        let mut turned: Vec<String> = vec![];
+        for (name, array) in parts.iter_mut().flat_map(|part| &mut part.arrays) {
+            if array.shape.len() == 2 {
+                *array = array.transposed();
+                if !turned.contains(name) {
+                    turned.push(name.clone());
+                }
+            }
+        }
+        if !turned.is_empty() {
+            let names = turned.join("`, `");
+            self.notes.push(format!("time runs along the second axis of `{names}`"));
+        }
+    }
+
+    /// Leaves out what has no row for each step: such files hold all kinds of things.
+    fn drop_misfits(&mut self, parts: &mut [Part]) {
+        let mut said: Vec<String> = vec![];
+        for part in parts {
+            let action = part.arrays.iter().find(|(name, _)| names::role(name) == Role::Action);
+            let length = action.map_or_else(|| usual_rows(&part.arrays), |(_, a)| a.rows());
+            part.arrays.retain(|(name, array)| {
+                let rows = array.rows();
+                let fits = rows == 1 || rows == length || rows == length + 1;
+                if !fits && !said.contains(name) {
+                    said.push(name.clone());
+                    self.notes.push(format!(
+                        "column `{name}` is left out: {rows} rows where episode `{}` has {length}",
+                        part.name
+                    ));
+                }
+                fits
+            });
+        }
+    }
+}
+
+const LENGTHS: [&str; 5] = ["lengths", "length", "episode_lengths", "traj_lengths", "ep_lengths"];
+const INDICES: [&str; 6] =
+    ["episode_index", "episode_id", "episode_ids", "episode", "traj_id", "trajectory_id"];
+
+/// MATLAB knows no vectors: `1 × n` is one.
+fn squeeze(array: &mut Array) {
+    match array.shape[..] {
+        [1, n] | [n, 1] => array.shape = vec![n],
+        _ => {}
+    }
+}
+
+/// Whether groups are episodes: several that are numbered alike or hold the same names, or one
+/// that is numbered.
+fn are_episodes(groups: &[(String, Vec<(String, Node)>)]) -> bool {
+    let stems: Vec<_> = groups.iter().map(|(name, _)| names::numbered(name)).collect();
+    let Some(first) = stems.first() else { return false };
+    let alike = |stem: &Option<(&str, u64)>| matches!((stem, first), (Some((a, _)), Some((b, _))) if a == b);
+    if stems.iter().all(alike) {
+        return true;
+    }
+    let names = |group: &[(String, Node)]| {
+        let mut names: Vec<String> = group.iter().map(|(name, _)| name.clone()).collect();
+        names.sort();
+        names
+    };
+    let expected = names(&groups[0].1);
+    groups.len() > 1 && groups.iter().all(|(_, group)| names(group) == expected)
+}
+
+/// Matrices that are numbered: those of one number are an episode.
+fn numbered_parts(arrays: &mut Vec<(String, Array)>) -> Option<Vec<Part>> {
+    let mut by_stem: BTreeMap<String, Vec<(u64, usize)>> = BTreeMap::new();
+    for (at, (name, array)) in arrays.iter().enumerate() {
+        if array.shape.len() >= 2
+            && let Some((stem, number)) = names::numbered(name)
+        {
+            by_stem.entry(stem.to_string()).or_default().push((number, at));
+        }
+    }
+    let most = by_stem.values().map(Vec::len).max().filter(|&n| n >= 2)?;
+    by_stem.retain(|_, found| found.len() == most);
+    let mut parts: BTreeMap<u64, Part> = BTreeMap::new();
+    let mut taken = vec![];
+    for (stem, found) in &by_stem {
+        let column = stem.trim_end_matches(['_', '-', '.', '/']);
+        for &(number, at) in found {
+            let part = parts.entry(number).or_insert_with(|| Part::new(number.to_string(), vec![]));
+            part.arrays.push((column.to_string(), arrays[at].1.clone()));
+            taken.push(at);
+        }
+    }
+    let mut at = 0;
+    arrays.retain(|_| {
+        at += 1;
+        !taken.contains(&(at - 1))
+    });
+    Some(parts.into_values().collect())
+}
+
+/// First and last row (exclusive) of each episode, separately for arrays with a row more.
+struct Ends {
+    /// Ends of episodes among the actions' rows.
+    ends: Vec<usize>,
+}
+
+/// Ends that an array states, if they fit the number of rows.
+fn stated_ends(arrays: &[(String, Array)]) -> Option<Ends> {
+    let rows = usual_rows(arrays);
+    let named = |names: &[&str]| {
+        let mut found = arrays.iter();
+        found.find(|(name, _)| names.contains(&name.to_ascii_lowercase().as_str()))
+    };
+    let whole = |x: f64| (x >= 0.0 && x.fract() == 0.0 && x < 9e15).then_some(x as usize);
+    if let Some((_, lengths)) = named(&LENGTHS) {
+        let mut end = 0_usize;
+        let ends: Option<Vec<usize>> = lengths
+            .data
+            .iter()
+            .map(|&x| {
+                end = end.checked_add(whole(x)?)?;
+                Some(end)
+            })
+            .collect();
+        if let Some(ends) = ends.filter(|_| end == rows) {
+            return Some(Ends { ends });
+        }
+    }
+    if let Some((_, stated)) = named(&["episode_ends", "indices", "ends"]) {
+        let mut ends: Vec<usize> = stated.data.iter().map(|&x| whole(x)).collect::<Option<_>>()?;
+        // `imitation` leaves the last end out.
+        if ends.last().is_none_or(|&last| last < rows) {
+            ends.push(rows);
+        }
+        if ends.is_sorted() && ends.last() == Some(&rows) {
+            return Some(Ends { ends });
+        }
+    }
+    if let Some((_, index)) = named(&INDICES)
+        && index.data.len() == rows
+    {
+        let mut ends: Vec<usize> =
+            (1..rows).filter(|&i| index.data[i] != index.data[i - 1]).collect();
+        ends.push(rows);
+        return Some(Ends { ends });
+    }
+    None
+}
+
+/// Ends where a flag is up: `terminals`, `timeouts`, `dones` and the like.
+fn flagged_ends(arrays: &[(String, Array)]) -> Option<Ends> {
+    let rows = usual_rows(arrays);
+    let flags: Vec<&Array> = arrays
+        .iter()
+        .filter(|(name, a)| {
+            matches!(names::role(name), Role::Terminated | Role::Truncated) && a.data.len() == rows
+        })
+        .map(|(_, a)| a)
+        .collect();
+    if flags.is_empty() || rows < 2 {
+        return None;
+    }
+    let up = |i: &usize| flags.iter().any(|f| f.data[*i] != 0.0);
+    let mut ends: Vec<usize> = (0..rows).filter(up).map(|i| i + 1).collect();
+    if ends.last() != Some(&rows) {
+        ends.push(rows);
+    }
+    Some(Ends { ends })
+}
+
+/// Rows of the actions, else the commonest number of rows.
+fn usual_rows(arrays: &[(String, Array)]) -> usize {
+    if let Some((_, a)) = arrays.iter().find(|(name, _)| names::role(name) == Role::Action) {
+        return a.rows();
+    }
+    let mut counts: BTreeMap<usize, usize> = BTreeMap::new();
+    for (_, array) in arrays {
+        if array.rows() != 1 {
+            *counts.entry(array.rows()).or_default() += 1;
+        }
+    }
+    // T and T + 1 rows: T steps.
+    let most = counts.iter().max_by_key(|&(&rows, &n)| (n, std::cmp::Reverse(rows)));
+    let rows = most.map_or(1, |(&rows, _)| rows);
+    if counts.contains_key(&rows.saturating_sub(1)) { rows - 1 } else { rows }
+}
+
+/// Cuts long arrays at the ends; one that has a row more an episode is cut with it.
+fn cut(arrays: Vec<(String, Array)>, ends: &Ends) -> Vec<Part> {
+    let rows = ends.ends.last().copied().unwrap_or(0);
+    let count = ends.ends.len();
+    let mut parts: Vec<Part> = (0..count).map(|i| Part::new(i.to_string(), vec![])).collect();
+    for (name, array) in arrays {
+        let extra = match array.rows() {
+            n if n == rows => 0,
+            n if n == rows + count => 1,
+            _ => continue,
+        };
+        let mut start = 0;
+        for (n, (part, &end)) in parts.iter_mut().zip(&ends.ends).enumerate() {
+            let stop = end + extra * (n + 1);
+            part.arrays.push((name.clone(), array.slice(start..stop)));
+            start = stop;
+        }
+    }
+    parts
+}
+
+/// Row `n` of a stack as an array of its own.
+fn row_of(array: &Array, n: usize) -> Array {
+    let one = array.slice(n..n + 1);
+    Array { shape: array.shape[1..].to_vec(), ..one }
+}
+
+/// The axis along which the matrices of each episode agree and episodes differ, if only one does.
+fn time_axis(parts: &[Part]) -> Option<usize> {
+    let matrices = |part: &'_ Part| part.arrays.iter().filter(|(_, a)| a.shape.len() == 2).count();
+    let agrees = |axis: usize| {
+        parts.iter().all(|part| {
+            let sizes = part.arrays.iter().filter(|(_, a)| a.shape.len() == 2);
+            let sizes = sizes.map(|(_, a)| a.shape[axis]);
+            let (min, max) = (sizes.clone().min(), sizes.max());
+            min.zip(max).is_none_or(|(min, max)| max - min <= 1)
+        })
+    };
+    let varies = |axis: usize| {
+        let mut first: BTreeMap<&str, usize> = BTreeMap::new();
+        parts.iter().flat_map(|part| &part.arrays).filter(|(_, a)| a.shape.len() == 2).any(
+            |(name, a)| {
+                let size = a.shape[axis];
+                *first.entry(name).or_insert(size) != size
+            },
+        )
+    };
+    match (varies(0), varies(1)) {
+        (true, false) => return Some(0),
+        (false, true) if agrees(1) => return Some(1),
+        _ => {}
+    }
+    match (agrees(0), agrees(1)) {
+        (true, false) => Some(0),
+        (false, true) => Some(1),
+        _ if parts.iter().all(|part| matrices(part) < 2) => vector_axis(parts),
+        _ => None,
+    }
+}
+
+/// The axis of the only matrix that is as long as the vectors beside it.
+fn vector_axis(parts: &[Part]) -> Option<usize> {
+    let part = parts.first()?;
+    let matrix = &part.arrays.iter().find(|(_, a)| a.shape.len() == 2)?.1;
+    let vectors: Vec<usize> = part
+        .arrays
+        .iter()
+        .filter(|(_, a)| a.shape.len() == 1 && a.data.len() > 1)
+        .map(|(_, a)| a.rows())
+        .collect();
+    let fits = |axis: usize| vectors.contains(&matrix.shape[axis]);
+    match (fits(0), fits(1)) {
+        (true, false) => Some(0),
+        (false, true) => Some(1),
+        _ => None,
+    }
+}
+
+fn longer_second(part: &Part) -> bool {
+    let mut matrices = part.arrays.iter().filter(|(_, a)| a.shape.len() == 2).peekable();
+    matrices.peek().is_some() && matrices.all(|(_, a)| a.shape[1] > a.shape[0])
+}
