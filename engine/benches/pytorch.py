@@ -3,6 +3,10 @@
     python -m venv venv && venv/bin/pip install torch numpy
     venv/bin/python engine/benches/pytorch.py                # a table; with --json, JSON
 
+With --table it times PyTorch alone, on a device and over sizes, a line of JSON each:
+
+    python engine/benches/pytorch.py --table --device cuda --hidden 128,1024 --batch 64,4096
+
 PyTorch and the engine's one thread share one core, on which they take turns of some milliseconds;
 the engine on two threads takes its turn on all cores. What counts is the ratio of the medians.
 Sizes: S=27, K=6 one-hot codes, A=8, H=128. SOG-BC and PPO: minibatch 64; discriminator: 128 expert
@@ -10,6 +14,7 @@ rows, 128 policy rows and 128 mixtures for the gradient penalty. The search is f
 state branch runs once), and Adam runs both in PyTorch's default form and fused; the better counts.
 """
 
+import argparse
 import json
 import os
 import pathlib
@@ -32,10 +37,10 @@ LR = 1e-7
 
 
 class Policy(nn.Module):
-    def __init__(self):
+    def __init__(self, h):
         super().__init__()
-        self.s0, self.s1 = nn.Linear(S, H), nn.Linear(H, H)
-        self.z, self.mean = nn.Linear(K, H), nn.Linear(H, A)
+        self.s0, self.s1 = nn.Linear(S, h), nn.Linear(h, h)
+        self.z, self.mean = nn.Linear(K, h), nn.Linear(h, A)
         self.log_std = nn.Parameter(torch.zeros(A))
 
     def base(self, s):
@@ -45,14 +50,14 @@ class Policy(nn.Module):
         return self.mean(torch.tanh(self.base(s) + self.z(z)))
 
 
-def mlp(inputs, activation):
-    return nn.Sequential(nn.Linear(inputs, H), activation(), nn.Linear(H, H), activation(), nn.Linear(H, 1))
+def mlp(inputs, activation, h):
+    return nn.Sequential(nn.Linear(inputs, h), activation(), nn.Linear(h, h), activation(), nn.Linear(h, 1))
 
 
-def sog_bc(fused):
-    net, codes = Policy(), torch.eye(K)
+def sog_bc(fused, h=H, rows=64):
+    net, codes = Policy(h), torch.eye(K)
     adam = torch.optim.Adam(net.parameters(), LR, fused=fused)
-    s, a = torch.randn(64, S), torch.randn(64, A)
+    s, a = torch.randn(rows, S), torch.randn(rows, A)
 
     def update():
         with torch.no_grad():
@@ -67,16 +72,16 @@ def sog_bc(fused):
     return update
 
 
-def discriminator(fused):
-    net = mlp(S + A, nn.LeakyReLU)
+def discriminator(fused, h=H, rows=128):
+    net = mlp(S + A, nn.LeakyReLU, h)
     adam = torch.optim.Adam(net.parameters(), LR, fused=fused)
-    expert, policy, ones, zeros = (torch.randn(128, S + A), torch.randn(128, S + A),
-                                   torch.ones(128, 1), torch.zeros(128, 1))
+    expert, policy, ones, zeros = (torch.randn(rows, S + A), torch.randn(rows, S + A),
+                                   torch.ones(rows, 1), torch.zeros(rows, 1))
 
     def update():
         loss = F.binary_cross_entropy_with_logits(net(expert), ones)
         loss = loss + F.binary_cross_entropy_with_logits(net(policy), zeros)
-        mix = torch.rand(128, 1)
+        mix = torch.rand(rows, 1)
         x = (mix * expert + (1 - mix) * policy).requires_grad_(True)
         out = net(x)
         g, = torch.autograd.grad(out, x, torch.ones_like(out), create_graph=True)
@@ -88,19 +93,19 @@ def discriminator(fused):
     return update
 
 
-def ppo(fused):
-    net, critic = Policy(), mlp(S, nn.Tanh)
+def ppo(fused, h=H, rows=64):
+    net, critic = Policy(h), mlp(S, nn.Tanh, h)
     params = list(net.parameters()) + list(critic.parameters())
     adam = torch.optim.Adam(params, LR, fused=fused)
-    s, z = torch.randn(64, S), torch.eye(K)[torch.randint(K, (64,))]
-    advantages, targets = torch.randn(64), torch.randn(64)
+    s, z = torch.randn(rows, S), torch.eye(K)[torch.randint(K, (rows,))]
+    advantages, targets = torch.randn(rows), torch.randn(rows)
     with torch.no_grad():
         drawn_from = torch.distributions.Normal(net(s, z), net.log_std.exp())
         a = drawn_from.sample()
         old = drawn_from.log_prob(a).sum(-1)
 
     def update():
-        dist = torch.distributions.Normal(net(s, z), net.log_std.exp().expand(64, A), validate_args=False)
+        dist = torch.distributions.Normal(net(s, z), net.log_std.exp().expand(rows, A), validate_args=False)
         ratio = (dist.log_prob(a).sum(-1) - old).exp()
         policy_loss = -torch.min(ratio * advantages, ratio.clamp(0.8, 1.2) * advantages).mean()
         entropy = dist.entropy().sum(-1).mean()
@@ -172,9 +177,60 @@ def compare(cases, rounds=80):
     return result
 
 
+def device_us(update, device, seconds):
+    """Median of microseconds an update, in blocks that the device finishes."""
+    finish = torch.cuda.synchronize if device == "cuda" else lambda: None
+
+    def block(updates):
+        finish()
+        start = time.perf_counter()
+        for _ in range(updates):
+            update()
+        finish()
+        return (time.perf_counter() - start) / updates
+
+    block(3)
+    updates = max(1, min(1000, int(seconds / 10 / block(3))))
+    times, end = [], time.perf_counter() + seconds
+    while not times or time.perf_counter() < end:
+        times.append(block(updates))
+    return statistics.median(times) * 1e6
+
+
+def table(options):
+    """Every update over all sizes on a device, Adam in the better of its two forms."""
+    device = options.device if options.device == "cpu" or torch.cuda.is_available() else "cpu"
+    torch.set_default_device(device)
+    name = torch.cuda.get_device_name() if device == "cuda" else "processor, 1 thread"
+    end = time.perf_counter() + options.seconds
+    numbers = lambda text: [int(number) for number in text.split(",")]
+    sizes = [(h, rows) for h in numbers(options.hidden) for rows in numbers(options.batch)]
+    left = 2 * 3 * len(sizes)
+    for h, rows in sizes:
+        for what, case in {"SOG-BC": sog_bc, "PPO": ppo, "discriminator": discriminator}.items():
+            times = []
+            for fused in (None, True):
+                share = max(0.02, min(0.3, 0.5 * (end - time.perf_counter()) / left))
+                times.append(device_us(case(fused, h, rows), device, share))
+                left -= 1
+            row = {"update": what, "H": h, "batch": rows, "device": name, "µs": round(min(times), 1)}
+            print(json.dumps({"what": f"PyTorch {torch.__version__}", "good": None} | row), flush=True)
+
+
 if __name__ == "__main__":
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--table", action="store_true")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--hidden", default="128")
+    parser.add_argument("--batch", default="64")
+    parser.add_argument("--seconds", type=float, default=60)
+    options = parser.parse_args()
+    if options.table:
+        table(options)
+        sys.exit()
     found = compare({"sog_bc": sog_bc, "discriminator": discriminator, "ppo": ppo})
-    if "--json" in sys.argv[1:]:
+    if options.json:
         print(json.dumps(found | {"version": torch.__version__}))
     else:
         print(f"medians in us       PyTorch {torch.__version__:<8} engine      ratio   engine      gain")

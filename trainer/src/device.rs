@@ -43,21 +43,74 @@ pub enum CudaError {
         /// What it is part of.
         from: &'static str,
     },
+    /// There are fewer devices.
+    #[error(
+        "there is no CUDA device {index}: {count} can be seen here, numbered from 0; take another \
+         one, see that CUDA_VISIBLE_DEVICES hides none, or use --device cpu"
+    )]
+    NoSuchDevice {
+        /// The device asked for.
+        index: usize,
+        /// How many there are.
+        count: usize,
+    },
     /// The driver refuses.
-    #[error("CUDA device 0 cannot be used: {0}; use --device cpu")]
-    Device(#[from] candle_core::Error),
+    #[error("CUDA device {index} cannot be used: {}; use --device cpu", explain(.source))]
+    Device {
+        /// The device asked for.
+        index: usize,
+        /// What the driver says.
+        source: candle_core::Error,
+    },
 }
 
-/// The first CUDA device.
+/// CUDA device number `index`, counted from 0.
 ///
 /// # Errors
 /// [`CudaError`].
-pub fn cuda() -> Result<Device, CudaError> {
+pub fn cuda(index: usize) -> Result<Device, CudaError> {
     if !cfg!(feature = "cuda") {
         return Err(CudaError::NotBuilt);
     }
     libraries_present()?;
-    Ok(Device::new_cuda(0)?)
+    open(index)
+}
+
+#[cfg(not(feature = "cuda"))]
+fn open(_: usize) -> Result<Device, CudaError> {
+    Err(CudaError::NotBuilt)
+}
+
+/// With a stream of its own, which all threads share, and without the events that order streams
+/// among each other: candle records two for each tensor otherwise.
+#[cfg(feature = "cuda")]
+#[allow(unsafe_code)]
+fn open(index: usize) -> Result<Device, CudaError> {
+    use candle_core::cuda_backend::cudarc::driver::CudaContext;
+    let failed = |source| CudaError::Device { index, source };
+    let count = CudaContext::device_count().map_err(|e| failed(candle_core::Error::wrap(e)))?;
+    let count = usize::try_from(count).unwrap_or(0);
+    if index >= count {
+        return Err(CudaError::NoSuchDevice { index, count });
+    }
+    let device = Device::new_cuda_with_stream(index).map_err(failed)?;
+    // SAFETY: nothing in this program makes a second stream, so all work is in the order in which it
+    // was asked for.
+    unsafe { device.as_cuda_device().map_err(failed)?.disable_event_tracking() };
+    Ok(device)
+}
+
+/// What candle says, and what to do where memory is what lacks.
+pub fn explain(error: &candle_core::Error) -> String {
+    let said = error.to_string();
+    if said.contains("OUT_OF_MEMORY") || said.contains("ALLOC_FAILED") {
+        return format!(
+            "the device is out of memory ({said}); free it from other programs, or take smaller \
+             minibatches, fewer samples of the code search or narrower networks; a run goes on from \
+             its last checkpoint with --resume"
+        );
+    }
+    said
 }
 
 /// A program that is linked with CUDA's libraries does not start without them.

@@ -30,7 +30,7 @@ pub enum TrainError {
     #[error(transparent)]
     Engine(#[from] EngineError),
     /// candle refuses.
-    #[error("candle: {0}")]
+    #[error("candle: {}", crate::device::explain(.0))]
     Candle(#[from] candle_core::Error),
     /// PPO stops.
     #[error(transparent)]

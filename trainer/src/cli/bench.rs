@@ -1,45 +1,36 @@
 //! `sog bench`: what the engine takes for its updates, and rollouts.
 
-use std::{hint::black_box, time::Instant};
+use std::time::Instant;
 
 use anyhow::Result;
 use clap::Args;
-use rand::RngExt;
 use serde::Serialize;
-use sog_engine::{
-    adam::{Adam, AdamConfig},
-    discriminator::{Discriminator, DiscriminatorBatch, DiscriminatorConfig},
-    mlp::Part,
-    net::{Init, Mlp, MlpArch, PolicyArch, PolicyNet},
-    ppo::{ActorCritic, Ppo, PpoBatch, PpoConfig},
-    search::{CodeSearch, Groups},
-    shard::Parallelism,
-    sog_bc::{SogBatch, SogBc, SogPlan},
-};
+use sog_engine::shard::Parallelism;
 use sog_runtime::policy::{LatentKind, Policy};
 use sog_sim::{
     rollout::{EpisodeStart, Fleet, FleetConfig, Noise, sample_prior},
-    seed::{self, Rng},
     task::TaskInfo,
     tasks::{TaskMaker, TaskOptions},
 };
 
-use super::{Outcome, parse_task};
+use super::{
+    Outcome,
+    cuda::times::{Case, Kind},
+    parse_task,
+};
 use crate::{
     config::{Algorithm, TrainConfig},
+    device::Compute,
     export,
     normalise::ObsNormaliser,
     train::new_policy,
 };
 
-/// Sizes of the networks: S, K, A, H.
-type Sizes = [usize; 4];
-
-/// The reference: the ant with six directions.
-const ANT: Sizes = [27, 6, 8, 128];
+/// Widths S, K, A of the reference, the ant with six directions.
+const ANT: [usize; 3] = [27, 6, 8];
 
 /// The largest: the humanoid with six directions.
-const HUMANOID: Sizes = [376, 6, 17, 128];
+const HUMANOID: [usize; 3] = [376, 6, 17];
 
 #[derive(Args)]
 pub(super) struct BenchArgs {
@@ -81,25 +72,21 @@ struct Report {
 }
 
 pub(super) fn run(args: &BenchArgs) -> Result<Outcome> {
-    let of = |sizes, threads| -> Result<[f64; 3]> {
-        let (seconds, rng) = (args.seconds, &mut seed::rng(0));
-        Ok([
-            sog_bc(seconds, sizes, threads, rng)?,
-            ppo(seconds, sizes, threads, rng)?,
-            discriminator(seconds, sizes, threads, rng)?,
-        ])
+    let of = |widths, threads| -> Result<[f64; 3]> {
+        let us = |kind, rows| {
+            let case = Case { widths, rows, ..Case::ant(kind) };
+            case.median_us(&Compute::Engine, threads, args.seconds)
+        };
+        Ok([us(Kind::SogBc, 64)?, us(Kind::Ppo, 64)?, us(Kind::Discriminator, 128)?])
     };
     let [sog_bc_update_us, ppo_update_us, discriminator_update_us] = of(ANT, Parallelism::Serial)?;
     let [sog_bc_update_s376_us, ppo_update_s376_us, discriminator_update_s376_us] =
         of(HUMANOID, Parallelism::Serial)?;
-    // Inside the pool, as training is.
-    let mut together = None;
-    rayon::scope(|_| together = Some(of(ANT, Parallelism::Rayon)));
     let [
         sog_bc_update_all_threads_us,
         ppo_update_all_threads_us,
         discriminator_update_all_threads_us,
-    ] = together.expect("the scope has run it")?;
+    ] = of(ANT, Parallelism::Rayon)?;
     let report = Report {
         sog_bc_update_us,
         ppo_update_us,
@@ -163,74 +150,6 @@ fn median_us(seconds: f64, mut work: impl FnMut() -> Result<()>) -> Result<f64> 
     }
     times.sort_by(f64::total_cmp);
     Ok(times[times.len() / 2])
-}
-
-fn uniform(count: usize, rng: &mut Rng) -> Vec<f32> {
-    (0..count).map(|_| rng.random_range(-1.0..1.0)).collect()
-}
-
-fn policy([obs, latent, action, hidden]: Sizes, rng: &mut Rng) -> Result<PolicyNet> {
-    let arch = PolicyArch { obs, latent, hidden, action, mean_scale: None };
-    Ok(PolicyNet::new(arch, Init::default(), rng)?)
-}
-
-fn sog_bc(seconds: f64, sizes: Sizes, threads: Parallelism, rng: &mut Rng) -> Result<f64> {
-    let mut net = policy(sizes, rng)?;
-    let (obs, actions) = (uniform(64 * sizes[0], rng), uniform(64 * sizes[2], rng));
-    let mut adam = Adam::new(AdamConfig::default(), net.params.len());
-    let mut sog = SogBc::new(net.arch()).with_parallelism(threads);
-    let plan = SogPlan { search: CodeSearch::OneHot, lr: 1e-4, max_grad_norm: None };
-    median_us(seconds, || {
-        let batch = SogBatch { obs: &obs, actions: &actions, groups: Groups::Shared };
-        black_box(sog.update(&mut net, &mut adam, plan, batch, rng)?);
-        Ok(())
-    })
-}
-
-fn ppo(seconds: f64, sizes: Sizes, threads: Parallelism, rng: &mut Rng) -> Result<f64> {
-    let policy = policy(sizes, rng)?;
-    let [s, z, a, _] = sizes;
-    let critic = Mlp::new(MlpArch::value(s + z), Init::default(), rng)?;
-    let mut update = Ppo::new(policy.arch(), critic.arch())?.with_parallelism(threads);
-    let mut nets = ActorCritic::new(policy, critic, AdamConfig::default());
-    let (obs, actions) = (uniform(64 * s, rng), uniform(64 * a, rng));
-    let (latents, rows) = (uniform(64 * z, rng), uniform(64, rng));
-    let log_probs = vec![-10.0; 64];
-    let config = PpoConfig::default();
-    median_us(seconds, || {
-        let batch = PpoBatch {
-            obs: &obs,
-            latents: &latents,
-            actions: &actions,
-            log_probs: &log_probs,
-            advantages: &rows,
-            targets: &rows,
-            values: &rows,
-        };
-        black_box(update.update(&mut nets, &config, 1e-6, batch, None)?);
-        Ok(())
-    })
-}
-
-fn discriminator(
-    seconds: f64,
-    [s, _, a, _]: Sizes,
-    threads: Parallelism,
-    rng: &mut Rng,
-) -> Result<f64> {
-    let mut net = Mlp::new(MlpArch::discriminator(s + a), Init::default(), rng)?;
-    let mut adam = Adam::new(AdamConfig::default(), net.params.len());
-    let mut engine = Discriminator::new(net.arch())?.with_parallelism(threads);
-    let (expert, policy) = (uniform(128 * (s + a), rng), uniform(128 * (s + a), rng));
-    let mix: Vec<f32> = (0..128).map(|_| rng.random()).collect();
-    let config = DiscriminatorConfig::default();
-    median_us(seconds, || {
-        let expert = [Part { data: &expert, width: s + a }];
-        let policy = [Part { data: &policy, width: s + a }];
-        let batch = DiscriminatorBatch { expert: &expert, policy: &policy, mix: &mix };
-        black_box(engine.update(&mut net, &mut adam, &config, 1e-4, batch)?);
-        Ok(())
-    })
 }
 
 /// Environment steps a second with a random policy that explores a little.

@@ -3,6 +3,7 @@
 //! Exit codes: 0 good, 1 a check failed, 2 bad usage or input.
 
 mod bench;
+mod cuda;
 mod demos;
 mod embed;
 mod eval;
@@ -49,6 +50,9 @@ enum Command {
     Reproduce(reproduce::ReproduceArgs),
     /// Time the training engine and rollouts
     Bench(bench::BenchArgs),
+    /// Check training on an NVIDIA device
+    #[command(subcommand)]
+    Cuda(cuda::CudaCommand),
     /// Find the code of each demonstration
     Embed(embed::EmbedArgs),
     /// Draw what runs learned: trajectories by code, learning curves
@@ -92,6 +96,7 @@ pub fn main() -> ExitCode {
         Command::Eval(args) => eval::run(&args),
         Command::Reproduce(args) => reproduce::run(&args),
         Command::Bench(args) => bench::run(&args),
+        Command::Cuda(command) => cuda::run(&command),
         Command::Embed(args) => embed::run(&args),
         Command::Figures(args) => figures::run(&args),
     };

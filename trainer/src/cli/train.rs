@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use clap::{Args, ValueEnum};
+use clap::Args;
 use sha2::{Digest, Sha256};
 use sog_rl::run::{Run, parse_config};
 use sog_runtime::policy::PolicyFile;
@@ -12,49 +12,14 @@ use sog_sim::{
     tasks::{TaskMaker, TaskOptions},
 };
 
-use super::{Outcome, load_policy, parse_task, progress::Progress};
+use super::{Outcome, cuda::device::DeviceArg, load_policy, parse_task, progress::Progress};
 use crate::{
     config::{Algorithm, TrainConfig},
     data::{DemoFile, hex},
-    device::{Compute, cuda},
     export::network_of,
     train::{Job, POLICY_FILE, new_policy, train},
     tuned::overlay,
 };
-
-/// Where the networks are trained.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(super) enum DeviceArg {
-    /// The fused engine on the processor
-    Cpu,
-    /// An NVIDIA device; an error where there is none
-    Cuda,
-    /// CUDA where there is a device, else the processor
-    Auto,
-    /// What runs on CUDA, on the processor: slow, for checking the one against the other
-    Candle,
-}
-
-impl DeviceArg {
-    /// Takes the device and says which, where that is not plain from the command line.
-    fn open(self) -> Result<Compute> {
-        Ok(match self {
-            Self::Cpu => Compute::Engine,
-            Self::Candle => Compute::Candle(candle_core::Device::Cpu),
-            Self::Cuda => Compute::Candle(cuda()?),
-            Self::Auto => match cuda() {
-                Ok(device) => {
-                    eprintln!("device: cuda");
-                    Compute::Candle(device)
-                }
-                Err(error) => {
-                    eprintln!("device: cpu ({error})");
-                    Compute::Engine
-                }
-            },
-        })
-    }
-}
 
 #[derive(Args)]
 pub(super) struct TrainArgs {
@@ -76,8 +41,10 @@ pub(super) struct TrainArgs {
     /// Continue the run in DIR from its last checkpoint
     #[arg(long)]
     resume: bool,
-    /// Where to train
-    #[arg(long, value_enum, default_value = "cpu")]
+    /// Where to train: cpu (the fused engine), cuda or cuda:N (an NVIDIA device, an error without
+    /// one), auto (a CUDA device where there is one), candle (what runs on CUDA, on the processor:
+    /// slow, for checking)
+    #[arg(long, default_value = "cpu")]
     device: DeviceArg,
     /// Seed of everything random
     #[arg(long)]

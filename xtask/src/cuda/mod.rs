@@ -3,6 +3,9 @@
 //! candle asks for programs that are linked with CUDA's libraries and do not start without them.
 //! Here it is built from a copy of its source that says `dynamic-loading` instead, and with the
 //! static form of the CUDA runtime: the program then starts anywhere and takes CUDA where it is.
+//! [`bundle`] packs it for a machine with a GPU.
+
+mod bundle;
 
 use std::{
     fs,
@@ -33,6 +36,9 @@ pub(crate) struct Options {
     /// [default: that of the device here, else 80]
     #[arg(long)]
     compute_cap: Option<u32>,
+    /// Also pack all that a machine with a GPU needs to check it into one archive
+    #[arg(long)]
+    bundle: bool,
 }
 
 /// Builds the program, fetching a toolkit where there is none, and says where it is.
@@ -48,6 +54,12 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
         program.display(),
         toolkit.version()?
     );
+    if options.bundle {
+        let version = toolkit.version()?;
+        let major = version.split('.').next().unwrap_or_default();
+        let archive = bundle::pack(&program, major, &target_dir().join("cuda"))?;
+        println!("\n{} runs anywhere: unpack it there and start run.sh", archive.display());
+    }
     Ok(())
 }
 
