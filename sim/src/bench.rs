@@ -31,7 +31,7 @@ const SEED: u64 = 1;
 #[derive(Clone, Debug, PartialEq)]
 pub struct BenchReport {
     /// The task.
-    pub task: &'static str,
+    pub task: String,
     /// Cores that "all" means.
     pub cores: usize,
     /// Control steps per second on one core.
@@ -81,10 +81,10 @@ pub fn bench(maker: &TaskMaker, time: Duration) -> Result<BenchReport, SimError>
         }
         many_s = many_s.min(all.install(|| many.turn())?);
     }
-    let skip = tasks::control_step(maker.info().id).map(|c| c.frame_skip as f64);
+    let skip = tasks::control_step(maker.info().id()).map(|c| c.frame_skip as f64);
     let rate_1 = one.batch.rows() as f64 / one_s;
     Ok(BenchReport {
-        task: maker.info().name(),
+        task: maker.info().name().to_string(),
         cores,
         control_steps_per_s_1: rate_1,
         control_steps_per_s_all: many.batch.rows() as f64 / many_s,
@@ -168,7 +168,7 @@ impl Raw {
     /// What the fleet of `batch` did; `None` without MuJoCo.
     fn new(maker: &TaskMaker, batch: &Batch) -> Result<Option<Self>, SimError> {
         let mut task = maker.make()?;
-        let Some(control) = tasks::control_step(maker.info().id) else { return Ok(None) };
+        let Some(control) = tasks::control_step(maker.info().id()) else { return Ok(None) };
         let Some(physics) = task.physics() else { return Ok(None) };
         let data = MjData::new(physics.data().model_clone());
         let a = maker.info().action_dim();

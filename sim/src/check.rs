@@ -158,7 +158,7 @@ fn check_walker(file: &TensorFile<'_>, mut task: Box<dyn Task>) -> Result<Report
     let ok = obs_errors.judged_relative <= OBS_TOLERANCE
         && reward_errors.judged <= REWARD_TOLERANCE
         && flags_off == 0;
-    Ok(report(info.id, steps, obs_errors, reward_errors, flags_off, ok))
+    Ok(report(info.id(), steps, obs_errors, reward_errors, flags_off, ok))
 }
 
 /// The Fetch arm: judged by its gripper's position; rewards and successes only where the reference

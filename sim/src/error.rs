@@ -2,23 +2,31 @@
 
 use std::path::PathBuf;
 
-use crate::task::TaskId;
+use crate::{definition::DefinitionError, folder::FolderError};
 
 /// Why the simulator refuses or fails.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SimError {
     /// No task has this name.
-    #[error("no task is called `{found}`; the tasks are {}", known_tasks())]
+    #[error("no task and no folder is called `{found}`{hint}")]
     UnknownTask {
         /// The name given.
         found: String,
+        /// What may have been meant.
+        hint: String,
     },
+    /// A task's file is faulty.
+    #[error(transparent)]
+    Definition(#[from] DefinitionError),
+    /// A file of a task's folder cannot be read.
+    #[error(transparent)]
+    Folder(#[from] FolderError),
     /// A buffer does not have the task's width.
     #[error("{task}: {what} of {found} numbers, need {needed}")]
     Width {
         /// The task.
-        task: &'static str,
+        task: String,
         /// Which buffer.
         what: &'static str,
         /// Length given.
@@ -30,7 +38,7 @@ pub enum SimError {
     #[error("{task}: {what} holds {value} at index {index}; every number must be finite")]
     NotFinite {
         /// The task.
-        task: &'static str,
+        task: String,
         /// Which buffer.
         what: &'static str,
         /// Index of the first such number.
@@ -39,16 +47,16 @@ pub enum SimError {
         value: f64,
     },
     /// Goals were set on a task that has modes.
-    #[error("{task} has discrete modes; goals can be set on halfcheetah-vel and fetchreach only")]
+    #[error("{task} has discrete modes; goals can be set where a task has a range of them")]
     NoGoals {
         /// The task.
-        task: &'static str,
+        task: String,
     },
     /// There is no mode (or goal) of that number.
     #[error("{task} has {count} modes, numbered from 0; there is no mode {found}")]
     NoSuchMode {
         /// The task.
-        task: &'static str,
+        task: String,
         /// The number given.
         found: usize,
         /// How many there are.
@@ -58,7 +66,7 @@ pub enum SimError {
     #[error("{task} needs the robot file {}: {reason}", path.display())]
     RobotFile {
         /// The task.
-        task: &'static str,
+        task: String,
         /// The file.
         path: PathBuf,
         /// What the system said.
@@ -68,9 +76,9 @@ pub enum SimError {
     #[error("{task}: robot `{robot}` cannot be used: {reason}")]
     Robot {
         /// The task.
-        task: &'static str,
+        task: String,
         /// The robot's file.
-        robot: &'static str,
+        robot: String,
         /// What is wrong.
         reason: String,
     },
@@ -82,10 +90,6 @@ pub enum SimError {
         /// Version of the bindings.
         needed: i32,
     },
-}
-
-fn known_tasks() -> String {
-    TaskId::ALL.map(TaskId::name).join(", ")
 }
 
 /// 3017000 as 3.17.0.

@@ -37,7 +37,11 @@
 pub mod bench;
 pub mod check;
 pub mod cli;
+#[allow(dead_code)]
+mod compiled;
+pub mod definition;
 pub mod error;
+pub mod folder;
 pub mod physics;
 pub mod render;
 pub mod robot;

@@ -126,7 +126,7 @@ impl SimRobot {
     /// [`SimError::NoSuchMode`].
     pub fn report_reward(&mut self, mode: usize) -> Result<(), SimError> {
         if mode >= self.rewards.len() {
-            let (task, count) = (self.task.info().name(), self.rewards.len());
+            let (task, count) = (self.task.info().name().to_string(), self.rewards.len());
             return Err(SimError::NoSuchMode { task, found: mode, count });
         }
         self.reward = Some(mode);

@@ -132,14 +132,15 @@ pub struct NetworkConfig {
 /// with them 1899.2 and 18 % (seed 0, 40 k updates).
 fn mean_scale(task: &TaskInfo) -> f32 {
     let bound = task.action_high[0] as f32;
-    match task.id {
+    match task.id() {
         TaskId::Circles | TaskId::Circles6 => bound,
         TaskId::Walker2dVel6 | TaskId::HopperVel6 | TaskId::HumanoidDir6 => 1.05 * bound,
         TaskId::AntFwdBack
         | TaskId::AntDir6
         | TaskId::HalfCheetahFwdBack
         | TaskId::HalfCheetahVel
-        | TaskId::FetchReach => 0.0,
+        | TaskId::FetchReach
+        | TaskId::Own => 0.0,
     }
 }
 
@@ -469,7 +470,7 @@ fn imitation_ppo(task: &TaskInfo, algorithm: Algorithm) -> PpoConfig {
 /// halfcheetah-vel it would blur the speeds (mutual information of 1.957 and 1.765 nats instead of
 /// 2.372 and 2.352).
 fn explores(task: &TaskInfo) -> bool {
-    match task.id {
+    match task.id() {
         TaskId::AntFwdBack | TaskId::AntDir6 | TaskId::HalfCheetahFwdBack | TaskId::FetchReach => {
             true
         }
@@ -478,7 +479,8 @@ fn explores(task: &TaskInfo) -> bool {
         | TaskId::HalfCheetahVel
         | TaskId::Walker2dVel6
         | TaskId::HopperVel6
-        | TaskId::HumanoidDir6 => false,
+        | TaskId::HumanoidDir6
+        | TaskId::Own => false,
     }
 }
 
@@ -487,7 +489,7 @@ fn explores(task: &TaskInfo) -> bool {
 /// once under the paper's form (846.3 over all speeds, on an earlier expert's demonstrations); under this
 /// one it returns 1333.5 (seed 0), on walker2d-vel-6 1199.3 instead of 1111.9.
 fn reward_form(task: &TaskInfo, algorithm: Algorithm) -> RewardForm {
-    match (task.id, algorithm) {
+    match (task.id(), algorithm) {
         (
             TaskId::Walker2dVel6 | TaskId::HopperVel6 | TaskId::HumanoidDir6,
             Algorithm::InfoGail | Algorithm::Gail,

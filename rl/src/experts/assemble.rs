@@ -58,7 +58,7 @@ pub fn assemble(
     origin: &Origin,
 ) -> Result<ExpertFile, ExpertError> {
     let info = maker.info();
-    let config = ExpertConfig::of(info.id)?;
+    let config = ExpertConfig::of(info.id())?;
     let (mut networks, mut origins) = (Vec::<PolicyFile>::new(), Vec::<NetworkOrigin>::new());
     let first = config.networks.iter().position(|s| !matches!(s, Source::Mirror { .. }));
     let first: ExpertConfig = Run::config(&network_dir(dir, first.unwrap_or(0)))?;
@@ -68,7 +68,7 @@ pub fn assemble(
             Source::Mirror { of, by } => {
                 let text = format!("mirror image ({by:?}) of network {of}");
                 let origin = NetworkOrigin { origin: text, ..origins[*of].clone() };
-                (Mirror::of(info.id, *by)?.policy(&networks[*of]), origin)
+                (Mirror::of(info.id(), *by)?.policy(&networks[*of]), origin)
             }
         };
         networks.push(network);

@@ -100,11 +100,11 @@ impl ExpertConfig {
             TaskId::HopperVel6 => include_str!("../../experts/hopper-vel-6.toml"),
             TaskId::HumanoidDir6 => include_str!("../../experts/humanoid-dir-6.toml"),
             TaskId::FetchReach => include_str!("../../experts/fetchreach.toml"),
-            TaskId::Circles | TaskId::Circles6 => {
+            TaskId::Circles | TaskId::Circles6 | TaskId::Own => {
                 return Err(ConfigError::Range {
                     key: "task".to_string(),
                     found: task.to_string(),
-                    needed: "a MuJoCo task; the expert of circles is scripted".to_string(),
+                    needed: "a built-in MuJoCo task; the expert of circles is scripted".to_string(),
                 });
             }
         };

@@ -71,7 +71,7 @@ pub fn evaluate_subject<A: Actor + ?Sized>(
             };
             let plans: Vec<Plan> = goals.iter().enumerate().map(with_goal).collect();
             let episodes = run(&plans, Capture::Probes)?;
-            let returns: Vec<f64> = if info.id == TaskId::FetchReach {
+            let returns: Vec<f64> = if info.id() == TaskId::FetchReach {
                 let hit = |(e, g): (&Episode, &Vec<f64>)| {
                     f64::from(distance_m(&e.end.position_m, g) < targets::HIT_DISTANCE_M)
                 };
@@ -79,8 +79,8 @@ pub fn evaluate_subject<A: Actor + ?Sized>(
             } else {
                 episodes.iter().map(|e| e.returns[0]).collect()
             };
-            let mut result = summary(space.what, &returns, &episodes);
-            if info.id == TaskId::HalfCheetahVel {
+            let mut result = summary(&space.what, &returns, &episodes);
+            if info.id() == TaskId::HalfCheetahVel {
                 let settled = (SETTLE_S / info.dt_s).round() as usize;
                 let error = |(e, g): (&Episode, &Vec<f64>)| {
                     let after = &e.trace.probes[settled + 1..];

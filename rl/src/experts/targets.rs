@@ -36,6 +36,7 @@ pub fn target(task: TaskId) -> Target {
         TaskId::HopperVel6 => Target::Return(2229.7),
         TaskId::HumanoidDir6 => Target::Return(6206.6),
         TaskId::FetchReach => Target::HitRate(1.0),
+        TaskId::Own => Target::Return(f64::INFINITY),
     }
 }
 
@@ -56,7 +57,7 @@ pub struct Verdict {
 /// The largest return that a mode's reward allows, where it has a bound below other modes':
 /// |g| + 1 a step at the wanted speed g.
 fn ceiling(info: &TaskInfo, mode: usize) -> f64 {
-    match (&info.modes, info.id) {
+    match (&info.modes, info.id()) {
         (Modes::Discrete(modes), TaskId::Walker2dVel6 | TaskId::HopperVel6) => {
             (modes[mode].value.abs() + 1.0) * info.horizon as f64
         }
@@ -66,7 +67,7 @@ fn ceiling(info: &TaskInfo, mode: usize) -> f64 {
 
 /// Judges an evaluation.
 pub fn verdict(info: &TaskInfo, evaluation: &Evaluation) -> Verdict {
-    let task = info.id;
+    let task = info.id();
     let labels = |bad: &dyn Fn(usize, &ModeEvaluation) -> bool| -> Vec<String> {
         let modes = evaluation.modes.iter().enumerate();
         modes.filter(|(k, m)| bad(*k, m)).map(|(_, m)| m.label.clone()).collect()

@@ -7,9 +7,16 @@ use std::{
     sync::Arc,
 };
 
-use mujoco_rs::prelude::{MjData, MjModel, MjtObjBase, MjtWarning};
+use mujoco_rs::{
+    error::MjModelError,
+    prelude::{MjData, MjModel, MjtObjBase, MjtWarning},
+};
 
-use crate::{error::SimError, task::TaskId};
+use crate::{
+    definition::{Definition, Engine, Named},
+    error::SimError,
+    folder::Folder,
+};
 
 /// A robot's state in MuJoCo, with the model it belongs to.
 pub type Data = MjData<Arc<MjModel>>;
@@ -78,7 +85,7 @@ pub enum RobotSource {
 /// [`SimError::RobotFile`] if the file cannot be read, [`SimError::Robot`] if MuJoCo refuses it,
 /// [`SimError::MujocoVersion`] if the library is not the one the bindings are for.
 pub(crate) fn load(
-    task: TaskId,
+    task: &str,
     robot: Robot,
     source: &RobotSource,
 ) -> Result<Arc<MjModel>, SimError> {
@@ -92,16 +99,60 @@ pub(crate) fn load(
         }
     };
     compiled.map(Arc::new).map_err(|e| SimError::Robot {
-        task: task.name(),
-        robot: robot.file_name(),
+        task: task.to_string(),
+        robot: robot.file_name().to_string(),
         reason: e.to_string(),
     })
 }
 
+/// Compiles the model of a task's folder; `robots` may hold other files of the same names.
+///
+/// # Errors
+/// [`SimError::Definition`] with the place of `model` if there is none, if it cannot be read or if
+/// MuJoCo refuses it; [`SimError::MujocoVersion`].
+pub(crate) fn load_model(
+    folder: &Folder,
+    definition: &Definition,
+    robots: &RobotSource,
+) -> Result<Arc<MjModel>, SimError> {
+    ffi::set_up()?;
+    let Some(Engine::Mujoco { model, .. }) = definition.sim.as_ref().map(|sim| &sim.engine) else {
+        return Err(definition.at.error("there is no model: the task has no `sim.model`").into());
+    };
+    if model.name.contains('\0') {
+        return Err(model.at.error("the path holds a zero").into());
+    }
+    let path = match robots {
+        RobotSource::Directory(directory) => {
+            let name = Path::new(&model.name).file_name().unwrap_or_default();
+            directory.join(name)
+        }
+        RobotSource::Embedded => match folder {
+            Folder::Disk(folder) => folder.join(&model.name),
+            Folder::BuiltIn(_) => {
+                let text = folder.read(&model.name)?;
+                let text = text.ok_or_else(|| model.at.error("there is no such file"))?;
+                let compiled = MjModel::from_xml_string(&text);
+                let refuse = |e: MjModelError| refuse_model(model, Path::new(&model.name), &e);
+                return compiled.map(Arc::new).map_err(refuse);
+            }
+        },
+    };
+    // Read once, so that a missing file is told from a bad one.
+    if let Err(e) = std::fs::read(&path) {
+        return Err(model.at.error(format!("cannot read {}: {e}", path.display())).into());
+    }
+    MjModel::from_xml(&path).map(Arc::new).map_err(|e| refuse_model(model, &path, &e))
+}
+
+fn refuse_model(model: &Named, path: &Path, error: &MjModelError) -> SimError {
+    model.at.error(format!("MuJoCo refuses {}: {error}", path.display())).into()
+}
+
 /// Reads the file once, so that a missing one is told from a bad one.
-fn check_readable(task: TaskId, path: &Path) -> Result<(), SimError> {
+fn check_readable(task: &str, path: &Path) -> Result<(), SimError> {
     std::fs::read(path).map(drop).map_err(|e| SimError::RobotFile {
-        task: task.name(),
+        task: task.to_string(),
         path: path.to_path_buf(),
         reason: e.to_string(),
     })
@@ -117,12 +168,13 @@ pub(crate) struct Needs {
     pub(crate) dt_s: f64,
 }
 
-/// Most degrees of freedom of a robot whose site velocities are asked for.
+/// Most degrees of freedom of a robot whose site velocities come by the Jacobian, as in the
+/// reference.
 const MAX_DOFS: usize = 32;
 
 /// One simulated state of a robot.
 pub struct Physics {
-    task: TaskId,
+    task: String,
     robot: Robot,
     data: Data,
 }
@@ -133,14 +185,14 @@ impl Physics {
     /// # Errors
     /// [`SimError::Robot`] if the model is not what the task needs.
     pub(crate) fn new(
-        task: TaskId,
+        task: &str,
         robot: Robot,
         model: Arc<MjModel>,
         needs: &Needs,
     ) -> Result<Self, SimError> {
         let refuse = |reason: String| SimError::Robot {
-            task: task.name(),
-            robot: robot.file_name(),
+            task: task.to_string(),
+            robot: robot.file_name().to_string(),
             reason,
         };
         let sizes = [model.nq(), model.nv(), model.nu()].map(|n| n as usize);
@@ -158,7 +210,7 @@ impl Physics {
             )));
         }
         let data = MjData::try_new(model).map_err(|e| refuse(e.to_string()))?;
-        Ok(Self { task, robot, data })
+        Ok(Self { task: task.to_string(), robot, data })
     }
 
     /// The compiled model.
@@ -201,8 +253,8 @@ impl Physics {
         rest: impl FnOnce(&mut Data),
     ) -> Result<(), SimError> {
         let [q, v] = [self.data.qpos().len(), self.data.qvel().len()];
-        crate::task::check_numbers(self.task, "positions", qpos, q)?;
-        crate::task::check_numbers(self.task, "velocities", qvel, v)?;
+        crate::task::check_numbers(&self.task, "positions", qpos, q)?;
+        crate::task::check_numbers(&self.task, "velocities", qvel, v)?;
         self.data.reset();
         self.data.qpos_mut().copy_from_slice(qpos);
         self.data.qvel_mut().copy_from_slice(qvel);
@@ -220,7 +272,11 @@ impl Physics {
     }
 
     fn refuse(&self, reason: String) -> SimError {
-        SimError::Robot { task: self.task.name(), robot: self.robot.file_name(), reason }
+        SimError::Robot {
+            task: self.task.clone(),
+            robot: self.robot.file_name().to_string(),
+            reason,
+        }
     }
 
     /// Refuses a model without exactly one mocap body.
@@ -235,6 +291,10 @@ impl Physics {
     pub(crate) fn site_velocity(&self, site: usize) -> [f64; 3] {
         let mut jacobian = [0.0; 3 * MAX_DOFS];
         let nv = self.data.qvel().len();
+        if nv > MAX_DOFS {
+            let [.., x, y, z] = self.data.object_velocity(MjtObjBase::mjOBJ_SITE, site, false);
+            return [x, y, z];
+        }
         ffi::site_jacobian(&self.data, site, &mut jacobian[..3 * nv]);
         let row = |i: usize| jacobian[i * nv..][..nv].iter().zip(self.data.qvel());
         [0, 1, 2].map(|i| row(i).map(|(j, v)| j * v).sum())

@@ -39,7 +39,7 @@ impl Reel {
             return Self { model: circles_scene(&radii), states, positions: 2, frame_s };
         };
         let mut model = physics.model().clone();
-        if task.info().id == TaskId::FetchReach {
+        if task.info().id() == TaskId::FetchReach {
             mark_goal(&mut model, goal);
         }
         let positions = model.nq() as usize;

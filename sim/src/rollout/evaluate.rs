@@ -97,7 +97,7 @@ pub fn evaluate<A: Actor + ?Sized>(
     options: &EvaluateOptions<'_>,
 ) -> Result<Vec<Episode>, SimError> {
     check_actor(actor, maker, actor.latent_dim())?;
-    let task = maker.info().id;
+    let task = maker.info().name();
     for plan in plans {
         for code in std::iter::once(&plan.code).chain(plan.switches.iter().map(|s| &s.code)) {
             crate::task::check_width(task, "plan's code", code.len(), actor.latent_dim())?;

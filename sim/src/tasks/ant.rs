@@ -21,7 +21,7 @@ const FALLEN_M: f64 = 0.2;
 /// What is known about the task with this number of directions.
 pub(super) fn info(id: TaskId, count: usize) -> TaskInfo {
     TaskInfo {
-        id,
+        name: id.name().to_string(),
         obs_terms: TermList::default()
             .group("torso_height", 1)
             .group("torso_quaternion", 4)

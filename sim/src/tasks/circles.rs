@@ -45,7 +45,7 @@ pub(super) fn info_6() -> TaskInfo {
 
 fn info_of(id: TaskId, radii: &[f64]) -> TaskInfo {
     TaskInfo {
-        id,
+        name: id.name().to_string(),
         obs_terms: Terms::new(&[("position_history", 2 * HISTORY)]),
         action_terms: Terms::new(&[("displacement", 2)]),
         action_low: vec![-ACTION_BOUND; 2],
@@ -155,8 +155,8 @@ impl Task for Circles {
 
     /// All five remembered positions become `qpos`; the noise goes on as it was.
     fn start_from(&mut self, qpos: &[f64], qvel: &[f64]) -> Result<(), SimError> {
-        check_numbers(self.info.id, "position", qpos, 2)?;
-        check_width(self.info.id, "velocity", qvel.len(), 0)?;
+        check_numbers(&self.info.name, "position", qpos, 2)?;
+        check_width(&self.info.name, "velocity", qvel.len(), 0)?;
         self.positions = [[qpos[0], qpos[1]]; HISTORY];
         Ok(())
     }
@@ -166,8 +166,8 @@ impl Task for Circles {
     }
 
     fn step(&mut self, action: &[f64], rewards: &mut [f64]) -> Result<Step, SimError> {
-        check_action(self.info.id, action, 2)?;
-        check_width(self.info.id, "rewards", rewards.len(), self.radii.len())?;
+        check_action(&self.info.name, action, 2)?;
+        check_width(&self.info.name, "rewards", rewards.len(), self.radii.len())?;
         let mut position = self.position();
         for (p, a) in position.iter_mut().zip(action) {
             let noise: f64 = StandardNormal.sample(&mut self.rng);

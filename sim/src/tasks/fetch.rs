@@ -54,7 +54,7 @@ const POSITIONS: usize = 15;
 /// What is known about the task.
 pub(super) fn info() -> TaskInfo {
     TaskInfo {
-        id: TaskId::FetchReach,
+        name: TaskId::FetchReach.name().to_string(),
         obs_terms: TermList::default()
             .group("gripper_position", 3)
             .group("finger_positions", 2)
@@ -67,7 +67,7 @@ pub(super) fn info() -> TaskInfo {
         dt_s: DT_S,
         horizon: 50,
         modes: Modes::Continuous(GoalSpace {
-            what: "gripper position, m",
+            what: "gripper position, m".to_string(),
             low: HOME_GRIPPER_M.map(|x| x - GOAL_RANGE_M).to_vec(),
             high: HOME_GRIPPER_M.map(|x| x + GOAL_RANGE_M).to_vec(),
             default: HOME_GRIPPER_M.to_vec(),
@@ -111,7 +111,7 @@ impl FetchReach {
     ) -> Result<Self, SimError> {
         let needs =
             Needs { sizes: [POSITIONS, POSITIONS, 0], frame_skip: FRAME_SKIP, dt_s: info.dt_s };
-        let physics = Physics::new(info.id, Robot::Fetch, model, &needs)?;
+        let physics = Physics::new(&info.name, Robot::Fetch, model, &needs)?;
         let geom = |name| physics.id(MjtObjBase::mjOBJ_GEOM, name);
         let finger_geoms =
             [geom("robot0:r_gripper_finger_link")?, geom("robot0:l_gripper_finger_link")?];
@@ -142,8 +142,8 @@ impl FetchReach {
         qvel: &[f64],
         (position, quaternion): ([f64; 3], [f64; 4]),
     ) -> Result<(), SimError> {
-        check_numbers(self.info.id, "mocap position", &position, 3)?;
-        check_numbers(self.info.id, "mocap quaternion", &quaternion, 4)?;
+        check_numbers(&self.info.name, "mocap position", &position, 3)?;
+        check_numbers(&self.info.name, "mocap quaternion", &quaternion, 4)?;
         self.velocity_m_s = [0.0; 2];
         self.physics.start_from_with(qpos, qvel, |data| {
             data.mocap_pos_mut()[0] = position;
@@ -229,8 +229,8 @@ impl Task for FetchReach {
     }
 
     fn step(&mut self, action: &[f64], rewards: &mut [f64]) -> Result<Step, SimError> {
-        check_action(self.info.id, action, 4)?;
-        check_width(self.info.id, "rewards", rewards.len(), self.reward_count())?;
+        check_action(&self.info.name, action, 4)?;
+        check_width(&self.info.name, "rewards", rewards.len(), self.reward_count())?;
         let before = self.gripper_m();
         self.move_mocap(action);
         for _ in 0..FRAME_SKIP {
@@ -256,7 +256,7 @@ impl Task for FetchReach {
     }
 
     fn set_goals(&mut self, goals: &[f64]) -> Result<(), SimError> {
-        check_numbers(self.info.id, "goals", goals, goals.len().next_multiple_of(3).max(3))?;
+        check_numbers(&self.info.name, "goals", goals, goals.len().next_multiple_of(3).max(3))?;
         self.goals.clear();
         self.goals.extend_from_slice(goals);
         Ok(())

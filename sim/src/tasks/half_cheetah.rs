@@ -13,7 +13,7 @@ const JOINTS: [&str; 6] = ["bthigh", "bshin", "bfoot", "fthigh", "fshin", "ffoot
 /// What is known about the task with these modes.
 fn info(id: TaskId, modes: Modes) -> TaskInfo {
     TaskInfo {
-        id,
+        name: id.name().to_string(),
         obs_terms: TermList::default()
             .group("torso_height", 1)
             .group("torso_pitch", 1)

@@ -36,7 +36,7 @@ pub(super) fn info() -> TaskInfo {
     let mut motors = JOINTS;
     motors.swap(0, 1);
     TaskInfo {
-        id: TaskId::HumanoidDir6,
+        name: TaskId::HumanoidDir6.name().to_string(),
         obs_terms: TermList::default()
             .group("torso_height", 1)
             .group("torso_quaternion", 4)

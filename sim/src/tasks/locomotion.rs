@@ -83,7 +83,7 @@ impl<W: Walker> Locomotion<W> {
     /// A new environment, reset with seed 0.
     pub(super) fn new(info: TaskInfo, walker: W, model: Arc<MjModel>) -> Result<Self, SimError> {
         let needs = Needs { sizes: W::SIZES, frame_skip: W::FRAME_SKIP, dt_s: info.dt_s };
-        let physics = Physics::new(info.id, W::ROBOT, model, &needs)?;
+        let physics = Physics::new(&info.name, W::ROBOT, model, &needs)?;
         physics.need_body(TORSO, "torso")?;
         let values = match &info.modes {
             Modes::Discrete(modes) => modes.iter().map(|mode| mode.value).collect(),
@@ -127,8 +127,8 @@ impl<W: Walker> Task for Locomotion<W> {
     }
 
     fn step(&mut self, action: &[f64], rewards: &mut [f64]) -> Result<Step, SimError> {
-        check_action(self.info.id, action, W::SIZES[2])?;
-        check_width(self.info.id, "rewards", rewards.len(), self.values.len())?;
+        check_action(&self.info.name, action, W::SIZES[2])?;
+        check_width(&self.info.name, "rewards", rewards.len(), self.values.len())?;
         let before = self.walker.position(self.physics.data());
         let data = self.physics.data_mut();
         data.ctrl_mut().copy_from_slice(action);
@@ -162,9 +162,9 @@ impl<W: Walker> Task for Locomotion<W> {
 
     fn set_goals(&mut self, goals: &[f64]) -> Result<(), SimError> {
         let Modes::Continuous(_) = self.info.modes else {
-            return Err(SimError::NoGoals { task: self.info.name() });
+            return Err(SimError::NoGoals { task: self.info.name.clone() });
         };
-        check_numbers(self.info.id, "goals", goals, goals.len().max(1))?;
+        check_numbers(&self.info.name, "goals", goals, goals.len().max(1))?;
         self.values.clear();
         self.values.extend_from_slice(goals);
         Ok(())

@@ -3,6 +3,7 @@
 mod ant;
 pub mod circles;
 pub mod fetch;
+mod folder;
 mod half_cheetah;
 mod humanoid;
 mod locomotion;
@@ -14,10 +15,14 @@ use mujoco_rs::prelude::MjModel;
 use sog_runtime::policy::{Term, Terms};
 
 use crate::{
+    compiled::observation::Observer,
+    definition::Definition,
     error::SimError,
+    folder::Folder,
     physics::{self, Robot, RobotSource},
     task::{Task, TaskId, TaskInfo},
 };
+pub use folder::{Simulator, TaskFolder, names, open};
 use locomotion::Locomotion;
 
 /// How tasks are built.
@@ -40,13 +45,14 @@ pub fn info(task: TaskId) -> TaskInfo {
         TaskId::HopperVel6 => planar::hopper_info(),
         TaskId::HumanoidDir6 => humanoid::info(),
         TaskId::FetchReach => fetch::info(),
+        TaskId::Own => circles::info(),
     }
 }
 
 /// The robot of a task; `None` where there is no MuJoCo in it.
 pub fn robot(task: TaskId) -> Option<Robot> {
     match task {
-        TaskId::Circles | TaskId::Circles6 => None,
+        TaskId::Circles | TaskId::Circles6 | TaskId::Own => None,
         TaskId::AntFwdBack | TaskId::AntDir6 => Some(Robot::Ant),
         TaskId::HalfCheetahFwdBack | TaskId::HalfCheetahVel => Some(Robot::HalfCheetah),
         TaskId::Walker2dVel6 => Some(Robot::Walker2d),
@@ -108,7 +114,7 @@ impl TaskMaker {
     /// # Errors
     /// [`SimError::RobotFile`], [`SimError::Robot`], [`SimError::MujocoVersion`].
     pub fn new(id: TaskId, options: &TaskOptions) -> Result<Self, SimError> {
-        let load = |robot| physics::load(id, robot, &options.robots);
+        let load = |robot| physics::load(id.name(), robot, &options.robots);
         let model = robot(id).map(load).transpose()?;
         let maker = Self { info: info(id), model, fetch_home: Default::default() };
         maker.make()?; // so that a robot that does not fit is refused here
@@ -123,8 +129,8 @@ impl TaskMaker {
     /// A new Fetch arm; of [`TaskId::FetchReach`] only.
     pub(crate) fn fetch(&self) -> Result<fetch::FetchReach, SimError> {
         let model = match &self.model {
-            Some(model) if self.info.id == TaskId::FetchReach => Arc::clone(model),
-            _ => physics::load(TaskId::FetchReach, Robot::Fetch, &RobotSource::Embedded)?,
+            Some(model) if self.info.id() == TaskId::FetchReach => Arc::clone(model),
+            _ => physics::load(TaskId::FetchReach.name(), Robot::Fetch, &RobotSource::Embedded)?,
         };
         fetch::FetchReach::new(self.info.clone(), model, self.fetch_home.clone())
     }
@@ -135,14 +141,14 @@ impl TaskMaker {
     /// [`SimError::Robot`] if the simulator cannot allocate it.
     pub fn make(&self) -> Result<Box<dyn Task>, SimError> {
         let Some(model) = &self.model else {
-            return Ok(Box::new(match self.info.id {
+            return Ok(Box::new(match self.info.id() {
                 TaskId::Circles6 => circles::Circles::new_6(),
                 _ => circles::Circles::new(),
             }));
         };
         let (info, model) = (self.info.clone(), Arc::clone(model));
-        Ok(match info.id {
-            TaskId::Circles => Box::new(circles::Circles::new()),
+        Ok(match info.id() {
+            TaskId::Circles | TaskId::Own => Box::new(circles::Circles::new()),
             TaskId::Circles6 => Box::new(circles::Circles::new_6()),
             TaskId::AntFwdBack | TaskId::AntDir6 => {
                 Box::new(Locomotion::new(info, ant::Ant, model)?)
@@ -191,4 +197,11 @@ impl TermList {
     fn done(self) -> Terms {
         Terms(self.0)
     }
+}
+
+/// Terms of the observation of a task whose model has to say how wide they are.
+fn model_terms(folder: &Folder, definition: &Definition) -> Result<Terms, SimError> {
+    let model = physics::load_model(folder, definition, &RobotSource::Embedded)?;
+    let observer = Observer::new(definition, &model)?;
+    Ok(observer.program.terms().clone())
 }

@@ -24,7 +24,7 @@ pub(super) fn hopper_info() -> TaskInfo {
 
 fn info(id: TaskId, joints: &[&str], values: &[f64]) -> TaskInfo {
     TaskInfo {
-        id,
+        name: id.name().to_string(),
         obs_terms: TermList::default()
             .group("torso_height", 1)
             .group("torso_pitch", 1)

@@ -66,7 +66,7 @@ struct Report {
     /// Environment steps a second, all threads.
     rollout_steps_per_s: f64,
     /// Task of the rollouts.
-    task: &'static str,
+    task: String,
     /// Threads there are.
     threads: usize,
 }
@@ -98,7 +98,7 @@ pub(super) fn run(args: &BenchArgs) -> Result<Outcome> {
         ppo_update_all_threads_us,
         discriminator_update_all_threads_us,
         rollout_steps_per_s: rollouts(args)?,
-        task: args.task.name(),
+        task: args.task.name().to_string(),
         threads: rayon::current_num_threads(),
     };
     if args.json {
@@ -154,7 +154,7 @@ fn median_us(seconds: f64, mut work: impl FnMut() -> Result<()>) -> Result<f64> 
 
 /// Environment steps a second with a random policy that explores a little.
 fn rollouts(args: &BenchArgs) -> Result<f64> {
-    let maker = TaskMaker::new(args.task.id, &TaskOptions::default())?;
+    let maker = TaskMaker::new(args.task.id(), &TaskOptions::default())?;
     let config = TrainConfig::defaults(&args.task, Algorithm::SogBc);
     let latent = config.latent()?;
     let (s, a) = (args.task.obs_dim(), args.task.action_dim());

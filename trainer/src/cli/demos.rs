@@ -120,10 +120,10 @@ fn record_demos(args: &RecordArgs) -> Result<DemoFile> {
     let info = &args.task;
     let expert = record::expert_for(info, args.expert.as_deref())?;
     let episodes_per_mode =
-        args.episodes_per_mode.map_or_else(|| record::default_episodes(info.id), |n| n as usize);
-    let action_noise = args.action_noise.unwrap_or_else(|| record::default_action_noise(info.id));
+        args.episodes_per_mode.map_or_else(|| record::default_episodes(info.id()), |n| n as usize);
+    let action_noise = args.action_noise.unwrap_or_else(|| record::default_action_noise(info.id()));
     let options = record::RecordOptions { episodes_per_mode, seed: args.seed, action_noise };
-    let maker = TaskMaker::new(info.id, &TaskOptions::default())?;
+    let maker = TaskMaker::new(info.id(), &TaskOptions::default())?;
     let total = episodes_per_mode * info.modes.count().unwrap_or(1);
     let progress = Progress::new("recording", total as u64);
     let file = record::record(&maker, info, expert.as_ref(), &options, &|| progress.tick())?;
@@ -134,7 +134,7 @@ fn record_demos(args: &RecordArgs) -> Result<DemoFile> {
 /// What `--json` prints.
 #[derive(Serialize)]
 struct Summary {
-    task: &'static str,
+    task: String,
     trajectories: usize,
     rows: usize,
     length_min: usize,
@@ -162,7 +162,7 @@ fn print(file: &DemoFile, task: &TaskInfo, json: bool) -> Result<Outcome> {
         _ => None,
     };
     let summary = Summary {
-        task: task.name(),
+        task: task.name().to_string(),
         trajectories: d.len(),
         rows: d.total_rows(),
         length_min: lengths().min().unwrap_or(0),

@@ -34,7 +34,7 @@ pub(super) struct EmbedArgs {
 /// What `--json` prints.
 #[derive(Serialize)]
 struct Report {
-    task: &'static str,
+    task: String,
     latent: String,
     trajectories: Vec<Embedded>,
     /// Root mean square cloning error of each action component.
@@ -90,7 +90,14 @@ pub(super) fn run(args: &EmbedArgs) -> Result<Outcome> {
     let purity = confusion.as_ref().map(Confusion::purity);
     let latent = file.latent.to_string();
     let rms_error = found.rms_error;
-    let report = Report { task: task.name(), latent, trajectories, rms_error, confusion, purity };
+    let report = Report {
+        task: task.name().to_string(),
+        latent,
+        trajectories,
+        rms_error,
+        confusion,
+        purity,
+    };
     print(&report, args.json)
 }
 

@@ -60,10 +60,10 @@ pub(super) fn run(args: &EvalArgs) -> Result<Outcome> {
     if !(0.0..=1.0).contains(&args.perturb) {
         bail!("--perturb {}: need a probability from 0 to 1", args.perturb);
     }
-    let rollouts = args.rollouts.map_or_else(|| default_rollouts(task.id), |n| n as usize);
+    let rollouts = args.rollouts.map_or_else(|| default_rollouts(task.id()), |n| n as usize);
     let options =
         ModeOptions { rollouts, perturb: args.perturb, seed: args.seed, ..ModeOptions::default() };
-    let maker = TaskMaker::new(task.id, &TaskOptions::default())?;
+    let maker = TaskMaker::new(task.id(), &TaskOptions::default())?;
     let demos = args.demos.as_ref().map(|path| DemoFile::load(path, &task)).transpose()?;
     let codes = match (&args.codes, &demos) {
         (Some(path), Some(demos)) => {

@@ -117,14 +117,15 @@ pub(super) fn run(command: &ExpertCommand) -> Result<Outcome> {
         ExpertCommand::Train(args) => train(args),
         ExpertCommand::Assemble(args) => put_together(&args.places),
         ExpertCommand::Eval(args) => {
-            let path = args.expert.clone().map_or_else(|| record::expert_path(args.task.id), Ok)?;
+            let path =
+                args.expert.clone().map_or_else(|| record::expert_path(args.task.id()), Ok)?;
             let expert =
                 Expert::read(&path).with_context(|| format!("{} is refused", path.display()))?;
             if expert.task() != args.task.name() {
                 let (found, needed) = (expert.task(), args.task.name());
                 bail!("{} is an expert of {found}, need {needed}", path.display());
             }
-            let maker = TaskMaker::new(args.task.id, &TaskOptions::default())?;
+            let maker = TaskMaker::new(args.task.id(), &TaskOptions::default())?;
             // Not the stream that the file's own evaluation draws from.
             let seed = seed::derive(args.seed, EVALUATION_STREAM);
             let evaluation = evaluate_expert(&maker, &expert, args.episodes as usize, seed)?;
@@ -171,7 +172,7 @@ fn train(args: &TrainArgs) -> Result<Outcome> {
             network_dir(&runs, k).display()
         );
     }
-    let maker = TaskMaker::new(task.id, &TaskOptions::default())?;
+    let maker = TaskMaker::new(task.id(), &TaskOptions::default())?;
     if !args.places.json {
         println!("{}: {}; runs in {}", task.name(), wanted(task), runs.display());
         println!("{HEADER}");
@@ -189,7 +190,7 @@ fn train(args: &TrainArgs) -> Result<Outcome> {
 fn configuration(args: &TrainArgs) -> Result<ExpertConfig> {
     let mut config = match &args.config {
         Some(file) => read_config(file)?,
-        None => ExpertConfig::of(args.places.task.id)?,
+        None => ExpertConfig::of(args.places.task.id())?,
     };
     if let Some(budget) = args.budget {
         config.budget = budget;
@@ -261,7 +262,7 @@ fn mode_label(task: &TaskInfo, network: usize) -> String {
 
 /// What the task's expert must reach, for people.
 fn wanted(task: &TaskInfo) -> String {
-    match target(task.id) {
+    match target(task.id()) {
         Target::Return(r) => format!("wanted: mean return of {r} over modes (the paper's expert)"),
         Target::SpeedError(e) => format!("wanted: |v − g| of {e} m/s or less after a second"),
         Target::HitRate(h) => format!("wanted: {:.0} % of goals reached", 100.0 * h),
@@ -270,7 +271,7 @@ fn wanted(task: &TaskInfo) -> String {
 
 fn put_together(places: &Places) -> Result<Outcome> {
     let (task, out) = (&places.task, places.out());
-    let maker = TaskMaker::new(task.id, &TaskOptions::default())?;
+    let maker = TaskMaker::new(task.id(), &TaskOptions::default())?;
     let git = || std::process::Command::new("git").args(["rev-parse", "HEAD"]).output();
     let origin = Origin {
         command: format!("sog expert train --task {}", task.name()),
@@ -292,7 +293,7 @@ fn put_together(places: &Places) -> Result<Outcome> {
 /// What `--json` prints.
 #[derive(Serialize)]
 struct Report<'a> {
-    task: &'static str,
+    task: String,
     reached: f64,
     target_met: bool,
     weak_modes: Vec<String>,
@@ -315,7 +316,7 @@ fn print(
     let outcome = if good { Outcome::Good } else { Outcome::CheckFailed };
     if json {
         let report = Report {
-            task: task.name(),
+            task: task.name().to_string(),
             reached: verdict.reached,
             target_met: verdict.target_met,
             weak_modes: verdict.weak_modes,

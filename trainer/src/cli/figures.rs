@@ -84,8 +84,8 @@ fn draw(dir: &Path, seed: u64, out: Option<&Path>) -> Result<Vec<PathBuf>> {
 
 fn draw_policy(path: &Path, seed: u64, out: &Path) -> Result<Vec<PathBuf>> {
     let (file, task) = load_policy(path)?;
-    let maker = TaskMaker::new(task.id, &TaskOptions::default())?;
-    let rollouts = default_rollouts(task.id);
+    let maker = TaskMaker::new(task.id(), &TaskOptions::default())?;
+    let rollouts = default_rollouts(task.id());
     let options =
         ModeOptions { rollouts, seed, capture: Capture::Probes, ..ModeOptions::default() };
     let algorithm = file.provenance.algorithm.to_uppercase();

@@ -75,7 +75,7 @@ pub(super) fn run(args: &TrainArgs) -> Result<Outcome> {
     };
     let progress = Progress::new(&format!("{} on {}", args.algo, args.task.name()), 1);
     let report = |done: u64, total: u64, message: &str| progress.set_of(done, total, message);
-    let maker = TaskMaker::new(args.task.id, &TaskOptions::default())?;
+    let maker = TaskMaker::new(args.task.id(), &TaskOptions::default())?;
     let job = Job {
         config: &config,
         maker: &maker,

@@ -151,7 +151,7 @@ impl DemoFile {
             check_starts(starts, n)?;
         }
         let demonstrations =
-            Demonstrations::packed(task.id, (s, a), &lengths, observations, actions);
+            Demonstrations::packed(task.id(), (s, a), &lengths, observations, actions);
         let Raw { labels, starts, provenance, .. } = raw;
         Ok(Self { demonstrations, labels, starts, provenance })
     }

@@ -178,10 +178,10 @@ pub fn expert_for(
     task: &TaskInfo,
     file: Option<&Path>,
 ) -> Result<Box<dyn ExpertSource>, DataError> {
-    if file.is_none() && matches!(task.id, TaskId::Circles | TaskId::Circles6) {
+    if file.is_none() && matches!(task.id(), TaskId::Circles | TaskId::Circles6) {
         return Ok(Box::new(CirclesExpert));
     }
-    let path = file.map_or_else(|| expert_path(task.id), |f| Ok(f.to_path_buf()))?;
+    let path = file.map_or_else(|| expert_path(task.id()), |f| Ok(f.to_path_buf()))?;
     Ok(Box::new(TrainedExpert::read(&path, task)?))
 }
 

@@ -259,7 +259,7 @@ fn expert_tasks() -> Vec<TaskInfo> {
 }
 
 fn recorded_from_expert(task: &TaskInfo, seed: u64) -> DemoFile {
-    let maker = TaskMaker::new(task.id, &TaskOptions::default()).unwrap();
+    let maker = TaskMaker::new(task.id(), &TaskOptions::default()).unwrap();
     let expert = record::expert_for(task, None).unwrap();
     let options = RecordOptions { episodes_per_mode: 1, seed, action_noise: 0.0 };
     record::record(&maker, task, expert.as_ref(), &options, &|| ()).unwrap()
@@ -281,10 +281,10 @@ fn recordings_of_trained_experts_are_the_same_byte_for_byte() {
 #[test]
 fn recorded_actions_replayed_from_the_start_states_give_the_recorded_observations() {
     // A state of fetchreach is more than positions and velocities: its weld's frame moves.
-    for task in expert_tasks().into_iter().filter(|task| task.id != TaskId::FetchReach) {
+    for task in expert_tasks().into_iter().filter(|task| task.id() != TaskId::FetchReach) {
         let file = recorded_from_expert(&task, 4);
         let starts = file.starts.as_ref().unwrap();
-        let mut env = TaskMaker::new(task.id, &TaskOptions::default()).unwrap().make().unwrap();
+        let mut env = TaskMaker::new(task.id(), &TaskOptions::default()).unwrap().make().unwrap();
         let (nq, nv) = starts.widths;
         let mut obs = vec![0.0; task.obs_dim()];
         let mut rewards = vec![0.0; env.reward_count()];

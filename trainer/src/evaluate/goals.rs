@@ -79,7 +79,7 @@ pub fn evaluate_goals(
     let evaluation = Evaluation { maker, policy: Policy::new(file), options };
     let mut report = GoalReport::default();
     let mut all: Vec<Episode> = vec![];
-    if maker.info().id == TaskId::FetchReach {
+    if maker.info().id() == TaskId::FetchReach {
         let (_, reached) = evaluation.sampled(file.latent)?;
         report.entropy_nats = entropy_nats(&scaled_targets(&reached, space), 3, ENTROPY_K);
         all.extend(reached);
@@ -93,7 +93,7 @@ pub fn evaluate_goals(
         let returns: Vec<f64> = episodes.iter().map(|e| e.returns[0]).collect();
         let (mean, std) = mean_std(&returns);
         (report.return_mean, report.return_std) = (Some(mean), Some(std));
-        if maker.info().id == TaskId::FetchReach {
+        if maker.info().id() == TaskId::FetchReach {
             let hit = |(goal, e): (&Vec<f64>, &Episode)| {
                 let square = |(g, p): (&f64, f64)| (g - p).powi(2);
                 goal.iter().zip(e.end.position_m).map(square).sum::<f64>().sqrt() < HIT_M

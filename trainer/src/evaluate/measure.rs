@@ -18,7 +18,7 @@ use crate::{data::DemoFile, error::TrainError};
 #[derive(Clone, Debug, Serialize)]
 pub struct Measures {
     /// Task.
-    pub task: &'static str,
+    pub task: String,
     /// Algorithm that made the policy.
     pub algorithm: String,
     /// Discrete modes.
@@ -113,7 +113,7 @@ pub fn measure(
         }
     };
     let algorithm = file.provenance.algorithm.clone();
-    Ok(Measures { task: task.name(), algorithm, modes, goals, switching })
+    Ok(Measures { task: task.name().to_string(), algorithm, modes, goals, switching })
 }
 
 /// The names of a task's modes, where a policy with codes of this kind can be matched with them.

@@ -84,7 +84,7 @@ pub fn draw(
     title: &str,
     dir: &Path,
 ) -> Result<Vec<PathBuf>, FigureError> {
-    let view = View::of(task.id);
+    let view = View::of(task.id());
     let codes = report
         .episodes
         .iter()
@@ -95,7 +95,8 @@ pub fn draw(
                 || format!("code {code}"),
                 |m| format!("code {code}: {}, return {:.0}", m.label, m.mean),
             );
-            let lines = episodes.iter().take(drawn(task.id)).map(|e| line(view, task, e)).collect();
+            let lines =
+                episodes.iter().take(drawn(task.id())).map(|e| line(view, task, e)).collect();
             Lines { label, code, lines }
         })
         .collect();
@@ -114,7 +115,7 @@ pub fn draw_by_code(
     title: &str,
     dir: &Path,
 ) -> Result<Vec<PathBuf>, FigureError> {
-    let view = View::of(task.id);
+    let view = View::of(task.id());
     let drawn = if view == View::Reached { usize::MAX } else { 6 };
     let share = 100 / groups.len().max(1);
     let codes = groups
@@ -155,7 +156,7 @@ pub fn draw_demonstrations(
     dir: &Path,
     name: &str,
 ) -> Result<Vec<PathBuf>, FigureError> {
-    let view = View::of(task.id);
+    let view = View::of(task.id());
     let demos = &file.demonstrations;
     let (labels, group): (Vec<String>, Vec<usize>) = match (&file.labels, &task.modes) {
         (Some(Labels::Modes(modes)), Modes::Discrete(known)) => (
@@ -180,7 +181,7 @@ pub fn draw_demonstrations(
         .into_iter()
         .enumerate()
         .map(|(code, label)| {
-            let chosen = of_group.clone()(code).take(demonstrations_drawn(task.id));
+            let chosen = of_group.clone()(code).take(demonstrations_drawn(task.id()));
             let lines =
                 chosen.map(|n| demonstrated(view, task, demos.observations_of(n))).collect();
             Lines { label, code, lines }
@@ -195,7 +196,7 @@ fn demonstrated(view: View, task: &TaskInfo, observations: &[f32]) -> Vec<(f64, 
     let s = task.obs_dim();
     let pair = |row: &[f32], at: usize| (f64::from(row[at]), f64::from(row[at + 1]));
     let rows = observations.chunks_exact(s);
-    match (view, task.id) {
+    match (view, task.id()) {
         (View::Plane, TaskId::Circles | TaskId::Circles6) => rows.map(|r| pair(r, s - 2)).collect(),
         (View::Plane, _) => {
             let at = offset(task, "torso_velocity");
@@ -239,7 +240,7 @@ fn line(view: View, task: &TaskInfo, episode: &Episode) -> Vec<(f64, f64)> {
 
 fn references(view: View, task: &TaskInfo) -> Vec<Vec<(f64, f64)>> {
     let Modes::Discrete(modes) = &task.modes else { return vec![] };
-    match (view, task.id) {
+    match (view, task.id()) {
         (View::Plane, TaskId::Circles | TaskId::Circles6) => modes
             .iter()
             .map(|mode| {

@@ -284,7 +284,7 @@ impl<'a> Work<'a> {
         algorithm: Algorithm,
         seed: u64,
     ) -> Result<Evaluation, TrainError> {
-        let task = data.maker.info().id;
+        let task = data.maker.info().id();
         let what = format!("{} {algorithm}, seed {seed}", task.name());
         let cost = self.cost(task, algorithm, seed);
         let before = self.done;
@@ -329,7 +329,7 @@ impl<'a> Work<'a> {
         algorithm: Algorithm,
         seed: u64,
     ) -> Result<(PolicyFile, String, f64), TrainError> {
-        let task = data.maker.info().id;
+        let task = data.maker.info().id();
         let start = match start_of(algorithm) {
             Some(start) => Some(self.trained(data, start, seed)?),
             None => None,

@@ -152,7 +152,7 @@ fn name(algorithm: Algorithm, lambda_s: Option<f32>) -> String {
 }
 
 fn options(data: &TaskData, perturb: f64, capture: Capture) -> ModeOptions {
-    let rollouts = default_rollouts(data.maker.info().id);
+    let rollouts = default_rollouts(data.maker.info().id());
     ModeOptions { rollouts, perturb, capture, ..ModeOptions::default() }
 }
 

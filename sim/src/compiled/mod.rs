@@ -1,0 +1,6 @@
+//! A task's definition, compiled against its model.
+
+pub(crate) mod expression;
+pub(crate) mod names;
+pub(crate) mod observation;
+pub(crate) mod readings;
