@@ -18,7 +18,7 @@ use sog_trainer::{
     data::record::{CirclesExpert, RecordOptions, record},
     device::Compute,
     evaluate::modes::{ModeOptions, ModeReturn, evaluate_modes},
-    train::{Job, POLICY_FILE, train},
+    train::{Job, POLICY_FILE, never, train},
 };
 
 const TASK: TaskId = TaskId::Circles;
@@ -41,11 +41,13 @@ fn trained() -> &'static [u8] {
         let (mut run, config) = Run::create_or_resume(dir.path(), &config).expect("a run");
         let job = Job {
             config: &config,
-            maker: &maker(),
+            task: &info,
+            env: Some(&maker()),
             demos: &demos.demonstrations,
             start: None,
             compute: &Compute::Engine,
             progress: &|_, _, _| (),
+            interrupted: &never,
         };
         train(&mut run, job).expect("trained");
         std::fs::read(dir.path().join(POLICY_FILE)).expect("a policy file")

@@ -3,15 +3,11 @@
 use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
-use sog_engine::ppo::PpoConfig as UpdateConfig;
 use sog_rl::{
     ppo::PpoConfig,
     run::{Config, ConfigError, within},
 };
 use sog_runtime::policy::LatentKind;
-use sog_sim::task::{Modes, TaskId, TaskInfo};
-
-use crate::tuned;
 
 /// The six algorithms.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -124,24 +120,6 @@ pub struct NetworkConfig {
     /// c of mean = c·tanh(last layer); 0 for none. Default: the
     /// actions' bound on circles, a little more where experts often act at the bounds, none elsewhere.
     pub mean_scale: f32,
-}
-
-/// The default of [`NetworkConfig::mean_scale`]. Where up to 64 % of an expert's actions lie at their
-/// bounds (hopper; walker2d 29 %, humanoid 44 %), a policy without bounds of its own spends itself on
-/// the corners: SOG-BC on walker2d-vel-6 returns 1713.8 and falls in up to 35 % of a mode's episodes,
-/// with them 1899.2 and 18 % (seed 0, 40 k updates).
-fn mean_scale(task: &TaskInfo) -> f32 {
-    let bound = task.action_high[0] as f32;
-    match task.id() {
-        TaskId::Circles | TaskId::Circles6 => bound,
-        TaskId::Walker2dVel6 | TaskId::HopperVel6 | TaskId::HumanoidDir6 => 1.05 * bound,
-        TaskId::AntFwdBack
-        | TaskId::AntDir6
-        | TaskId::HalfCheetahFwdBack
-        | TaskId::HalfCheetahVel
-        | TaskId::FetchReach
-        | TaskId::Own => 0.0,
-    }
 }
 
 impl Default for NetworkConfig {
@@ -431,124 +409,19 @@ impl Default for VaeGailConfig {
     }
 }
 
-/// PPO with the specification's numbers: 2048 steps, 10 epochs of 32 minibatches, and for
-/// SOG-GAIL its step size.
-///
-/// What explores at least: cloning leaves a residual of a few hundredths of the actions' bounds,
-/// too little to meet a state that no demonstration showed. SOG-GAIL explores by e⁻¹ of the bounds
-/// where the robot seldom or never ends an episode early, which L_SOG allows it to, and loses less
-/// to random actions for it; a robot that falls loses its gait that way (walker2d-vel-6: 1743.3 and
-/// 1565.5 from starts of 1918.1 and 1967.7, one code falling at once). InfoGAIL and GAIL, which have
-/// to find the other ways, explore by 0.22 of the bounds; their first iterations, on values that
-/// mean nothing yet, would move the policy by a divergence of 4 nats, so that epochs stop at 0.1,
-/// and no L_SOG holds what was cloned, so that the step size is a third. VAE-GAIL starts from a good
-/// clone with nothing else to hold it: it explores by the residual, with a tenth of the step size.
-fn imitation_ppo(task: &TaskInfo, algorithm: Algorithm) -> PpoConfig {
-    let bound = task.action_high[0] as f32;
-    let narrow = UpdateConfig::default().log_std_min;
-    let (learning_rate, target_kl, log_std_min) = match algorithm {
-        Algorithm::SogGail if explores(task) => (3e-4, 0.0, bound.ln() - 1.0),
-        Algorithm::SogGail => (3e-4, 0.0, narrow),
-        Algorithm::InfoGail | Algorithm::Gail => (1e-4, 0.1, bound.ln() - 1.5),
-        Algorithm::Bc | Algorithm::SogBc | Algorithm::VaeGail => (3e-5, 0.0, narrow),
-    };
-    PpoConfig {
-        learning_rate,
-        target_kl,
-        envs: 16,
-        steps: 128,
-        epochs: 10,
-        minibatch: 64,
-        adapt_normaliser: false,
-        update: UpdateConfig { log_std_min, log_std_max: 0.0, ..UpdateConfig::default() },
-        ..PpoConfig::default()
-    }
-}
-
-/// Whether SOG-GAIL explores beyond the cloning residual: where the robot seldom (ant) or never ends
-/// an episode early, and the world adds no noise of its own, as it does on circles. On
-/// halfcheetah-vel it would blur the speeds (mutual information of 1.957 and 1.765 nats instead of
-/// 2.372 and 2.352).
-fn explores(task: &TaskInfo) -> bool {
-    match task.id() {
-        TaskId::AntFwdBack | TaskId::AntDir6 | TaskId::HalfCheetahFwdBack | TaskId::FetchReach => {
-            true
-        }
-        TaskId::Circles
-        | TaskId::Circles6
-        | TaskId::HalfCheetahVel
-        | TaskId::Walker2dVel6
-        | TaskId::HopperVel6
-        | TaskId::HumanoidDir6
-        | TaskId::Own => false,
-    }
-}
-
-/// What the discriminator rewards: the positive form where the robot can end its episode by falling
-/// and nothing else holds what was cloned. On hopper-vel-6 two of InfoGAIL's six codes learn to fall at
-/// once under the paper's form (846.3 over all speeds, on an earlier expert's demonstrations); under this
-/// one it returns 1333.5 (seed 0), on walker2d-vel-6 1199.3 instead of 1111.9.
-fn reward_form(task: &TaskInfo, algorithm: Algorithm) -> RewardForm {
-    match (task.id(), algorithm) {
-        (
-            TaskId::Walker2dVel6 | TaskId::HopperVel6 | TaskId::HumanoidDir6,
-            Algorithm::InfoGail | Algorithm::Gail,
-        ) => RewardForm::Positive,
-        _ => RewardForm::Logit,
-    }
-}
-
-/// Environment steps of an adversarial algorithm.
-fn total_steps(task: &TaskInfo, algorithm: Algorithm) -> u64 {
-    match algorithm {
-        Algorithm::SogGail if explores(task) => 500_000,
-        Algorithm::InfoGail | Algorithm::Gail => 1_000_000,
-        _ => 100_000,
-    }
-}
-
 impl TrainConfig {
-    /// The defaults of an algorithm on a task: the general ones with the keys that are tuned for
-    /// the two ([`tuned`]).
-    pub fn defaults(task: &TaskInfo, algorithm: Algorithm) -> Self {
-        tuned::apply(Self::general(task, algorithm))
-    }
-
-    /// The same before tuning.
-    pub fn general(task: &TaskInfo, algorithm: Algorithm) -> Self {
-        let latent = match (&task.modes, algorithm.is_conditioned()) {
-            (_, false) => LatentKind::None,
-            _ if algorithm == Algorithm::VaeGail => LatentKind::Gaussian(20),
-            (Modes::Discrete(modes), _) => LatentKind::OneHot(modes.len()),
-            (Modes::Continuous(space), _) => LatentKind::Gaussian(space.dims()),
-        };
-        // Two trajectories a code in each minibatch, so that balance means something.
-        let mut cloning = CloningConfig::default();
-        if let LatentKind::OneHot(k) = latent {
-            cloning.trajectories = cloning.trajectories.max(2 * k);
-        }
-        let network = NetworkConfig { mean_scale: mean_scale(task), ..NetworkConfig::default() };
-        Self {
-            task: task.name().to_string(),
-            algorithm,
-            seed: 0,
-            demos_sha256: String::new(),
-            start_sha256: String::new(),
-            latent: latent.to_string(),
-            network,
-            cloning,
-            adversarial: AdversarialConfig {
-                total_steps: total_steps(task, algorithm),
-                ..AdversarialConfig::default()
-            },
-            ppo: imitation_ppo(task, algorithm),
-            discriminator: DiscriminatorConfig {
-                reward: reward_form(task, algorithm),
-                ..DiscriminatorConfig::default()
-            },
-            sog_gail: SogGailConfig::default(),
-            infogail: InfoGailConfig::default(),
-            vae_gail: VaeGailConfig::default(),
+    /// The keys that may change between two sittings of a run: they say how long it is and how often
+    /// it tells and saves. A longer run has its step sizes decay over its whole length.
+    pub fn extendable(&self) -> Vec<&'static str> {
+        if self.algorithm.is_adversarial() {
+            // What was cloned stays what it was.
+            vec![
+                "adversarial.total_steps",
+                "adversarial.eval_interval",
+                "adversarial.checkpoint_interval",
+            ]
+        } else {
+            vec!["cloning.updates", "cloning.log_interval", "cloning.checkpoint_interval"]
         }
     }
 

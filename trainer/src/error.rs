@@ -8,15 +8,12 @@ use sog_rl::{
 use sog_runtime::policy::PolicyError;
 use sog_sim::error::SimError;
 
-use crate::data::DataError;
+use crate::{config::Algorithm, data::DataError};
 
 /// Why training or evaluation stops.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TrainError {
-    /// A figure.
-    #[error(transparent)]
-    Figure(#[from] crate::figures::FigureError),
     /// The configuration is not acceptable.
     #[error("configuration: {0}")]
     Config(#[from] ConfigError),
@@ -59,6 +56,26 @@ pub enum TrainError {
         given: f64,
         /// The same under the codes that explain each best.
         best: f64,
+    },
+    /// An algorithm that rolls out has nothing to roll out in.
+    #[error(
+        "{algorithm} learns from rollouts, and `{task}` has no simulator ([sim] in its task.toml); \
+         bc and sog-bc need none"
+    )]
+    NoSimulator {
+        /// The algorithm.
+        algorithm: Algorithm,
+        /// The task.
+        task: String,
+    },
+    /// The run was asked to stop.
+    #[error(
+        "stopped {}; go on with --resume",
+        step.map_or("before the first checkpoint".to_string(), |s| format!("after step {s}, which is saved"))
+    )]
+    Interrupted {
+        /// Steps done by the last checkpoint.
+        step: Option<u64>,
     },
     /// The policy came out unusable: training diverged.
     #[error("the trained policy is not usable ({0}); lower the learning rate")]

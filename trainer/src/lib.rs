@@ -5,7 +5,8 @@
 //!
 //! * [`data`]: demonstration files; labels are kept from learners;
 //! * [`config`]: every choice of a training run;
-//! * [`tuned`]: what differs for one task and algorithm;
+//! * [`defaults`]: what a run starts from, and what is tuned for one task;
+//! * [`codes`]: the code of a trajectory, without labels;
 //! * [`algorithms`]: one file each, readable against its pseudo-code;
 //! * [`nn`]: networks on candle;
 //! * [`train`](mod@train): a run from demonstrations to the policy file ([`export`]);
@@ -15,11 +16,12 @@
 //! * [`cli`]: the command `sog`.
 #![deny(unsafe_code)]
 
-mod adversarial;
 pub mod algorithms;
 pub mod cli;
+pub mod codes;
 pub mod config;
 pub mod data;
+pub mod defaults;
 pub mod device;
 pub mod error;
 pub mod evaluate;
@@ -29,4 +31,3 @@ pub mod nn;
 pub mod normalise;
 pub mod reproduce;
 pub mod train;
-pub mod tuned;

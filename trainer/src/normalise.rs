@@ -10,8 +10,14 @@ use crate::data::Demonstrations;
 /// Bound of normalised observations (specification: ±10).
 pub const OBS_CLIP: f32 = 10.0;
 
-/// A component whose standard deviation is below this share of its magnitude is constant.
+/// A component whose standard deviation is below this share of its magnitude is constant: changes
+/// are lost in the rounding of its numbers.
 const CONSTANT: f32 = 1e-6;
+
+/// A component whose standard deviation is below this is nearly constant: jitter, which scaled to
+/// variance 1 would make the least real change an outlier. It is the square root of what the runtime
+/// adds to every variance, below which nothing is told apart anyhow.
+const NEARLY: f32 = 1e-4;
 
 /// x = clip((obs − mean)/√(var + 1e-8), ±clip), as the runtime computes it.
 #[derive(Clone, Debug, PartialEq)]
@@ -33,17 +39,24 @@ impl ObsNormaliser {
         Self::new(Normaliser { mean, var, clip: OBS_CLIP })
     }
 
-    /// Mean and variance of the demonstrations. A component that never changes there gets
-    /// variance 1: otherwise the least change later would hit the clip with a weight that no
+    /// Mean and variance of the demonstrations. A component that never changes there, or nearly so,
+    /// gets variance 1: otherwise the least change later would hit the clip with a weight that no
     /// demonstration has trained.
     pub fn of(demos: &Demonstrations) -> Self {
         let (mean, mut var) = demos.obs_moments();
         for (v, m) in var.iter_mut().zip(&mean) {
-            if v.sqrt() <= CONSTANT * m.abs().max(1.0) {
+            if is_constant(*m, *v) || v.sqrt() <= NEARLY {
                 *v = 1.0;
             }
         }
         Self::new(Normaliser { mean, var, clip: OBS_CLIP })
+    }
+
+    /// The components that change in the demonstrations, but so little that they count as constant.
+    pub fn nearly_constant(demos: &Demonstrations) -> Vec<usize> {
+        let (mean, var) = demos.obs_moments();
+        let nearly = |&c: &usize| !is_constant(mean[c], var[c]) && var[c].sqrt() <= NEARLY;
+        (0..mean.len()).filter(nearly).collect()
     }
 
     /// What goes into the policy file.
@@ -59,4 +72,8 @@ impl ObsNormaliser {
             out.extend(row.iter().zip(moments).map(|(x, (m, i))| ((x - m) * i).clamp(-clip, clip)));
         }
     }
+}
+
+fn is_constant(mean: f32, var: f32) -> bool {
+    var.sqrt() <= CONSTANT * mean.abs().max(1.0)
 }

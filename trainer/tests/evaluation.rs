@@ -15,7 +15,10 @@ use sog_sim::{
 };
 use sog_trainer::{
     config::{Algorithm, TrainConfig},
-    data::{DemoFile, import::import_safetensors},
+    data::{
+        DemoFile,
+        import::{ImportOptions, import_safetensors},
+    },
     evaluate::{
         goals::evaluate_goals,
         measure::measure,
@@ -45,7 +48,7 @@ fn policy(
         params[arch.layout().tensor(name).unwrap().range()].copy_from_slice(values);
     }
     let net = PolicyNet::from_params(arch, params).unwrap();
-    let config = TrainConfig::general(&info, Algorithm::SogBc);
+    let config = TrainConfig::general(&info, Algorithm::SogBc, None);
     let identity = ObsNormaliser::identity(obs).frozen().clone();
     policy_file(&net, &identity, latent, &info, &config)
 }
@@ -70,7 +73,8 @@ fn demos(info: &TaskInfo, trajectories: &[Vec<Pair>], labels: Option<(&str, Tens
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("demos.safetensors");
     std::fs::write(&path, serialize(&all, &Metadata::new())).unwrap();
-    import_safetensors(&path, info).unwrap()
+    import_safetensors(&path, info, ImportOptions { clip: false, accept_implausible: true })
+        .unwrap()
 }
 
 /// On circles: runs along y with tanh(z) a step, whatever it sees.

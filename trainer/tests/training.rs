@@ -17,13 +17,13 @@ use sog_trainer::{
     config::{Algorithm, Assignment, RewardForm, SogCodes, TrainConfig},
     data::{
         DataError, Demonstrations,
-        import::import_safetensors,
+        import::{ImportOptions, import_safetensors},
         record::{CirclesExpert, RecordOptions, record},
     },
     device::Compute,
     error::TrainError,
     export::network_of,
-    train::{Job, POLICY_FILE, train},
+    train::{Job, POLICY_FILE, never, train},
 };
 
 fn info() -> TaskInfo {
@@ -66,11 +66,13 @@ fn trained_by(
     let maker = TaskMaker::new(TaskId::Circles, &TaskOptions::default()).unwrap();
     let job = Job {
         config: &config,
-        maker: &maker,
+        task: &info(),
+        env: Some(&maker),
         demos,
         start: None,
         compute,
         progress: &|_, _, _| (),
+        interrupted: &never,
     };
     train(&mut run, job).unwrap();
     std::fs::read(dir.join(POLICY_FILE)).unwrap()
@@ -137,8 +139,20 @@ fn assigned_codes_are_those_of_the_policy_that_a_run_starts_from() {
         let progress = &|_, _, _: &str| ();
         let compute = &Compute::Engine;
         let (config, demos) = (&config, &demos);
-        train(&mut run, Job { config, maker: &maker, demos, start: Some(start), compute, progress })
-            .map_err(Box::new)
+        train(
+            &mut run,
+            Job {
+                config,
+                task: maker.info(),
+                env: Some(&maker),
+                demos,
+                start: Some(start),
+                compute,
+                progress,
+                interrupted: &never,
+            },
+        )
+        .map_err(Box::new)
     };
     let own = cloning(0);
     continued("own", &own).unwrap();
@@ -205,7 +219,7 @@ fn imported(tensors: &BTreeMap<String, Tensor>) -> Result<Demonstrations, DataEr
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("demos.safetensors");
     std::fs::write(&path, serialize(tensors, &Metadata::new())).unwrap();
-    Ok(import_safetensors(&path, &info())?.demonstrations)
+    Ok(import_safetensors(&path, &info(), ImportOptions::default())?.demonstrations)
 }
 
 /// Trains every algorithm and holds the policy to finite weights.
@@ -261,11 +275,13 @@ fn demonstrations_of_another_task_are_refused() {
         let (mut run, config) = Run::create_or_resume(temp.path(), &config(algorithm)).unwrap();
         let job = Job {
             config: &config,
-            maker: &maker,
+            task: &info(),
+            env: Some(&maker),
             demos: &demos,
             start: None,
             compute: &Compute::Engine,
             progress: &|_, _, _| (),
+            interrupted: &never,
         };
         let error = train(&mut run, job).unwrap_err().to_string();
         assert!(error.contains("of `circles`, need `circles-6`"), "{algorithm}: {error}");

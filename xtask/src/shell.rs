@@ -8,12 +8,14 @@ use std::{
 
 use anyhow::{Context, bail};
 
-/// Root of the workspace.
+/// Root of the workspace: where cargo says that xtask lies now, not where it was built, else the
+/// directory here or above that holds xtask.
 pub(crate) fn root() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .map(PathBuf::from)
-        .expect("xtask lies in the workspace")
+    let told = std::env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from);
+    let told = told.and_then(|xtask| xtask.parent().map(PathBuf::from));
+    let here = std::env::current_dir().unwrap_or_default();
+    let above = || here.ancestors().find(|dir| dir.join("xtask/Cargo.toml").is_file());
+    told.or_else(|| above().map(PathBuf::from)).unwrap_or(here)
 }
 
 /// Where cargo builds.

@@ -114,25 +114,36 @@ pub(super) fn to_toml<C: Config>(config: &C) -> Result<String, ConfigError> {
     toml::to_string(config).map_err(|e| ConfigError::Write { reason: e.to_string() })
 }
 
-/// First key whose value differs, with both values.
-pub(super) fn first_difference<C: Config>(
-    stored: &C,
-    given: &C,
-) -> Option<(String, String, String)> {
-    let table = |c: &C| Table::try_from(c).unwrap_or_default();
-    table_difference("", &table(stored), &table(given))
+/// A key whose value differs between two configurations.
+pub(super) struct Difference {
+    /// Path of the key, with dots.
+    pub(super) key: String,
+    /// The value of the run.
+    pub(super) stored: String,
+    /// The value asked for.
+    pub(super) given: String,
 }
 
-fn table_difference(prefix: &str, a: &Table, b: &Table) -> Option<(String, String, String)> {
+/// The keys whose values differ.
+pub(super) fn differences<C: Config>(stored: &C, given: &C) -> Vec<Difference> {
+    let table = |c: &C| Table::try_from(c).unwrap_or_default();
+    let mut found = vec![];
+    table_differences("", &table(stored), &table(given), &mut found);
+    found
+}
+
+fn table_differences(prefix: &str, a: &Table, b: &Table, found: &mut Vec<Difference>) {
     let show = |v: Option<&Value>| v.map_or("nothing".to_string(), |v| v.to_string());
-    a.keys().chain(b.keys().filter(|k| !a.contains_key(*k))).find_map(|key| {
+    for key in a.keys().chain(b.keys().filter(|k| !a.contains_key(*k))) {
         let path = if prefix.is_empty() { key.clone() } else { format!("{prefix}.{key}") };
         match (a.get(key), b.get(key)) {
-            (Some(Value::Table(a)), Some(Value::Table(b))) => table_difference(&path, a, b),
-            (x, y) if x != y => Some((path, show(x), show(y))),
-            _ => None,
+            (Some(Value::Table(a)), Some(Value::Table(b))) => table_differences(&path, a, b, found),
+            (x, y) if x != y => {
+                found.push(Difference { key: path, stored: show(x), given: show(y) });
+            }
+            _ => {}
         }
-    })
+    }
 }
 
 fn look_up<'a>(table: &'a Table, keys: &[String]) -> Option<&'a Value> {

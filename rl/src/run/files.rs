@@ -39,29 +39,49 @@ pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<(), RunError> {
     sync().map_err(RunError::io("flush", dir))
 }
 
-/// Removes what an interrupted [`write_atomic`] left behind.
+/// Files that runs write beside their checkpoints.
+const WRITTEN: [&str; 4] =
+    ["config.toml", "policy.safetensors", "best.safetensors", "codes.safetensors"];
+
+/// Removes what an interrupted [`write_atomic`] left behind of a run's own files.
 pub(super) fn remove_temporary(dir: &Path) -> Result<(), RunError> {
     for path in list(dir)? {
-        if path.as_os_str().to_string_lossy().ends_with(TEMPORARY) {
+        let name = path.file_name().and_then(|n| n.to_str()).unwrap_or_default();
+        let Some(name) = name.strip_suffix(TEMPORARY) else { continue };
+        if WRITTEN.contains(&name) || step_of(Path::new(name)).is_some() {
             fs::remove_file(&path).map_err(RunError::io("remove", &path))?;
         }
     }
     Ok(())
 }
 
-/// Checkpoint files, oldest first; their names are numbers of fixed width.
+/// Digits of the step in the name of a checkpoint.
+const STEP_DIGITS: usize = 12;
+
+/// Name of the checkpoint after `step` steps.
+pub(super) fn checkpoint_name(step: u64) -> String {
+    format!("{step:0STEP_DIGITS$}.safetensors")
+}
+
+/// The step in a name that [`checkpoint_name`] gives; any other file is somebody else's.
+fn step_of(path: &Path) -> Option<u64> {
+    let step = path.file_stem()?.to_str()?.parse().ok()?;
+    (path.file_name()?.to_str()? == checkpoint_name(step)).then_some(step)
+}
+
+/// Checkpoint files, oldest first.
 pub(super) fn checkpoints(dir: &Path) -> Result<Vec<PathBuf>, RunError> {
     let mut paths = list(dir)?;
-    paths.retain(|p| p.extension().is_some_and(|e| e == "safetensors"));
-    paths.sort();
+    paths.retain(|p| step_of(p).is_some());
+    paths.sort_by_key(|p| step_of(p));
     Ok(paths)
 }
 
-/// Removes all checkpoints but the newest.
-pub(super) fn keep_newest(dir: &Path, kept: usize) -> Result<(), RunError> {
+/// Removes all checkpoints but the newest, and the one after `best` steps.
+pub(super) fn keep_newest(dir: &Path, kept: usize, best: Option<u64>) -> Result<(), RunError> {
     let checkpoints = checkpoints(dir)?;
     let surplus = checkpoints.len().saturating_sub(kept);
-    for old in &checkpoints[..surplus] {
+    for old in checkpoints[..surplus].iter().filter(|p| best.is_none() || step_of(p) != best) {
         fs::remove_file(old).map_err(RunError::io("remove", old))?;
     }
     Ok(())

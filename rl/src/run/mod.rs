@@ -4,7 +4,8 @@
 //! DIR/config.toml                           the resolved configuration
 //! DIR/metrics.jsonl                         one JSON object a line: step, wall_s, named numbers
 //! DIR/events.out.tfevents.0.sog             the same for TensorBoard
-//! DIR/checkpoints/000000004096.safetensors  the state after 4096 steps; the newest two are kept
+//! DIR/checkpoints/000000004096.safetensors  the state after 4096 steps; the newest two are kept,
+//!                                           and the best by the run's own measure
 //! DIR/lock                                  held by the process that writes here
 //! ```
 //!
@@ -182,6 +183,18 @@ struct RunState {
     step: u64,
     wall_s: f64,
     metrics: MetricLengths,
+    /// The best checkpoint so far, where checkpoints are scored.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    best: Option<Best>,
+}
+
+/// The checkpoint with the largest score.
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct Best {
+    /// Steps done by then.
+    pub step: u64,
+    /// Its score; larger is better.
+    pub score: f64,
 }
 
 /// An open run; dropping it releases the directory.
@@ -189,6 +202,7 @@ struct RunState {
 pub struct Run {
     dir: PathBuf,
     metrics: MetricFiles,
+    best: Option<Best>,
     wall_before_s: f64,
     opened: Instant,
     _lock: Lock,
@@ -239,13 +253,31 @@ impl Run {
         if !dir.join("config.toml").is_file() {
             return Ok((Self::create(dir, config)?, config.clone()));
         }
+        Self::resume_with(dir, config, &[])
+    }
+
+    /// [`resume`](Self::resume) with `config`, which may differ from the run's in the keys `free`
+    /// (budgets, intervals): it replaces the run's then.
+    ///
+    /// # Errors
+    /// [`RunError::ConfigDiffers`] naming the first other key that differs; as
+    /// [`resume`](Self::resume).
+    pub fn resume_with<C: Config>(
+        dir: &Path,
+        config: &C,
+        free: &[&str],
+    ) -> Result<(Self, C), RunError> {
         let (run, stored) = Self::resume::<C>(dir)?;
-        match config::first_difference(&stored, config) {
-            None => Ok((run, stored)),
-            Some((key, stored, given)) => {
-                Err(RunError::ConfigDiffers { dir: dir.to_path_buf(), key, stored, given })
-            }
+        let mut differences = config::differences(&stored, config);
+        if differences.is_empty() {
+            return Ok((run, stored));
         }
+        differences.retain(|d| !free.contains(&d.key.as_str()));
+        if let Some(config::Difference { key, stored, given }) = differences.into_iter().next() {
+            return Err(RunError::ConfigDiffers { dir: dir.to_path_buf(), key, stored, given });
+        }
+        run.reconfigure(config)?;
+        Ok((run, config.clone()))
     }
 
     fn with(dir: &Path, lock: Lock) -> Result<Self, RunError> {
@@ -255,6 +287,7 @@ impl Run {
         Ok(Self {
             dir: dir.to_path_buf(),
             metrics: MetricFiles::open(dir)?,
+            best: None,
             wall_before_s: 0.0,
             opened: Instant::now(),
             _lock: lock,
@@ -306,8 +339,9 @@ impl Run {
         let older = checkpoints.pop();
         let own = load().map_err(|source| RunError::Checkpoint { path, older, source })?;
         self.metrics.truncate(&own.metrics)?;
+        self.best = own.best;
         // A kill between the writing of the newest and the removal of the oldest leaves one more.
-        files::keep_newest(&dir, KEPT)?;
+        files::keep_newest(&dir, KEPT, self.best.map(|best| best.step))?;
         self.wall_before_s = own.wall_s;
         self.opened = Instant::now();
         Ok(Some(own.step))
@@ -360,20 +394,54 @@ impl Run {
         self.metrics.append(step, self.wall_s(), values)
     }
 
-    /// Writes the state after `step` steps and then removes all but the newest two checkpoints.
-    /// When this returns, the state is on the disk.
+    /// The best checkpoint so far, where checkpoints are scored.
+    pub fn best(&self) -> Option<Best> {
+        self.best
+    }
+
+    /// Whether a checkpoint with `score` would be the best so far. NaN never is.
+    pub fn would_be_best(&self, score: f64) -> bool {
+        !score.is_nan() && self.best.is_none_or(|best| score > best.score)
+    }
+
+    /// As [`checkpoint`](Self::checkpoint); the state with the largest score so far is kept beside
+    /// the newest two.
+    ///
+    /// # Errors
+    /// As [`checkpoint`](Self::checkpoint).
+    pub fn checkpoint_scored(
+        &mut self,
+        step: u64,
+        state: &impl Checkpoint,
+        score: f64,
+    ) -> Result<(), RunError> {
+        let before = self.best;
+        if self.would_be_best(score) {
+            self.best = Some(Best { step, score });
+        }
+        let written = self.checkpoint(step, state);
+        if written.is_err() {
+            self.best = before;
+        }
+        written
+    }
+
+    /// Writes the state after `step` steps and then removes all but the newest two checkpoints (and
+    /// the best, see [`checkpoint_scored`](Self::checkpoint_scored)). When this returns, the state
+    /// is on the disk.
     ///
     /// # Errors
     /// [`RunError::Io`]; the checkpoints before are untouched then.
     pub fn checkpoint(&mut self, step: u64, state: &impl Checkpoint) -> Result<(), RunError> {
         log::debug!("{}: saving step {step}", self.dir.display());
-        let own = RunState { step, wall_s: self.wall_s(), metrics: self.metrics.sync()? };
+        let (wall_s, metrics) = (self.wall_s(), self.metrics.sync()?);
+        let own = RunState { step, wall_s, metrics, best: self.best };
         let mut snapshot = Snapshot::new();
         snapshot.state(RUN_STATE, &own);
         snapshot.nest("state", state);
         let dir = self.dir.join("checkpoints");
-        write_atomic(&dir.join(format!("{step:012}.safetensors")), &snapshot.to_bytes())?;
-        files::keep_newest(&dir, KEPT)?;
+        write_atomic(&dir.join(files::checkpoint_name(step)), &snapshot.to_bytes())?;
+        files::keep_newest(&dir, KEPT, self.best.map(|best| best.step))?;
         log::debug!("{}: saved step {step}", self.dir.display());
         Ok(())
     }

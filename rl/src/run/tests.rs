@@ -113,10 +113,10 @@ fn newest(dir: &Path) -> PathBuf {
 
 const CHILD_DIR: &str = "SOG_RL_TOY_RUN";
 
-/// Not a test of its own: what the tests below start as a child process.
 #[test]
+#[ignore = "what the tests below start as a child process"]
 fn child() {
-    let Some(dir) = std::env::var_os(CHILD_DIR) else { return };
+    let dir = std::env::var_os(CHILD_DIR).expect("the test that starts it names a directory");
     match train(Path::new(&dir), |step| println!("step {step}")) {
         Ok(_) => println!("done"),
         Err(e) => println!("error {e}"),
@@ -125,7 +125,7 @@ fn child() {
 
 fn child_command(dir: &Path) -> Command {
     let mut command = Command::new(std::env::current_exe().unwrap());
-    command.args(["--exact", "run::tests::child", "--nocapture", "--test-threads=1"]);
+    command.args(["--exact", "run::tests::child", "--ignored", "--nocapture", "--test-threads=1"]);
     command.env(CHILD_DIR, dir).stdout(Stdio::piped()).stderr(Stdio::null());
     command
 }
@@ -202,6 +202,54 @@ fn what_a_kill_can_leave_behind_does_no_harm() {
     assert!(!dir.join("config.toml.tmp").exists());
 }
 
+/// Tracker finding: pruning went by the suffix, and took a user's copy with it.
+#[test]
+fn pruning_leaves_files_that_the_run_did_not_write() {
+    let temp = tempfile::tempdir().unwrap();
+    let dir = temp.path();
+    let (mut run, _) = Run::create_or_resume(dir, &settings()).unwrap();
+    let theirs = [
+        "checkpoints/000000000001-keep-me.safetensors",
+        "checkpoints/1.safetensors",
+        "checkpoints/0000000000001.safetensors",
+        "checkpoints/best.safetensors",
+        "checkpoints/notes.tmp",
+        "notes.tmp",
+    ]
+    .map(|name| dir.join(name));
+    theirs.iter().for_each(|path| fs::write(path, b"mine").unwrap());
+    (1..=9).for_each(|step| run.checkpoint(step, &Toy::new()).unwrap());
+    drop(run);
+    let (mut run, _) = Run::create_or_resume(dir, &settings()).unwrap();
+    assert_eq!(run.restore(&mut Toy::new()).unwrap(), Some(9));
+    for path in &theirs {
+        assert_eq!(fs::read(path).unwrap(), b"mine", "{}", path.display());
+    }
+}
+
+#[test]
+fn the_best_checkpoint_is_kept_beside_the_last_ones() {
+    let temp = tempfile::tempdir().unwrap();
+    let dir = temp.path();
+    let kept = || -> Vec<String> {
+        let paths = files::checkpoints(&dir.join("checkpoints")).unwrap();
+        paths.iter().map(|p| p.file_stem().unwrap().to_str().unwrap()[9..].to_string()).collect()
+    };
+    let (mut run, _) = Run::create_or_resume(dir, &settings()).unwrap();
+    for (step, score) in [(3, 1.0), (6, 5.0), (9, f64::NAN), (12, 4.0), (15, 2.0)] {
+        run.checkpoint_scored(step, &Toy::new(), score).unwrap();
+    }
+    assert_eq!(run.best(), Some(Best { step: 6, score: 5.0 }));
+    assert_eq!(kept(), ["006", "012", "015"]);
+    drop(run);
+    let (mut run, _) = Run::create_or_resume(dir, &settings()).unwrap();
+    run.restore(&mut Toy::new()).unwrap();
+    assert_eq!(run.best(), Some(Best { step: 6, score: 5.0 }));
+    run.checkpoint_scored(18, &Toy::new(), 6.0).unwrap();
+    run.checkpoint_scored(21, &Toy::new(), 0.0).unwrap();
+    assert_eq!(kept(), ["018", "021"]);
+}
+
 #[test]
 fn a_damaged_checkpoint_is_named_and_the_older_one_is_good() {
     let temp = tempfile::tempdir().unwrap();
@@ -255,7 +303,7 @@ fn a_full_disk_is_an_error_and_the_last_checkpoint_stays() {
     let mut limited = Command::new("sh");
     limited.args(["-c", "trap '' XFSZ; ulimit -f 4; exec \"$@\"", "sh"]);
     limited.arg(std::env::current_exe().unwrap());
-    limited.args(["--exact", "run::tests::child", "--nocapture", "--test-threads=1"]);
+    limited.args(["--exact", "run::tests::child", "--ignored", "--nocapture", "--test-threads=1"]);
     let output = limited.env(CHILD_DIR, dir).output().unwrap();
     let output = String::from_utf8_lossy(&output.stdout).into_owned();
     let error =
@@ -326,6 +374,17 @@ fn another_configuration_is_not_resumed_silently() {
     let other = Settings { optimiser: Optimiser { rate: 0.5 }, ..settings() };
     let error = Run::create_or_resume(temp.path(), &other).unwrap_err().to_string();
     assert!(error.contains("`optimiser.rate`") && error.contains("0.5"), "{error}");
+
+    // Other steps are allowed where the caller says so, and are the run's from then on.
+    let longer = Settings { steps: 70, ..settings() };
+    let refused = Run::resume_with(temp.path(), &longer, &[]).unwrap_err().to_string();
+    assert!(refused.contains("`steps`") && refused.contains("70"), "{refused}");
+    let (run, config) = Run::resume_with(temp.path(), &longer, &["steps"]).unwrap();
+    assert_eq!(config, longer);
+    drop(run);
+    let other = Settings { optimiser: Optimiser { rate: 0.5 }, ..longer };
+    let error = Run::resume_with(temp.path(), &other, &["steps"]).unwrap_err().to_string();
+    assert!(error.contains("`optimiser.rate`"), "{error}");
 
     let (run, _) = Run::resume::<Settings>(temp.path()).unwrap();
     run.reconfigure(&Settings { steps: 90, ..settings() }).unwrap();

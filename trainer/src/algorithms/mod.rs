@@ -9,14 +9,11 @@
 //! * [`adversary`]: the discriminator that the adversarial ones share.
 
 pub mod adversary;
-mod assign;
-mod cluster;
 pub mod gail;
 pub mod infogail;
 pub mod sample;
 pub mod sog_bc;
 pub mod sog_gail;
-mod spread;
 pub mod vae_gail;
 
 use sog_rl::{ppo::Hooks, run::Checkpoint};

@@ -26,15 +26,19 @@ use sog_engine::{
 };
 use sog_rl::run::{Checkpoint, Snapshot, SnapshotError};
 use sog_runtime::policy::LatentKind;
-use sog_sim::{rollout::sample_prior, seed};
+use sog_sim::rollout::sample_prior;
 
-use super::{assign, cluster, sample::Sampler, spread};
+use super::sample::Sampler;
 use crate::{
+    codes::{
+        assign,
+        embed::{Embedding, embed},
+        first::first_codes,
+    },
     config::{Assignment, CloningConfig},
     data::Demonstrations,
     device::Compute,
     error::TrainError,
-    evaluate::embed::{Embedding, embed},
     nn::sog::DeviceCloning,
     normalise::ObsNormaliser,
 };
@@ -44,9 +48,6 @@ pub const LOG_STD_BOUNDS: (f32, f32) = (-4.0, 0.0);
 
 /// Pairs of each trajectory that the residual and the loss of all look at.
 const RESIDUAL_ROWS: usize = 256;
-
-/// Stream of the seed that first codes are drawn from.
-const FIRST_CODES_STREAM: u64 = 0xc1;
 
 /// Where the code of a trajectory comes from.
 #[derive(Clone, Debug, PartialEq)]
@@ -334,54 +335,32 @@ impl<'a> SogBc<'a> {
     /// # Errors
     /// As [`SogBc::update`].
     pub fn loss_of_all(&mut self) -> Result<f64, TrainError> {
+        self.settle()?;
         let found = self.embedded()?;
         let sum: f64 = found.losses.iter().map(|&loss| f64::from(loss)).sum();
         Ok(sum / found.losses.len() as f64)
     }
 
-    fn embedded(&mut self) -> Result<Embedding, TrainError> {
-        self.settle()?;
+    fn embedded(&self) -> Result<Embedding, TrainError> {
         let (demos, normaliser) = (self.sampler.demos(), self.sampler.normaliser());
         let search = code_search(&self.config, self.latent);
         Ok(embed(&self.net, normaliser, search, demos, RESIDUAL_ROWS, 0)?)
     }
 
-    /// Sets the exploration from the cloning residual (cloning itself never trains it): log of the
-    /// root mean square error of each action component, within [`LOG_STD_BOUNDS`].
+    /// The settled policy with the exploration taken from the cloning residual (cloning itself never
+    /// trains it): log of the root mean square error of each action component, within
+    /// [`LOG_STD_BOUNDS`].
     ///
     /// # Errors
     /// As [`SogBc::update`].
-    pub fn set_log_std(&mut self) -> Result<(), TrainError> {
+    pub fn with_log_std(&self) -> Result<PolicyNet, TrainError> {
         let found = self.embedded()?;
         let (low, high) = LOG_STD_BOUNDS;
-        for (log_std, rms) in self.net.log_std_mut().iter_mut().zip(found.rms_error) {
+        let mut net = self.net.clone();
+        for (log_std, rms) in net.log_std_mut().iter_mut().zip(found.rms_error) {
             *log_std = rms.max(f32::MIN_POSITIVE).ln().clamp(low, high);
         }
-        Ok(())
-    }
-}
-
-/// The codes `[N, Z]` that trajectories begin with where they are not searched from the first
-/// update on, for a learner with `seed`: a cluster each, or their principal components spread over
-/// the prior.
-pub(crate) fn first_codes(
-    demos: &Demonstrations,
-    normaliser: &ObsNormaliser,
-    latent: LatentKind,
-    seed: u64,
-) -> Vec<f32> {
-    let mut rng = seed::rng(seed::derive(seed, FIRST_CODES_STREAM));
-    match latent {
-        LatentKind::None => vec![],
-        LatentKind::OneHot(k) => {
-            let clusters = cluster::clusters(demos, normaliser, k, &mut rng);
-            let mut codes = vec![0.0; demos.len() * k];
-            for (code, cluster) in codes.chunks_exact_mut(k).zip(clusters) {
-                code[cluster] = 1.0;
-            }
-            codes
-        }
-        LatentKind::Gaussian(d) => spread::first_codes(demos, normaliser, d, &mut rng),
+        Ok(net)
     }
 }
 

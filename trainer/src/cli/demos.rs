@@ -11,7 +11,7 @@ use sog_sim::{
 };
 
 use super::{Outcome, parse_task, progress::Progress};
-use crate::data::{DemoFile, Labels, import, record};
+use crate::data::{DemoFile, Labels, import, plausible, record};
 
 #[derive(Subcommand)]
 pub(super) enum DemosCommand {
@@ -23,8 +23,11 @@ pub(super) enum DemosCommand {
     #[command(
         after_help = "The file needs float32 (or float64) tensors `observations` [N, T, S] and \
         `actions` [N, T, A]; uint32 `lengths` [N], `modes` [N] and float `goals` [N, dims] are \
-        optional. From Python:\n\n  from safetensors.numpy import save_file\n  \
-        save_file({\"observations\": obs, \"actions\": act}, \"mine.safetensors\")"
+        optional. From Python (safetensors writes bytes as they lie: an array that is not contiguous \
+        would be scrambled):\n\n  import numpy as np\n  \
+        from safetensors.numpy import save_file\n  \
+        arrays = {\"observations\": obs, \"actions\": act}\n  \
+        save_file({k: np.ascontiguousarray(v) for k, v in arrays.items()}, \"mine.safetensors\")"
     )]
     Import(ImportArgs),
 }
@@ -76,6 +79,12 @@ pub(super) struct ImportArgs {
     /// Demonstration file to write
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
+    /// Cut off actions that lie out of bounds, instead of refusing them
+    #[arg(long)]
+    clip: bool,
+    /// Take numbers as they are though they look scrambled or shuffled
+    #[arg(long)]
+    accept_implausible: bool,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -100,7 +109,11 @@ pub(super) fn run(command: &DemosCommand) -> Result<Outcome> {
             print(&file, &task, args.json)
         }
         DemosCommand::Import(args) => {
-            let file = import::import_safetensors(&args.from, &args.task)
+            let options = import::ImportOptions {
+                clip: args.clip,
+                accept_implausible: args.accept_implausible,
+            };
+            let file = import::import_safetensors(&args.from, &args.task, options)
                 .with_context(|| format!("{} cannot be imported", args.from.display()))?;
             file.save(&args.out, &args.task)?;
             if !args.json {
@@ -148,6 +161,8 @@ struct Summary {
     action_noise: f64,
     generator: String,
     sha256: String,
+    /// Steps whose change is out of line.
+    doubts: Vec<String>,
 }
 
 fn print(file: &DemoFile, task: &TaskInfo, json: bool) -> Result<Outcome> {
@@ -175,6 +190,7 @@ fn print(file: &DemoFile, task: &TaskInfo, json: bool) -> Result<Outcome> {
         action_noise: file.provenance.action_noise,
         generator: file.provenance.generator.clone(),
         sha256: d.sha256().to_string(),
+        doubts: plausible::jumps(d, &task.obs_terms),
     };
     if json {
         println!("{}", serde_json::to_string_pretty(&summary)?);
@@ -203,5 +219,6 @@ fn print(file: &DemoFile, task: &TaskInfo, json: bool) -> Result<Outcome> {
         s.expert, s.seed, s.action_noise, s.generator
     );
     println!("  sha256 {}", s.sha256);
+    s.doubts.iter().for_each(|doubt| println!("  doubtful: {doubt}"));
     Ok(Outcome::Good)
 }

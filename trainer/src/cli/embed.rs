@@ -9,8 +9,9 @@ use sog_runtime::policy::LatentKind;
 
 use super::{Outcome, load_policy};
 use crate::{
+    codes::embed::{default_search, embed},
     data::{DemoFile, Labels},
-    evaluate::embed::{Confusion, default_search, embed},
+    evaluate::confusion::Confusion,
     export::network_of,
     normalise::ObsNormaliser,
 };

@@ -11,12 +11,13 @@ use sog_sim::{
 
 use super::{Outcome, load_policy, parse_task, progress::Progress};
 use crate::{
-    adversarial::read_codes,
     data::DemoFile,
     evaluate::{
+        held_out::{CodeShare, HeldOut},
         measure::{Measures, Shown, default_rollouts, measure},
         modes::{ModeOptions, ModeReport},
     },
+    train::read_codes,
 };
 
 #[derive(Args)]
@@ -104,6 +105,9 @@ fn print(report: &Measures) {
             }
         }
     }
+    if let Some(held_out) = &report.held_out {
+        print_held_out(held_out);
+    }
     if let Some(switching) = &report.switching {
         println!(
             "{} switches: {:.1} % survived, {:.1} % followed",
@@ -111,6 +115,28 @@ fn print(report: &Measures) {
             100.0 * switching.switch_survival,
             100.0 * switching.switch_followed
         );
+    }
+}
+
+fn print_held_out(report: &HeldOut) {
+    println!("{} demonstrations, each under the code that explains it best", report.trajectories);
+    println!("held-out loss {:.5}", report.held_out_loss);
+    for (name, rmse) in report.action_components.iter().zip(&report.action_rmse) {
+        println!("  {name:<24} off by {rmse:.4} (root mean square, in its unit)");
+    }
+    let modes = report.counts.as_ref().map(|c| c.counts.clone()).unwrap_or_default();
+    for CodeShare { code, share } in &report.codes {
+        let of_modes = modes.get(*code).map(|row| {
+            let cells: Vec<String> = row.iter().map(|n| format!("{n:>6}")).collect();
+            format!("  by mode{}", cells.concat())
+        });
+        println!("code {code}: {:5.1} %{}", 100.0 * share, of_modes.unwrap_or_default());
+    }
+    if let Some(stability) = report.stability {
+        println!("both halves of a demonstration get the same code: {:.1} %", 100.0 * stability);
+    }
+    if let Some(purity) = report.purity {
+        println!("purity {:.1} %", 100.0 * purity);
     }
 }
 

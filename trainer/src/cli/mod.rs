@@ -66,6 +66,8 @@ pub enum Outcome {
     Good,
     /// Exit code 1.
     CheckFailed,
+    /// Exit code 130, as of a program that a signal ends.
+    Interrupted,
 }
 
 /// Exit code of a program whose output nobody reads any more, as a shell gives it (128 + SIGPIPE).
@@ -103,6 +105,7 @@ pub fn main() -> ExitCode {
     match outcome {
         Ok(Outcome::Good) => ExitCode::SUCCESS,
         Ok(Outcome::CheckFailed) => ExitCode::from(1),
+        Ok(Outcome::Interrupted) => ExitCode::from(130),
         Err(error) => {
             eprintln!("error: {error:#}");
             ExitCode::from(2)

@@ -1,20 +1,24 @@
 //! `sog reproduce`: a table of the paper, ours beside it; or which codes are found.
 
-use std::{path::PathBuf, str::FromStr};
+use std::{
+    path::{Path, PathBuf},
+    str::FromStr,
+};
 
 use anyhow::{Result, bail};
 use clap::Args;
-use sog_sim::task::TaskId;
+use sog_sim::{rollout::Episode, task::TaskId};
 
 use super::{Outcome, progress::Progress};
 use crate::{
     config::Algorithm,
+    figures::robustness::{Path2d, SweepRow, draw_sweep, draw_switching},
     reproduce::{
         Plan, Status,
         codes::find_codes,
         paper::Table,
         reproduce,
-        robustness::{LAMBDA_S, robustness},
+        robustness::{LAMBDA_S, RobustnessReport, RobustnessRow, Switched, robustness},
     },
 };
 
@@ -181,11 +185,41 @@ pub(super) fn run(args: &ReproduceArgs) -> Result<Outcome> {
             (report.json(), report.markdown())
         }
         What::Robustness => {
-            let report = robustness(&plan, &lambdas, &status)?;
+            let (report, switched) = robustness(&plan, &lambdas, &status)?;
+            draw(&report, &switched, &plan.dir)?;
             (report.json(), report.markdown())
         }
     };
     progress.finish();
     println!("{}", if args.json { json } else { markdown });
     Ok(Outcome::Good)
+}
+
+/// The task whose switched paths are drawn, as in the paper (Fig. 6).
+const SWITCHED: &str = "ant-dir-6";
+
+/// `DIR/robustness.png` and, where its task is among them, `DIR/switching.png`.
+fn draw(report: &RobustnessReport, switched: &[Switched], dir: &Path) -> Result<()> {
+    let row = |r: &RobustnessRow| SweepRow {
+        task: r.task.to_string(),
+        lambda_s: r.lambda_s.map(f64::from),
+        returns: [r.mean(|x| x.mean), r.mean(|x| x.perturbed_mean)],
+    };
+    let rows: Vec<SweepRow> = report.rows.iter().map(row).collect();
+    let random: Vec<(String, f64)> =
+        report.random.iter().map(|&(task, mean)| (task.to_string(), mean)).collect();
+    draw_sweep(&rows, &random, report.perturb, dir)?;
+    for of_task in switched.iter().filter(|s| s.task == SWITCHED) {
+        let path = |e: &Episode| Path2d {
+            points: e.trace.probes.iter().map(|p| (p.position_m[0], p.position_m[1])).collect(),
+            failed: e.failed,
+        };
+        let paths: Vec<(String, Vec<Path2d>)> = of_task
+            .paths
+            .iter()
+            .map(|(name, episodes)| (name.clone(), episodes.iter().map(path).collect()))
+            .collect();
+        draw_switching(&paths, dir)?;
+    }
+    Ok(())
 }

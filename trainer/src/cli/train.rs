@@ -1,25 +1,63 @@
 //! `sog train`: one training run.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    str::FromStr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use sha2::{Digest, Sha256};
+use signal_hook::{
+    consts::{SIGHUP, SIGINT, SIGTERM},
+    flag,
+};
 use sog_rl::run::{Run, parse_config};
-use sog_runtime::policy::PolicyFile;
+use sog_runtime::policy::{LatentKind, PolicyFile};
 use sog_sim::{
-    task::TaskInfo,
+    task::{Modes, TaskInfo},
     tasks::{TaskMaker, TaskOptions},
 };
 
 use super::{Outcome, cuda::device::DeviceArg, load_policy, parse_task, progress::Progress};
 use crate::{
+    codes::separation::{Count, MOST_BETWEEN, Separation, count},
     config::{Algorithm, TrainConfig},
-    data::{DemoFile, hex},
+    data::{DemoFile, Demonstrations, hex},
+    defaults::overlay,
+    error::TrainError,
     export::network_of,
+    figures::{self, codes::CountRow},
+    normalise::ObsNormaliser,
     train::{Job, POLICY_FILE, new_policy, train},
-    tuned::overlay,
 };
+
+/// What `--codes` asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Codes {
+    /// This latent.
+    Latent(LatentKind),
+    /// As many one-hot codes as ways are found.
+    Auto,
+}
+
+impl FromStr for Codes {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "auto" {
+            return Ok(Self::Auto);
+        }
+        let kind = text.parse::<usize>().map_or(text.to_string(), |k| format!("one-hot:{k}"));
+        kind.parse().map(Self::Latent).map_err(|e: sog_runtime::policy::ParseKindError| {
+            format!("found `{text}`, need a number of codes, `gaussian:D`, `none` or `auto` ({e})")
+        })
+    }
+}
 
 #[derive(Args)]
 pub(super) struct TrainArgs {
@@ -32,13 +70,15 @@ pub(super) struct TrainArgs {
     /// Demonstration file
     #[arg(long, value_name = "FILE")]
     demos: PathBuf,
-    /// Run directory; `policy.safetensors` is written there
+    /// Run directory; `policy.safetensors` is written there, and beside it `best.safetensors`, the
+    /// best by the run's own measure
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
     /// Policy to start from, for the adversarial algorithms; they clone first otherwise
     #[arg(long, value_name = "FILE")]
     start: Option<PathBuf>,
-    /// Continue the run in DIR from its last checkpoint
+    /// Continue the run in DIR from its last checkpoint, with its own configuration; `--set` may make
+    /// it longer
     #[arg(long)]
     resume: bool,
     /// Where to train: cpu (the fused engine), cuda or cuda:N (an NVIDIA device, an error without
@@ -52,6 +92,10 @@ pub(super) struct TrainArgs {
     /// TOML file whose keys replace defaults; DIR/config.toml of another run is one
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+    /// The latent code: a number K of one-hot codes, `gaussian:D`, `none`, or `auto`, as many one-hot
+    /// codes as the demonstrations have ways [default: the task's modes, else auto]
+    #[arg(long, value_name = "K")]
+    codes: Option<Codes>,
     /// Replaces one key, for instance `--set cloning.updates=10000`
     #[arg(long = "set", value_name = "KEY=VALUE")]
     set: Vec<String>,
@@ -62,32 +106,96 @@ pub(super) fn run(args: &TrainArgs) -> Result<Outcome> {
     let demos = DemoFile::load(&args.demos, &args.task)
         .with_context(|| format!("{} is refused", args.demos.display()))?
         .demonstrations;
-    let mut config = resolve(args, demos.sha256())?;
+    // What a run has been started with it keeps; a directory without one begins one.
+    let resumed = args.resume && args.out.join("config.toml").is_file();
+    let (base, count) = if resumed {
+        (Run::config(&args.out)?, None)
+    } else {
+        let (latent, count) = latent(args, &demos);
+        (TrainConfig::defaults_with(&args.task, args.algo, latent), count)
+    };
+    let mut config = resolve(args, &base, demos.sha256())?;
     let start = args.start.as_ref().map(|path| load_start(path, &config)).transpose()?;
     if let Some((_, sha256)) = &start {
         config.start_sha256.clone_from(sha256);
     }
     let start = start.as_ref().map(|(file, _)| file);
-    let (mut run, config) = if args.resume {
-        Run::create_or_resume(&args.out, &config)?
+    let (mut run, config) = if resumed {
+        Run::resume_with(&args.out, &config, &config.extendable())?
     } else {
         (Run::create(&args.out, &config)?, config)
     };
+    if let Some(count) = &count {
+        say(count, &args.out)?;
+    }
     let progress = Progress::new(&format!("{} on {}", args.algo, args.task.name()), 1);
     let report = |done: u64, total: u64, message: &str| progress.set_of(done, total, message);
     let maker = TaskMaker::new(args.task.id(), &TaskOptions::default())?;
+    let stop = stop_on_signals()?;
     let job = Job {
         config: &config,
-        maker: &maker,
+        task: &args.task,
+        env: Some(&maker),
         demos: &demos,
         start,
         compute: &compute,
         progress: &report,
+        interrupted: &|| stop.load(Ordering::Relaxed),
     };
-    train(&mut run, job)?;
+    let trained = train(&mut run, job);
     progress.finish();
+    if stop.load(Ordering::Relaxed)
+        && let Err(error @ TrainError::Interrupted { .. }) = &trained
+    {
+        eprintln!("{error}");
+        return Ok(Outcome::Interrupted);
+    }
+    trained?;
     println!("wrote {} after {:.1} s", args.out.join(POLICY_FILE).display(), run.wall_s());
     Ok(Outcome::Good)
+}
+
+/// The latent that is asked for; where ways have to be counted for it, what was found.
+fn latent(args: &TrainArgs, demos: &Demonstrations) -> (Option<LatentKind>, Option<Count>) {
+    let unknown = matches!(&args.task.modes, Modes::Discrete(modes) if modes.is_empty());
+    match args.codes {
+        Some(Codes::Latent(latent)) => (Some(latent), None),
+        None if !unknown => (None, None),
+        // Nothing to count for an algorithm without codes, or with those of an encoder.
+        _ if !args.algo.is_conditioned() || args.algo == Algorithm::VaeGail => (None, None),
+        None | Some(Codes::Auto) => {
+            let count = count(demos, &ObsNormaliser::of(demos), args.seed.unwrap_or(0));
+            (Some(LatentKind::OneHot(count.codes)), Some(count))
+        }
+    }
+}
+
+/// Prints how many ways were found and why, and draws it in the run directory.
+fn say(count: &Count, dir: &Path) -> Result<()> {
+    println!("ways in the demonstrations: {}", count.codes);
+    println!("{:>6} {:>15} {:>18}", "codes", "held-out loss", "between clusters");
+    for row in &count.table {
+        let chosen = if row.codes == count.codes { "  <- the most that keep apart" } else { "" };
+        let between = 100.0 * row.between;
+        println!("{:>6} {:>15.4} {between:>16.1} %{chosen}", row.codes, row.loss);
+    }
+    let row = |s: &Separation| CountRow { codes: s.codes, loss: s.loss, between: s.between };
+    let rows: Vec<CountRow> = count.table.iter().map(row).collect();
+    for path in figures::codes::draw(&rows, count.codes, MOST_BETWEEN, dir)? {
+        println!("wrote {}", path.display());
+    }
+    Ok(())
+}
+
+/// A flag that the first signal to end sets; the second one ends the program at once.
+fn stop_on_signals() -> Result<Arc<AtomicBool>> {
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM, SIGHUP] {
+        // In this order: the first signal finds the flag unset.
+        flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(&stop))?;
+        flag::register(signal, Arc::clone(&stop))?;
+    }
+    Ok(stop)
 }
 
 /// The policy to start from, with its SHA-256; its network must be the configured one.
@@ -114,9 +222,9 @@ fn load_start(path: &Path, config: &TrainConfig) -> Result<(PolicyFile, String)>
     Ok((file, sha256))
 }
 
-/// Defaults, then the file, then `--set`, then `--seed`.
-fn resolve(args: &TrainArgs, sha256: &str) -> Result<TrainConfig> {
-    let mut table = toml::Table::try_from(TrainConfig::defaults(&args.task, args.algo))?;
+/// `base` (the defaults, or what a resumed run has), then the file, then `--set`, then `--seed`.
+fn resolve(args: &TrainArgs, base: &TrainConfig, sha256: &str) -> Result<TrainConfig> {
+    let mut table = toml::Table::try_from(base)?;
     if let Some(path) = &args.config {
         overlay(&mut table, read_table(path)?);
     }

@@ -21,6 +21,9 @@ pub enum DataError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// The file cannot be written.
+    #[error(transparent)]
+    Write(#[from] sog_rl::run::RunError),
     /// The file of an expert is refused.
     #[error("{} is refused: {source}", path.display())]
     Expert {
@@ -87,6 +90,79 @@ pub enum DataError {
         /// The number.
         value: f32,
     },
+    /// A number is too large to be a measurement.
+    #[error(
+        "`{tensor}` holds {value:e} in trajectory {trajectory}, step {step}, component {component}; \
+         numbers beyond {limit:e} are no measurements: look at the unit, a time stamp among the \
+         components, or bytes read in another order"
+    )]
+    TooLarge {
+        /// Which tensor.
+        tensor: &'static str,
+        /// Which trajectory.
+        trajectory: usize,
+        /// Which step.
+        step: usize,
+        /// Which component.
+        component: usize,
+        /// The number.
+        value: f32,
+        /// What is accepted.
+        limit: f32,
+    },
+    /// A tensor that the format does not have.
+    #[error(
+        "there is no tensor `{found}` in the format{}; the tensors are {}: rename it or leave it out",
+        nearest.map(|n| format!(" (is `{n}` meant?)")).unwrap_or_default(),
+        super::names::TENSORS.join(", ")
+    )]
+    UnknownTensor {
+        /// Its name.
+        found: String,
+        /// The known name that is probably meant.
+        nearest: Option<&'static str>,
+    },
+    /// Actions lie outside the task's bounds.
+    #[error(
+        "{percent:.1} % of the action components lie out of bounds, first `{component}` in trajectory \
+         {trajectory}, step {step}: {value}, need {low} to {high}; {unit}, or cut them off with --clip"
+    )]
+    OutOfBounds {
+        /// How many of the numbers, in per cent.
+        percent: f64,
+        /// Trajectory of the first one.
+        trajectory: usize,
+        /// Its step.
+        step: usize,
+        /// Name of its component.
+        component: String,
+        /// The number.
+        value: f32,
+        /// Lower bound.
+        low: f64,
+        /// Upper bound.
+        high: f64,
+        /// What is probably wrong.
+        unit: &'static str,
+    },
+    /// The axes of an array are in another order, or one array is longer than the other.
+    #[error("{found}; {advice}")]
+    Axes {
+        /// What the shapes are.
+        found: String,
+        /// What they probably mean and what to do.
+        advice: String,
+    },
+    /// The numbers of an array are no recordings.
+    #[error(
+        "`{tensor}` is implausible: {reason}; if it is right all the same, give --accept-implausible"
+    )]
+    Implausible {
+        /// Which tensor.
+        tensor: &'static str,
+        /// What speaks against it.
+        reason: String,
+    },
     /// A label is not one of the task's.
     #[error("trajectory {trajectory} has mode {found}, the task has modes 0 to {max}")]
     Mode {
@@ -106,14 +182,6 @@ pub enum DataError {
         /// The task.
         task: &'static str,
         /// What was looked for.
-        reason: String,
-    },
-    /// An array file of NumPy cannot be read.
-    #[error("{what}: {reason}")]
-    Numpy {
-        /// Which file or array.
-        what: String,
-        /// What is wrong.
         reason: String,
     },
 }

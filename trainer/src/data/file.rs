@@ -3,16 +3,20 @@
 use std::{collections::BTreeMap, fmt::Write as _, path::Path};
 
 use sha2::{Digest, Sha256};
+use sog_rl::run::write_atomic;
 use sog_runtime::{
     policy::Terms,
     tensors::{self, Metadata, Tensor, TensorError, TensorFile},
 };
 use sog_sim::task::{Modes, TaskInfo};
 
-use super::{DataError, Demonstrations, Labels, StartStates};
+use super::{DataError, Demonstrations, Labels, StartStates, names};
 
 /// Schema that this version writes and accepts.
 pub const SCHEMA: &str = "sog.demonstrations/1";
+
+/// Largest magnitude of a number that can be a measurement or a command.
+const LARGEST: f32 = 1e9;
 
 /// Where demonstrations come from.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -60,6 +64,59 @@ pub(super) struct Raw {
     pub provenance: DemoProvenance,
 }
 
+impl Raw {
+    /// Names the usual ways in which axes are not `[N, T, ·]`, before a bare shape is refused.
+    fn check_axes(&self, s: usize, a: usize) -> Result<(), DataError> {
+        let (obs, actions) = (&self.observations.1, &self.actions.1);
+        let (&[n, t, found_s], &[action_n, action_t, found_a]) = (&obs[..], &actions[..]) else {
+            return Ok(());
+        };
+        let lengths = self.lengths.as_ref().map(Vec::len);
+        let labels = self.labels.as_ref().map(Labels::len);
+        let axes = |advice: &str| {
+            let lengths = lengths.map(|l| format!(", `lengths` [{l}]")).unwrap_or_default();
+            let labels = labels.map(|l| format!(", labels [{l}]")).unwrap_or_default();
+            Err(DataError::Axes {
+                found: format!(
+                    "`observations` has shape {obs:?}, `actions` {actions:?}{lengths}{labels}"
+                ),
+                advice: advice.to_string(),
+            })
+        };
+        let counted = lengths.or(labels);
+        let same = (n, t) == (action_n, action_t);
+        if same && n != t && counted == Some(t) && (found_s, found_a) == (s, a) {
+            return axes(
+                "this looks time-major, [T, N, …], and [N, T, …] is needed: transpose both arrays, \
+                 `np.ascontiguousarray(x.transpose(1, 0, 2))`",
+            );
+        }
+        if (n, t) == (action_t, action_n) && n != t {
+            let which = if counted == Some(n) { "`actions`" } else { "one of the two" };
+            return axes(&format!(
+                "{which} looks time-major, [T, N, …], and [N, T, …] is needed: transpose it, \
+                 `np.ascontiguousarray(x.transpose(1, 0, 2))`"
+            ));
+        }
+        if n == action_n && t == action_t + 1 {
+            return axes(
+                "there is one observation more than actions in each trajectory: leave out the last, \
+                 which no action follows (`observations[:, :-1]`)",
+            );
+        }
+        if n == action_n && t + 1 == action_t {
+            return axes("there is one action more than observations: leave out the odd one");
+        }
+        if n == action_n && n != 0 && (t, found_s) != (found_s, t) && t == s && found_s != s {
+            return axes(
+                "this looks like [N, S, T], and [N, T, S] is needed: swap the last two axes, \
+                 `np.ascontiguousarray(x.transpose(0, 2, 1))`",
+            );
+        }
+        Ok(())
+    }
+}
+
 impl DemoFile {
     /// Reads and validates a file of demonstrations of `task`.
     ///
@@ -90,7 +147,9 @@ impl DemoFile {
         let file = TensorFile::parse(bytes)?;
         check_schema(&file)?;
         file.verify_checksum()?;
+        file.meta("task")?;
         check_task(&file, task)?;
+        names::check(&file)?;
         let shaped = |name: &str| Ok::<_, TensorError>((file.f32(name)?, file.shape(name)?));
         let labels = if file.contains("modes") {
             Some(Labels::Modes(file.u32("modes")?))
@@ -117,6 +176,7 @@ impl DemoFile {
     pub(super) fn from_raw(raw: Raw, task: &TaskInfo) -> Result<Self, DataError> {
         let (observations, shape) = &raw.observations;
         let (s, a) = (task.obs_dim(), task.action_dim());
+        raw.check_axes(s, a)?;
         let &[n, t, found_s] = shape.as_slice() else {
             return Err(shape_error("observations", shape, format!("[N, T, {s}]")));
         };
@@ -197,13 +257,13 @@ impl DemoFile {
     /// Writes the file.
     ///
     /// # Errors
-    /// [`DataError::Io`].
+    /// [`DataError::Io`], [`DataError::Write`]; what was there before is untouched then.
     pub fn save(&self, path: &Path, task: &TaskInfo) -> Result<(), DataError> {
         let io = |source| DataError::Io { path: path.to_path_buf(), source };
         if let Some(dir) = path.parent().filter(|dir| !dir.as_os_str().is_empty()) {
             std::fs::create_dir_all(dir).map_err(io)?;
         }
-        std::fs::write(path, self.to_bytes(task)).map_err(io)
+        Ok(write_atomic(path, &self.to_bytes(task))?)
     }
 
     /// Labels, for an evaluation that needs them.
@@ -254,12 +314,13 @@ fn check_schema(file: &TensorFile<'_>) -> Result<(), DataError> {
     if found == SCHEMA { Ok(()) } else { Err(DataError::Schema { found: found.to_string() }) }
 }
 
-/// The task must be `task`; where the file says its terms and dt, they must be the task's.
-fn check_task(file: &TensorFile<'_>, task: &TaskInfo) -> Result<(), DataError> {
-    let found = file.meta("task")?;
-    if found != task.name() {
+/// Where the file says its task, terms and dt, they must be those of `task`.
+pub(super) fn check_task(file: &TensorFile<'_>, task: &TaskInfo) -> Result<(), DataError> {
+    if let Some(found) = file.metadata().get("task")
+        && found != task.name()
+    {
         let needed = task.name().to_string();
-        return Err(DataError::Task { found: found.to_string(), needed });
+        return Err(DataError::Task { found: found.clone(), needed });
     }
     for (key, needed) in [("obs.terms", &task.obs_terms), ("action.terms", &task.action_terms)] {
         if let Some(found) = file.metadata().get(key)
@@ -321,6 +382,11 @@ fn pack(
             let (step, component) = (at / width, at % width);
             let value = kept[at];
             return Err(DataError::NonFinite { tensor, trajectory, step, component, value });
+        }
+        if let Some(at) = kept.iter().position(|v| v.abs() > LARGEST) {
+            let (step, component, value) = (at / width, at % width, kept[at]);
+            let limit = LARGEST;
+            return Err(DataError::TooLarge { tensor, trajectory, step, component, value, limit });
         }
         packed.extend_from_slice(kept);
     }

@@ -1,11 +1,14 @@
 //! Demonstrations written elsewhere: plain safetensors without our metadata.
 //!
-//! A Python user writes them with three lines:
+//! A Python user writes them with a few lines:
 //!
 //! ```python
+//! import numpy as np
 //! from safetensors.numpy import save_file
-//! # float32 [N, T, S] and [N, T, A]; uint32 [N], or leave `lengths` out if all have length T
-//! save_file({"observations": obs, "actions": act, "lengths": lengths}, "mine.safetensors")
+//! # float32 [N, T, S] and [N, T, A]; uint32 [N], or leave `lengths` out if all have length T.
+//! # safetensors writes bytes as they lie: an array in another order would be scrambled.
+//! arrays = {"observations": obs, "actions": act, "lengths": lengths}
+//! save_file({k: np.ascontiguousarray(v) for k, v in arrays.items()}, "mine.safetensors")
 //! ```
 //!
 //! and `sog demos import --task T --from mine.safetensors --out F` validates and completes them.
@@ -14,23 +17,43 @@
 use std::path::Path;
 
 use sha2::{Digest, Sha256};
-use sog_runtime::tensors::{TensorError, TensorFile};
+use sog_runtime::tensors::{CHECKSUM_KEY, TensorError, TensorFile};
 use sog_sim::task::TaskInfo;
 
 use super::{
     DataError, DemoFile, DemoProvenance, Labels,
-    file::{Raw, hex, starts},
+    bounds::Bounds,
+    file::{Raw, SCHEMA, check_task, hex, starts},
+    names,
+    plausible::Array,
 };
 
+/// What an import lets pass.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ImportOptions {
+    /// Actions out of bounds are cut off at them, instead of refused.
+    pub clip: bool,
+    /// Arrays that look scrambled or shuffled are taken as they are.
+    pub accept_implausible: bool,
+}
+
 /// Reads `observations`, `actions` and, where they are there, `lengths`, `modes` or `goals` and
-/// start states from a plain safetensors file; the metadata is completed from `task`.
+/// start states from a plain safetensors file; the metadata is completed from `task`, and must not
+/// contradict it where the file has some.
 ///
 /// # Errors
-/// As [`DemoFile::parse`], but no metadata is needed.
-pub fn import_safetensors(path: &Path, task: &TaskInfo) -> Result<DemoFile, DataError> {
+/// As [`DemoFile::parse`], but no metadata is needed; [`DataError::UnknownTensor`],
+/// [`DataError::OutOfBounds`], [`DataError::Axes`], [`DataError::Implausible`].
+pub fn import_safetensors(
+    path: &Path,
+    task: &TaskInfo,
+    options: ImportOptions,
+) -> Result<DemoFile, DataError> {
     let bytes =
         std::fs::read(path).map_err(|source| DataError::Io { path: path.to_path_buf(), source })?;
     let file = TensorFile::parse(&bytes)?;
+    names::check(&file)?;
+    check_task(&file, task)?;
     let floats = |name: &str| -> Result<(Vec<f32>, Vec<usize>), TensorError> {
         let shape = file.shape(name)?;
         // NumPy's default is double precision.
@@ -60,5 +83,33 @@ pub fn import_safetensors(path: &Path, task: &TaskInfo) -> Result<DemoFile, Data
             ..DemoProvenance::default()
         },
     };
-    DemoFile::from_raw(raw, task)
+    // The order of the axes can be judged only before the padding is dropped.
+    let arrays = [("observations", raw.observations.clone()), ("actions", raw.actions.clone())];
+    let mut demos = DemoFile::from_raw(raw, task)?;
+    let lengths: Vec<usize> =
+        (0..demos.demonstrations.len()).map(|n| demos.demonstrations.rows(n).len()).collect();
+    // What we recorded ourselves is as it was: the robot cuts off what its experts ask for.
+    let ours = file.metadata().get("schema").is_some_and(|s| s == SCHEMA)
+        && file.metadata().contains_key(CHECKSUM_KEY)
+        && file.verify_checksum().is_ok();
+    for (tensor, (values, shape)) in &arrays {
+        if let (&[n, t, width], false) = (&shape[..], options.accept_implausible || ours) {
+            let array = Array { values, shape: [n, t, width], lengths: &lengths };
+            // Actions may be as good as noise; observations move.
+            let found = array.implausible(*tensor == "observations");
+            if let Some(reason) = found {
+                return Err(DataError::Implausible { tensor, reason });
+            }
+        }
+    }
+    let bounds =
+        Bounds { terms: &task.action_terms, low: &task.action_low, high: &task.action_high };
+    if ours && !options.clip {
+        return Ok(demos);
+    }
+    let share = bounds.apply(&mut demos.demonstrations.actions, &lengths, options.clip)?;
+    if share > 0.0 {
+        log::warn!("{:.1} % of the action components were cut off at their bounds", 100.0 * share);
+    }
+    Ok(demos)
 }

@@ -4,7 +4,8 @@
 //! * [`Labels`]: modes or goals, for evaluation alone: no algorithm takes them;
 //! * [`DemoFile`]: both, with their provenance, as one safetensors file;
 //! * [`record`]: demonstrations from an expert;
-//! * [`import`]: demonstrations written elsewhere.
+//! * [`import`]: demonstrations written elsewhere;
+//! * [`plausible`]: whether numbers look like recordings of something that moves.
 //!
 //! # The file
 //!
@@ -21,9 +22,12 @@
 //! `generator`, `mean_return` (JSON list, one number a mode), `action_noise` (where there was any),
 //! `checksum`.
 
+mod bounds;
 mod error;
 mod file;
 pub mod import;
+mod names;
+pub mod plausible;
 pub mod record;
 #[cfg(test)]
 mod tests;
@@ -33,6 +37,7 @@ use std::ops::Range;
 pub use error::DataError;
 pub(crate) use file::hex;
 pub use file::{DemoFile, DemoProvenance, SCHEMA};
+use sog_runtime::policy::Terms;
 use sog_sim::task::TaskId;
 
 /// Trajectories of observations and actions without labels: what a learner sees.
@@ -173,10 +178,50 @@ impl Demonstrations {
         all
     }
 
+    /// The first halves of all trajectories, and the second ones; a trajectory of a single step is
+    /// its own half.
+    pub fn halves(&self) -> [Self; 2] {
+        let middle = |n: usize| self.rows(n).len() / 2;
+        [self.cut(|n| 0..middle(n).max(1)), self.cut(|n| middle(n)..self.rows(n).len())]
+    }
+
+    /// The given steps of each trajectory, at least one.
+    fn cut(&self, steps: impl Fn(usize) -> Range<usize>) -> Self {
+        let (mut observations, mut actions, mut lengths) = (vec![], vec![], vec![]);
+        let (s, a) = (self.obs_dim, self.action_dim);
+        for n in 0..self.len() {
+            let steps = steps(n);
+            observations
+                .extend_from_slice(&self.observations_of(n)[steps.start * s..steps.end * s]);
+            actions.extend_from_slice(&self.actions_of(n)[steps.start * a..steps.end * a]);
+            lengths.push(steps.len());
+        }
+        let mut cut = Self::packed(self.task, (s, a), &lengths, observations, actions);
+        cut.sha256.clone_from(&self.sha256);
+        cut
+    }
+
     /// Mean and variance of every observation component over all rows, `[S]` each.
     pub fn obs_moments(&self) -> (Vec<f32>, Vec<f32>) {
         moments(&self.observations, self.obs_dim)
     }
+}
+
+/// The name of component `index` of the numbers that `terms` lists: `joint_pos[1]`, or the term's own
+/// where it has one number.
+pub fn component_name(terms: &Terms, index: usize) -> String {
+    let mut left = index;
+    for term in &terms.0 {
+        if left < term.width {
+            return if term.width == 1 {
+                term.name.clone()
+            } else {
+                format!("{}[{left}]", term.name)
+            };
+        }
+        left -= term.width;
+    }
+    format!("component {index}")
 }
 
 /// Mean and variance of each column of `[rows, width]`.

@@ -150,22 +150,23 @@ impl Expert for TrainedWorker {
     }
 }
 
-/// The expert file of a task that comes with the program: `models/experts/TASK.safetensors` below
-/// the working directory, else below the source tree that the program was built from.
+/// The expert file of a task that comes with the program: `models/experts/TASK.safetensors` below the
+/// working directory or one above it, else below a directory above the program's own: asked anew at
+/// each call, so that a source tree may be moved.
 ///
 /// # Errors
 /// [`DataError::NoExpert`] if there is none.
 pub fn expert_path(task: TaskId) -> Result<PathBuf, DataError> {
     let file = format!("models/experts/{task}.safetensors");
-    let places = [PathBuf::from("."), Path::new(env!("CARGO_MANIFEST_DIR")).join("..")];
-    places.iter().map(|place| place.join(&file)).find(|path| path.is_file()).ok_or_else(|| {
-        DataError::NoExpert {
-            task: task.name(),
-            reason: format!(
-                "{file} is neither here nor where this program was built; train it with \
+    let places = [std::env::current_dir(), std::env::current_exe()];
+    let mut above =
+        places.iter().flatten().flat_map(|place| place.ancestors()).map(|place| place.join(&file));
+    above.find(|path| path.is_file()).ok_or_else(|| DataError::NoExpert {
+        task: task.name(),
+        reason: format!(
+            "{file} is neither here nor above this program; train it with \
                  `sog expert train --task {task}`, or give the file with --expert"
-            ),
-        }
+        ),
     })
 }
 

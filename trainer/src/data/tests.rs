@@ -10,7 +10,9 @@ use sog_sim::{
 };
 
 use super::{
-    DataError, DemoFile, Labels, import,
+    DataError, DemoFile, Labels,
+    import::{self, ImportOptions},
+    plausible,
     record::{self, RecordOptions},
 };
 
@@ -179,7 +181,7 @@ fn a_plain_file_is_imported_and_reads_back() {
     ]
     .into();
     std::fs::write(&path, tensors::serialize(&all, &Metadata::new())).unwrap();
-    let file = import::import_safetensors(&path, &info()).unwrap();
+    let file = import::import_safetensors(&path, &info(), ImportOptions::default()).unwrap();
     assert!(matches!(file.labels(), Err(DataError::NoLabels)));
     let read = DemoFile::parse(&file.to_bytes(&info()), &info()).unwrap();
     assert_eq!(read.demonstrations.total_rows(), 6);
@@ -193,9 +195,245 @@ fn our_own_file_comes_through_an_import_unchanged() {
     let path = dir.path().join("own.safetensors");
     let file = recorded(1, 3);
     file.save(&path, &info()).unwrap();
-    let imported = import::import_safetensors(&path, &info()).unwrap();
+    let imported = import::import_safetensors(&path, &info(), ImportOptions::default()).unwrap();
     assert_eq!(imported.demonstrations, file.demonstrations);
     assert_eq!((imported.labels, imported.starts), (file.labels, file.starts));
+}
+
+/// The tensors of a recording, to be changed and imported.
+fn recorded_tensors(episodes_per_mode: usize) -> BTreeMap<String, Tensor> {
+    let bytes = recorded(episodes_per_mode, 3).to_bytes(&info());
+    let file = TensorFile::parse(&bytes).unwrap();
+    ["observations", "actions"]
+        .map(|name| {
+            let values = file.f32(name).unwrap();
+            (name.to_string(), Tensor::f32(&file.shape(name).unwrap(), &values))
+        })
+        .into()
+}
+
+fn values(tensor: &Tensor) -> Vec<f32> {
+    tensor.bytes.as_chunks().0.iter().map(|b| f32::from_le_bytes(*b)).collect()
+}
+
+/// `tensor` with its elements where `from` says that they come from, in a new `shape`.
+fn rearranged(
+    tensor: &Tensor,
+    shape: [usize; 3],
+    from: impl Fn(usize, usize, usize) -> usize,
+) -> Tensor {
+    let all = values(tensor);
+    let [n, t, w] = shape;
+    let at = |i: usize| all[from(i / (t * w), i / w % t, i % w)];
+    Tensor::f32(&shape, &(0..n * t * w).map(at).collect::<Vec<_>>())
+}
+
+fn imported_as(
+    all: &BTreeMap<String, Tensor>,
+    metadata: &Metadata,
+    options: ImportOptions,
+) -> Result<DemoFile, DataError> {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("theirs.safetensors");
+    std::fs::write(&path, tensors::serialize(all, metadata)).unwrap();
+    import::import_safetensors(&path, &info(), options)
+}
+
+fn import_error(all: &BTreeMap<String, Tensor>) -> String {
+    imported_as(all, &Metadata::new(), ImportOptions::default()).unwrap_err().to_string()
+}
+
+/// Finding: pandas gives Fortran-ordered arrays, and safetensors writes them as they lie.
+#[test]
+fn finding_fortran_ordered_arrays_are_told_by_their_roughness() {
+    let good = recorded_tensors(4);
+    assert!(imported_as(&good, &Metadata::new(), ImportOptions::default()).is_ok());
+    for name in ["observations", "actions"] {
+        let [n, t, w] = good[name].shape[..] else { panic!("three axes") };
+        // Each trajectory's block transposed in memory, and the whole array so.
+        let blocks = rearranged(&good[name], [n, t, w], |i, j, k| {
+            let at = j * w + k;
+            (i * t + at % t) * w + at / t
+        });
+        let whole = rearranged(&good[name], [n, t, w], |i, j, k| {
+            let at = (i * t + j) * w + k;
+            (at % n * t + at / n % t) * w + at / (n * t)
+        });
+        // Two smooth components that alternate are smooth: an observation tells.
+        let wrongs = if w > 2 { vec![blocks, whole] } else { vec![whole] };
+        for wrong in wrongs {
+            let mut all = good.clone();
+            all.insert(name.to_string(), wrong);
+            let error = import_error(&all);
+            assert!(error.contains(name) && error.contains("ascontiguousarray"), "{error}");
+            let options = ImportOptions { accept_implausible: true, ..ImportOptions::default() };
+            assert!(imported_as(&all, &Metadata::new(), options).is_ok());
+        }
+    }
+}
+
+#[test]
+fn finding_unknown_tensors_are_refused_with_the_name_that_was_meant() {
+    for (name, meant) in [
+        ("length", "`lengths`"),
+        ("Lengths", "`lengths`"),
+        ("episode_lengths", "`lengths`"),
+        ("mode", "`modes`"),
+        ("rewards", "the tensors are observations"),
+    ] {
+        let mut all = recorded_tensors(1);
+        all.insert(name.to_string(), Tensor::u32(&[3], &[5, 5, 5]));
+        let error = import_error(&all);
+        assert!(error.contains(&format!("`{name}`")) && error.contains(meant), "{error}");
+        let of_ours = refusal(|t, _| drop(t.insert(name.into(), Tensor::u32(&[2], &[1, 1]))));
+        assert!(of_ours.contains(&format!("`{name}`")), "{of_ours}");
+    }
+}
+
+#[test]
+fn finding_actions_out_of_bounds_are_refused_or_clipped() {
+    let good = recorded_tensors(1);
+    let scaled = |factor: f32| {
+        let actions: Vec<f32> = values(&good["actions"]).iter().map(|x| factor * x).collect();
+        let mut all = good.clone();
+        all.insert("actions".to_string(), Tensor::f32(&good["actions"].shape, &actions));
+        all
+    };
+    for (factor, unit) in [(100.0, "hundredths"), (57.295_78, "degrees"), (1000.0, "thousandths")] {
+        let error = import_error(&scaled(factor));
+        for part in ["% of the action", "trajectory 0, step 0", "-1.5 to 1.5", unit, "--clip"] {
+            assert!(error.contains(part), "{part}: {error}");
+        }
+    }
+    let clip = ImportOptions { clip: true, ..ImportOptions::default() };
+    let clipped = imported_as(&scaled(100.0), &Metadata::new(), clip).unwrap();
+    assert!(clipped.demonstrations.actions().iter().all(|a| a.abs() <= 1.5));
+}
+
+#[test]
+fn finding_metadata_of_another_task_is_refused_with_both_sides() {
+    let good = recorded_tensors(1);
+    for (key, value, needed) in [
+        ("task", "circles-6", "`circles`"),
+        ("dt", "0.05", &*info().dt_s.to_string()),
+        ("obs.terms", "position:10", "`"),
+        ("action.terms", "speed:2", "`"),
+    ] {
+        let metadata = [(key.to_string(), value.to_string())].into();
+        let error =
+            imported_as(&good, &metadata, ImportOptions::default()).unwrap_err().to_string();
+        assert!(error.contains(value) && error.contains(needed), "{key}: {error}");
+    }
+}
+
+#[test]
+fn finding_numbers_beyond_any_measurement_are_refused() {
+    let mut all = recorded_tensors(1);
+    let large: Vec<f32> = values(&all["observations"]).iter().map(|x| x * 1e20).collect();
+    all.insert("observations".to_string(), Tensor::f32(&all["observations"].shape.clone(), &large));
+    let error = import_error(&all);
+    assert!(error.contains("`observations`") && error.contains("no measurements"), "{error}");
+    let of_ours = refusal(|t, _| {
+        t.insert("actions".into(), Tensor::f32(&[2, 3, 2], &[1e20; 12]));
+    });
+    assert!(of_ours.contains("`actions`") && of_ours.contains("1e20"), "{of_ours}");
+}
+
+#[test]
+fn finding_implausible_orders_are_named_for_what_they_are() {
+    let good = recorded_tensors(4);
+    let [n, t, s] = good["observations"].shape[..] else { panic!("three axes") };
+    // [T, N, ·], with the lengths that give it away and without.
+    let mut time_major = good.clone();
+    for (name, tensor) in &good {
+        let w = tensor.shape[2];
+        let turned = rearranged(tensor, [t, n, w], |i, j, k| (j * t + i) * w + k);
+        time_major.insert(name.clone(), turned);
+    }
+    assert!(import_error(&time_major).contains("time-major"), "{}", import_error(&time_major));
+    let lengths = Tensor::u32(&[n], &vec![t as u32; n]);
+    time_major.insert("lengths".to_string(), lengths);
+    let error = import_error(&time_major);
+    assert!(error.contains("time-major") && error.contains("transpose"), "{error}");
+    // Steps in no order.
+    let mut shuffled = good.clone();
+    for (name, tensor) in &good {
+        let w = tensor.shape[2];
+        let from = |i: usize, j: usize, k: usize| (i * t + j * 367 % t) * w + k;
+        shuffled.insert(name.clone(), rearranged(tensor, [n, t, w], from));
+    }
+    assert!(import_error(&shuffled).contains("shuffled"), "{}", import_error(&shuffled));
+    // One observation more than actions.
+    let mut more = good.clone();
+    let actions = &good["actions"];
+    let short = rearranged(actions, [n, t - 1, 2], |i, j, k| (i * t + j) * 2 + k);
+    more.insert("actions".to_string(), short);
+    let error = import_error(&more);
+    assert!(error.contains("one observation more") && error.contains("[:, :-1]"), "{error}");
+    // [N, S, T].
+    let mut turned = good.clone();
+    let swapped = rearranged(&good["observations"], [n, s, t], |i, j, k| (i * t + k) * s + j);
+    turned.insert("observations".to_string(), swapped);
+    assert!(import_error(&turned).contains("swap the last two axes"), "{}", import_error(&turned));
+}
+
+#[test]
+fn finding_steps_whose_change_is_out_of_line_are_flagged() {
+    let mut all = recorded_tensors(2);
+    let terms = info().obs_terms;
+    let doubts = |all: &BTreeMap<String, Tensor>| {
+        let file = imported_as(all, &Metadata::new(), ImportOptions::default()).unwrap();
+        plausible::jumps(&file.demonstrations, &terms)
+    };
+    assert_eq!(doubts(&all), Vec::<String>::new());
+    let mut obs = values(&all["observations"]);
+    // One step of one trajectory is another's.
+    let [_, t, s] = all["observations"].shape[..] else { panic!("three axes") };
+    let (there, elsewhere) = ((2 * t + 300) * s, 300 * s + 250 * s);
+    obs.copy_within(elsewhere..elsewhere + s, there);
+    all.insert("observations".to_string(), Tensor::f32(&all["observations"].shape.clone(), &obs));
+    let found = doubts(&all);
+    assert!(found[0].starts_with("trajectory 2, step 300: `"), "{found:?}");
+    assert!(found[1].starts_with("trajectory 2, step 301: `"), "{found:?}");
+}
+
+#[test]
+fn recordings_of_every_task_are_plausible() {
+    for task in expert_tasks() {
+        let maker = TaskMaker::new(task.id(), &TaskOptions::default()).unwrap();
+        let expert = record::expert_for(&task, None).unwrap();
+        let goals = task.modes.count().is_none();
+        let options = RecordOptions {
+            episodes_per_mode: if goals { 20 } else { 3 },
+            seed: 7,
+            action_noise: 0.0,
+        };
+        let file = record::record(&maker, &task, expert.as_ref(), &options, &|| ()).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("own.safetensors");
+        file.save(&path, &task).unwrap();
+        let again = import::import_safetensors(&path, &task, ImportOptions::default());
+        assert!(again.is_ok(), "{}: {}", task.name(), again.unwrap_err());
+        // The same from elsewhere: without our metadata.
+        let bytes = std::fs::read(&path).unwrap();
+        let read = TensorFile::parse(&bytes).unwrap();
+        let all: BTreeMap<String, Tensor> = ["observations", "actions"]
+            .map(|name| {
+                let shape = read.shape(name).unwrap();
+                (name.to_string(), Tensor::f32(&shape, &read.f32(name).unwrap()))
+            })
+            .into();
+        std::fs::write(&path, tensors::serialize(&all, &Metadata::new())).unwrap();
+        let clip = ImportOptions { clip: true, ..ImportOptions::default() };
+        let imported = import::import_safetensors(&path, &task, clip);
+        assert!(imported.is_ok(), "{}: {}", task.name(), imported.unwrap_err());
+        let nearly = crate::normalise::ObsNormaliser::nearly_constant(&file.demonstrations);
+        // The fingers of the Fetch arm, which no action moves.
+        let fingers: &[usize] = if task.id() == TaskId::FetchReach { &[3, 4] } else { &[] };
+        assert_eq!(nearly, fingers, "{}", task.name());
+        let jumps = plausible::jumps(&file.demonstrations, &task.obs_terms);
+        assert_eq!(jumps, Vec::<String>::new(), "{}", task.name());
+    }
 }
 
 #[test]

@@ -9,6 +9,7 @@ use sog_sim::{
 
 use super::{
     goals::{GoalReport, evaluate_goals},
+    held_out::{HeldOut, evaluate_held_out},
     modes::{ModeOptions, ModeReport, evaluate_embedded, evaluate_modes},
     switching::{SwitchReport, evaluate_switching},
 };
@@ -30,6 +31,9 @@ pub struct Measures {
     /// Switching between codes, where asked for.
     #[serde(flatten)]
     pub switching: Option<SwitchReport>,
+    /// What demonstrations alone say, where there are some.
+    #[serde(flatten)]
+    pub held_out: Option<HeldOut>,
 }
 
 impl Measures {
@@ -113,7 +117,8 @@ pub fn measure(
         }
     };
     let algorithm = file.provenance.algorithm.clone();
-    Ok(Measures { task: task.name().to_string(), algorithm, modes, goals, switching })
+    let held_out = shown.map(|s| evaluate_held_out(file, s.demos, options.seed)).transpose()?;
+    Ok(Measures { task: task.name().to_string(), algorithm, modes, goals, switching, held_out })
 }
 
 /// The names of a task's modes, where a policy with codes of this kind can be matched with them.

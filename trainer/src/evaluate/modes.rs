@@ -9,11 +9,11 @@ use sog_sim::{
     tasks::TaskMaker,
 };
 
-use super::{
-    assignment::best_assignment,
-    embed::{default_search, embed},
-};
 use crate::{
+    codes::{
+        embed::{default_search, embed},
+        hungarian::best_assignment,
+    },
     data::{DataError, DemoFile, Labels},
     error::TrainError,
     export::network_of,

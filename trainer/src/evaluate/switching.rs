@@ -10,10 +10,8 @@ use sog_sim::{
     tasks::TaskMaker,
 };
 
-use super::{
-    assignment::best_assignment,
-    modes::{ModeOptions, one_hot_codes},
-};
+use super::modes::{ModeOptions, one_hot_codes};
+use crate::codes::hungarian::best_assignment;
 
 /// Stream of the evaluation's seed.
 const SWITCH_STREAM: u64 = 0x7377_6974_6368;

@@ -2,9 +2,11 @@
 //! tell apart (Okabe and Ito 2008).
 //!
 //! * [`trajectories`]: what each code does (paper, Figs. 1 and 3);
+//! * [`codes`]: how many codes demonstrations ask for;
 //! * [`curves`]: learning curves from a run's metrics;
 //! * [`robustness`]: returns over λ_S, and paths under switched codes (paper, Figs. 6 and 7).
 
+pub mod codes;
 pub mod curves;
 pub mod robustness;
 pub mod trajectories;
@@ -26,6 +28,7 @@ use plotters::{
     prelude::{BitMapBackend, SVGBackend},
     style::{Color, FontStyle, IntoFont, RGBColor, register_font},
 };
+use sog_rl::run::write_atomic;
 
 /// Okabe–Ito palette without its yellow and black: codes in order.
 pub const PALETTE: [RGBColor; 6] = [
@@ -98,10 +101,29 @@ pub(crate) fn save(
     let svg = dir.join(format!("{name}.svg"));
     let failed = |path: &Path, reason: String| FigureError::Draw { path: path.into(), reason };
     std::fs::create_dir_all(dir).map_err(|e| failed(&png, e.to_string()))?;
-    paint(figure, BitMapBackend::new(&png, figure.size()))
+    let (width, height) = figure.size();
+    let mut pixels = vec![0; (width * height * 3) as usize];
+    paint(figure, BitMapBackend::with_buffer(&mut pixels, (width, height)))
         .map_err(|e| failed(&png, e.to_string()))?;
-    paint(figure, SVGBackend::new(&svg, figure.size())).map_err(|e| failed(&svg, e.to_string()))?;
+    let bytes = encode(&pixels, (width, height)).map_err(|e| failed(&png, e.to_string()))?;
+    write_atomic(&png, &bytes).map_err(|e| failed(&png, e.to_string()))?;
+    let mut text = String::new();
+    paint(figure, SVGBackend::with_string(&mut text, (width, height)))
+        .map_err(|e| failed(&svg, e.to_string()))?;
+    write_atomic(&svg, text.as_bytes()).map_err(|e| failed(&svg, e.to_string()))?;
     Ok(vec![png, svg])
+}
+
+/// RGB `pixels` as a PNG file.
+fn encode(pixels: &[u8], (width, height): (u32, u32)) -> Result<Vec<u8>, png::EncodingError> {
+    let mut bytes = vec![];
+    let mut encoder = png::Encoder::new(&mut bytes, width, height);
+    encoder.set_color(png::ColorType::Rgb);
+    encoder.set_depth(png::BitDepth::Eight);
+    let mut writer = encoder.write_header()?;
+    writer.write_image_data(pixels)?;
+    writer.finish()?;
+    Ok(bytes)
 }
 
 /// Axes in the style of all figures, still to be named and drawn.

@@ -13,17 +13,26 @@ use plotters::{
     series::{DashedLineSeries, LineSeries},
     style::{Color, IntoFont},
 };
-use sog_sim::rollout::Episode;
 
 use super::{Figure, FigureError, INK, TITLE_PX, axes, colour, legend, save};
-use crate::reproduce::robustness::{RobustnessReport, RobustnessRow};
 
 /// Width and height of a panel in pixels.
 const PANEL_PX: (u32, u32) = (620, 560);
 
+/// One policy of a task, to be drawn at its λ_S.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SweepRow {
+    /// Task.
+    pub task: String,
+    /// λ_S; `None` for SOG-BC, whose returns are drawn as lines.
+    pub lambda_s: Option<f64>,
+    /// Mean return without and with random actions.
+    pub returns: [f64; 2],
+}
+
 /// One task in both panels, scaled.
 struct Curve {
-    task: &'static str,
+    task: String,
     /// λ_S with the scores without and with random actions.
     points: Vec<(f64, [f64; 2])>,
     /// SOG-BC's scores.
@@ -36,30 +45,33 @@ struct Sweep {
 }
 
 /// Draws returns over λ_S as `DIR/robustness.png` and `.svg`: 1 is a task's best return without
-/// random actions, 0 what random actions alone get.
+/// random actions, 0 what random actions alone get (`random`, task by task). Actions were random
+/// with probability `perturb`.
 ///
 /// # Errors
 /// [`FigureError`].
-pub fn draw_sweep(report: &RobustnessReport, dir: &Path) -> Result<Vec<PathBuf>, FigureError> {
-    let curves = report
-        .random
+pub fn draw_sweep(
+    rows: &[SweepRow],
+    random: &[(String, f64)],
+    perturb: f64,
+    dir: &Path,
+) -> Result<Vec<PathBuf>, FigureError> {
+    let curves = random
         .iter()
-        .map(|&(task, random)| {
-            let rows = || report.rows.iter().filter(move |r| r.task == task);
-            let best = rows().map(|r| r.mean(|x| x.mean)).fold(f64::NEG_INFINITY, f64::max);
-            let scale = if best > random { 1.0 / (best - random) } else { 0.0 };
+        .map(|(task, random)| {
+            let rows = || rows.iter().filter(|r| r.task == *task);
+            let best = rows().map(|r| r.returns[0]).fold(f64::NEG_INFINITY, f64::max);
+            let scale = if best > *random { 1.0 / (best - random) } else { 0.0 };
             let score = |of: f64| (of - random) * scale;
-            let both = |r: &RobustnessRow| {
-                [score(r.mean(|x| x.mean)), score(r.mean(|x| x.perturbed_mean))]
-            };
+            let both = |r: &SweepRow| r.returns.map(score);
             Curve {
-                task,
-                points: rows().filter_map(|r| Some((r.lambda_s?.into(), both(r)))).collect(),
+                task: task.clone(),
+                points: rows().filter_map(|r| Some((r.lambda_s?, both(r)))).collect(),
                 cloned: rows().find(|r| r.lambda_s.is_none()).map(both),
             }
         })
         .collect();
-    save(&Sweep { perturb: report.perturb, curves }, dir, "robustness")
+    save(&Sweep { perturb, curves }, dir, "robustness")
 }
 
 impl Figure for Sweep {
@@ -95,7 +107,7 @@ impl Figure for Sweep {
                 let points = || curve.points.iter().map(|(l, scores)| (*l, scores[which]));
                 chart
                     .draw_series(LineSeries::new(points(), style))?
-                    .label(curve.task)
+                    .label(curve.task.as_str())
                     .legend(move |(x, y)| PathElement::new([(x, y), (x + 24, y)], style));
                 chart.draw_series(points().map(|p| Circle::new(p, 4, style.filled())))?;
                 if let Some(cloned) = curve.cloned {
@@ -114,16 +126,25 @@ impl Figure for Sweep {
     }
 }
 
+/// The path of one episode, `(x, y)` in metres.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Path2d {
+    /// Start, and after each step.
+    pub points: Vec<(f64, f64)>,
+    /// Whether it ended too early.
+    pub failed: bool,
+}
+
 /// Paths of each policy.
-struct Switching<'a>(&'a [(String, Vec<Episode>)]);
+struct Switching<'a>(&'a [(String, Vec<Path2d>)]);
 
 /// Draws the paths of episodes that switch codes, a panel for each policy, as `DIR/switching.png`
-/// and `.svg`. The episodes must have been run with probes captured.
+/// and `.svg`.
 ///
 /// # Errors
 /// [`FigureError`].
 pub fn draw_switching(
-    policies: &[(String, Vec<Episode>)],
+    policies: &[(String, Vec<Path2d>)],
     dir: &Path,
 ) -> Result<Vec<PathBuf>, FigureError> {
     save(&Switching(policies), dir, "switching")
@@ -141,12 +162,9 @@ impl Figure for Switching<'_> {
     where
         DB::ErrorType: 'static,
     {
-        let path = |e: &Episode| -> Vec<(f64, f64)> {
-            e.trace.probes.iter().map(|p| (p.position_m[0], p.position_m[1])).collect()
-        };
-        let all = || self.0.iter().flat_map(|(_, episodes)| episodes).flat_map(path);
+        let all = || self.0.iter().flat_map(|(_, paths)| paths).flat_map(|p| p.points.clone());
         let reach = all().map(|(x, y)| x.abs().max(y.abs())).fold(1.0, f64::max) * 1.05;
-        for (panel, (title, episodes)) in area.split_evenly((1, self.0.len())).iter().zip(self.0) {
+        for (panel, (title, paths)) in area.split_evenly((1, self.0.len())).iter().zip(self.0) {
             let mut chart = ChartBuilder::on(panel)
                 .margin(16)
                 .caption(title, ("sans-serif", TITLE_PX).into_font())
@@ -159,12 +177,14 @@ impl Figure for Switching<'_> {
                 .x_label_formatter(&|v| format!("{v:.0}"))
                 .y_label_formatter(&|v| format!("{v:.0}"))
                 .draw()?;
-            for (i, episode) in episodes.iter().enumerate() {
-                let line = path(episode);
-                let end = line.last().copied();
-                chart.draw_series(LineSeries::new(line, colour(i).stroke_width(3)))?;
+            for (i, path) in paths.iter().enumerate() {
+                let end = path.points.last().copied();
+                chart.draw_series(LineSeries::new(
+                    path.points.iter().copied(),
+                    colour(i).stroke_width(3),
+                ))?;
                 // A filled end is one that came too early.
-                if let (Some(end), true) = (end, episode.failed) {
+                if let (Some(end), true) = (end, path.failed) {
                     chart.draw_series([Circle::new(end, 7, INK.filled())])?;
                 }
             }

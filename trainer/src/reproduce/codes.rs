@@ -9,9 +9,10 @@ use sog_runtime::policy::{LatentKind, PolicyFile};
 
 use super::{Plan, StatusFn, TaskData, Work, read};
 use crate::{
+    codes::embed::{default_search, embed},
     data::{DataError, Labels, hex},
     error::TrainError,
-    evaluate::embed::{Confusion, default_search, embed},
+    evaluate::confusion::Confusion,
     export::network_of,
     normalise::ObsNormaliser,
     train::POLICY_FILE,

@@ -45,17 +45,16 @@ use sog_sim::{
 };
 
 use crate::{
-    adversarial::{CODES_FILE, read_codes},
     config::{Algorithm, Assignment, SogCodes, TrainConfig},
     data::{DataError, DemoFile, hex, record},
+    defaults::start_of,
     device::Compute,
     error::TrainError,
     evaluate::{
         measure::{Measures, Shown, default_rollouts, measure},
         modes::ModeOptions,
     },
-    train::{Job, POLICY_FILE, train},
-    tuned::start_of,
+    train::{CODES_FILE, Job, POLICY_FILE, never, read_codes, train},
 };
 use paper::{Figure, Quantity, Table};
 use report::{Cell, Report};
@@ -372,11 +371,13 @@ impl<'a> Work<'a> {
         };
         let job = Job {
             config: &config,
-            maker: &data.maker,
+            task: data.maker.info(),
+            env: Some(&data.maker),
             demos: &data.demos.demonstrations,
             start: start.as_ref().map(|(file, ..)| file),
             compute: &Compute::Engine,
             progress: &progress,
+            interrupted: &never,
         };
         let file = train(&mut run, job)?;
         self.done = before + cost;

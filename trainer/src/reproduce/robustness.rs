@@ -6,10 +6,7 @@ use std::{fmt::Write as _, path::Path};
 use serde::{Deserialize, Serialize};
 use sog_rl::run::{RunError, write_atomic};
 use sog_runtime::policy::{Policy, PolicyFile};
-use sog_sim::{
-    rollout::{Capture, Episode},
-    task::TaskId,
-};
+use sog_sim::rollout::{Capture, Episode};
 
 use super::{Plan, Status, StatusFn, TaskData, Work, read_result};
 use crate::{
@@ -20,7 +17,6 @@ use crate::{
         modes::ModeOptions,
         switching::evaluate_switching,
     },
-    figures::robustness as figures,
 };
 
 /// The paper's grid of λ_S (B.1).
@@ -78,9 +74,19 @@ pub struct RobustnessReport {
     pub rows: Vec<RobustnessRow>,
 }
 
+/// Episodes of a task that switch through all codes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Switched {
+    /// Task.
+    pub task: &'static str,
+    /// Policies by name, with a few episodes each.
+    pub paths: Vec<(String, Vec<Episode>)>,
+}
+
 /// Trains what is missing of SOG-BC and of SOG-GAIL with each λ_S on the tasks of `plan` (whose
-/// algorithms are not looked at), measures them, and draws `robustness.png` and, for
-/// ant-dir-6, `switching.png` with their SVGs.
+/// algorithms are not looked at) and measures them. With the report come, task by task, a few
+/// episodes of SOG-BC and of SOG-GAIL with the last λ_S that switch through all codes, with their
+/// probes, to be drawn.
 ///
 /// # Errors
 /// [`TrainError`]; what was finished before stays and is not made again.
@@ -88,7 +94,8 @@ pub fn robustness(
     plan: &Plan,
     lambdas: &[f32],
     status: StatusFn<'_>,
-) -> Result<RobustnessReport, TrainError> {
+) -> Result<(RobustnessReport, Vec<Switched>), TrainError> {
+    let mut switched = vec![];
     let mut report = RobustnessReport { perturb: PERTURB, random: vec![], rows: vec![] };
     // SOG-BC first, which the others start from.
     let policies: Vec<(Algorithm, Option<f32>)> = [(Algorithm::SogBc, None)]
@@ -98,7 +105,7 @@ pub fn robustness(
     let total = (plan.tasks.len() * policies.len()) as f64;
     for (t, &task) in plan.tasks.iter().enumerate() {
         let data = Work::new(plan, ROBUSTNESS_FILE, status).data(task)?;
-        let mut paths: Vec<(String, Vec<Episode>)> = vec![];
+        let mut paths = vec![];
         for (i, &(algorithm, lambda_s)) in policies.iter().enumerate() {
             // The tuned λ_S is that of the tables: the same run.
             let usual = TrainConfig::defaults(&sog_sim::tasks::info(task), algorithm);
@@ -123,8 +130,8 @@ pub fn robustness(
                     .filter(|r: &Robustness| r.policy_sha256 == sha256);
                 let run = known.map_or_else(|| measured(&dir, &file, &data, seed, sha256), Ok)?;
                 runs.push(run);
-                if task == TaskId::AntDir6 && seed == 0 && (i == 0 || i + 1 == policies.len()) {
-                    paths.push((name(algorithm, lambda_s), switched(&file, &data)?));
+                if seed == 0 && (i == 0 || i + 1 == policies.len()) {
+                    paths.push((name(algorithm, lambda_s), switching(&file, &data)?));
                 }
                 if i == 0 && seed == 0 {
                     report.random.push((task.name(), random(&file, &data)?));
@@ -138,12 +145,9 @@ pub fn robustness(
             });
             report.save(&plan.dir)?;
         }
-        if !paths.is_empty() {
-            figures::draw_switching(&paths, &plan.dir)?;
-        }
+        switched.push(Switched { task: task.name(), paths });
     }
-    figures::draw_sweep(&report, &plan.dir)?;
-    Ok(report)
+    Ok((report, switched))
 }
 
 fn name(algorithm: Algorithm, lambda_s: Option<f32>) -> String {
@@ -197,7 +201,7 @@ fn random(file: &PolicyFile, data: &TaskData) -> Result<f64, TrainError> {
 }
 
 /// A few episodes that switch through all codes.
-fn switched(file: &PolicyFile, data: &TaskData) -> Result<Vec<Episode>, TrainError> {
+fn switching(file: &PolicyFile, data: &TaskData) -> Result<Vec<Episode>, TrainError> {
     let options = ModeOptions { rollouts: DRAWN, ..options(data, 0.0, Capture::Probes) };
     Ok(evaluate_switching(&data.maker, &Policy::new(file), file.latent, &options)?.paths)
 }

@@ -8,13 +8,11 @@
 use rand::RngExt;
 use sog_sim::seed::Rng;
 
-use crate::{
-    data::{Demonstrations, moments},
-    normalise::ObsNormaliser,
-};
-
 /// Clusterings from different first centres, of which the tightest is kept.
 const RESTARTS: usize = 100;
+
+/// Restarts where many clusterings are made, to compare them.
+const FEW_RESTARTS: usize = 20;
 
 /// Share of the trajectories, those farthest from all centres, that no centre takes heed of: a few
 /// episodes that went wrong would otherwise be a cluster, and two ways share one.
@@ -23,61 +21,43 @@ const TRIMMED: f64 = 0.1;
 /// Rounds of each, unless it settles before.
 const ROUNDS: usize = 100;
 
-/// A cluster in `0..k` for each trajectory, `[N]`: trimmed k-means (Cuesta-Albertos et al. 1997)
-/// with first centres by k-means++ (Arthur and Vassilvitskii 2007), over mean and standard deviation
-/// in time of the normalised observations and of the actions in units of their standard deviation.
-pub(super) fn clusters(
-    demos: &Demonstrations,
-    normaliser: &ObsNormaliser,
-    k: usize,
-    rng: &mut Rng,
-) -> Vec<usize> {
-    let points: Vec<Vec<f32>> = features(demos, normaliser, true);
-    let mut best: Option<(f64, Vec<usize>)> = None;
-    for _ in 0..RESTARTS {
-        let found = trimmed_lloyd(&points, first_centres(&points, k, rng));
-        if best.as_ref().is_none_or(|b| found.0 < b.0) {
-            best = Some(found);
-        }
-    }
-    best.map_or_else(Vec::new, |b| b.1)
+/// A cluster in `0..k` for each of `points`, `[N]`: trimmed k-means (Cuesta-Albertos et al. 1997)
+/// with first centres by k-means++ (Arthur and Vassilvitskii 2007).
+pub(super) fn clusters(points: &[Vec<f32>], k: usize, rng: &mut Rng) -> Vec<usize> {
+    tightest(points, k, RESTARTS, rng).clusters
 }
 
-/// Mean in time of each trajectory's normalised observations and of its actions in units of their
-/// standard deviation, and the standard deviations in time if wanted: `[N][S+A]` or `[N][2(S+A)]`.
-pub(super) fn features(
-    demos: &Demonstrations,
-    normaliser: &ObsNormaliser,
-    deviations: bool,
-) -> Vec<Vec<f32>> {
-    let a = demos.action_dim();
-    let (_, variance) = moments(demos.actions(), a);
-    let scale: Vec<f32> = variance.iter().map(|v| 1.0 / v.sqrt().max(1e-6)).collect();
-    let mut features = vec![];
-    for n in 0..demos.len() {
-        let mut obs = vec![];
-        normaliser.extend(demos.observations_of(n), &mut obs);
-        let actions: Vec<f32> =
-            demos.actions_of(n).iter().zip(scale.iter().cycle()).map(|(a, s)| a * s).collect();
-        let mut point = vec![];
-        for (values, width) in [(&obs, demos.obs_dim()), (&actions, a)] {
-            let (mean, variance) = moments(values, width);
-            point.extend(mean);
-            if deviations {
-                point.extend(variance.iter().map(|v| v.sqrt()));
-            }
-        }
-        features.push(point);
-    }
-    features
+/// Centres of the same kind of clusters, from fewer restarts.
+pub(super) fn centres(points: &[Vec<f32>], k: usize, rng: &mut Rng) -> Vec<Vec<f32>> {
+    tightest(points, k, FEW_RESTARTS, rng).centres
 }
 
-fn squared_distance(a: &[f32], b: &[f32]) -> f64 {
+/// A clustering.
+struct Clustering {
+    /// Sum of squared distances to the centres without the farthest points.
+    spread: f64,
+    /// Each point's cluster.
+    clusters: Vec<usize>,
+    centres: Vec<Vec<f32>>,
+}
+
+fn tightest(points: &[Vec<f32>], k: usize, restarts: usize, rng: &mut Rng) -> Clustering {
+    let mut best = trimmed_lloyd(points, first_centres(points, k, rng));
+    for _ in 1..restarts {
+        let found = trimmed_lloyd(points, first_centres(points, k, rng));
+        if found.spread < best.spread {
+            best = found;
+        }
+    }
+    best
+}
+
+pub(super) fn squared_distance(a: &[f32], b: &[f32]) -> f64 {
     a.iter().zip(b).map(|(a, b)| f64::from(a - b).powi(2)).sum()
 }
 
 /// The nearest centre and its squared distance.
-fn nearest(point: &[f32], centres: &[Vec<f32>]) -> (usize, f64) {
+pub(super) fn nearest(point: &[f32], centres: &[Vec<f32>]) -> (usize, f64) {
     let distances = centres.iter().map(|c| squared_distance(point, c)).enumerate();
     distances.fold((0, f64::INFINITY), |best, d| if d.1 < best.1 { d } else { best })
 }
@@ -99,8 +79,8 @@ fn first_centres(points: &[Vec<f32>], k: usize, rng: &mut Rng) -> Vec<Vec<f32>> 
     centres
 }
 
-/// Sum of squared distances to the centres without the farthest points, and each point's cluster.
-fn trimmed_lloyd(points: &[Vec<f32>], mut centres: Vec<Vec<f32>>) -> (f64, Vec<usize>) {
+/// Lloyd's rounds from first `centres`, each without the farthest points.
+fn trimmed_lloyd(points: &[Vec<f32>], mut centres: Vec<Vec<f32>>) -> Clustering {
     let kept = points.len() - (TRIMMED * points.len() as f64) as usize;
     // Nearest points first; the farthest are cut off.
     let sorted = |centres: &[Vec<f32>]| {
@@ -128,9 +108,9 @@ fn trimmed_lloyd(points: &[Vec<f32>], mut centres: Vec<Vec<f32>>) -> (f64, Vec<u
             break;
         }
     }
-    let sum = found[..kept].iter().map(|f| f.1.1).sum();
+    let spread = found[..kept].iter().map(|f| f.1.1).sum();
     found.sort_by_key(|f| f.0);
-    (sum, found.into_iter().map(|f| f.1.0).collect())
+    Clustering { spread, clusters: found.into_iter().map(|f| f.1.0).collect(), centres }
 }
 
 #[cfg(test)]
@@ -141,7 +121,11 @@ mod tests {
     };
 
     use super::*;
-    use crate::data::{Labels, record};
+    use crate::{
+        codes::features::Features,
+        data::{Labels, record},
+        normalise::ObsNormaliser,
+    };
 
     #[test]
     fn ways_that_look_different_fall_into_different_clusters() {
@@ -156,9 +140,10 @@ mod tests {
             let Some(Labels::Modes(modes)) = &file.labels else { panic!("no modes") };
             let demos = &file.demonstrations;
             let k = info.modes.count().unwrap();
+            let points = Features::Moments.of(demos, &ObsNormaliser::of(demos));
             for seed in 0..5 {
                 let mut rng = sog_sim::seed::rng(seed);
-                let found = clusters(demos, &ObsNormaliser::of(demos), k, &mut rng);
+                let found = clusters(&points, k, &mut rng);
                 // Each mode's most frequent cluster is its own, and holds nearly all of it.
                 let mut counts = vec![vec![0; k]; k];
                 for (&mode, &cluster) in modes.iter().zip(&found) {
@@ -177,6 +162,6 @@ mod tests {
         let points = vec![vec![0.0], vec![1.0]];
         let centres = first_centres(&points, 5, &mut sog_sim::seed::rng(0));
         assert_eq!(centres.len(), 5);
-        assert!(trimmed_lloyd(&points, centres).0 < 1e-9);
+        assert!(trimmed_lloyd(&points, centres).spread < 1e-9);
     }
 }

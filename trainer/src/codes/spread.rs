@@ -10,8 +10,8 @@ use rand::RngExt;
 use rand_distr::StandardNormal;
 use sog_sim::seed::Rng;
 
-use super::cluster::features;
-use crate::{data::Demonstrations, evaluate::goals::normal_quantile, normalise::ObsNormaliser};
+use super::{features::moments_in_time, quantile::normal_quantile};
+use crate::{data::Demonstrations, normalise::ObsNormaliser};
 
 /// Rounds of the orthogonal iteration towards the principal components.
 const COMPONENT_ROUNDS: usize = 200;
@@ -30,7 +30,7 @@ pub(super) fn first_codes(
     d: usize,
     rng: &mut Rng,
 ) -> Vec<f32> {
-    let features: Vec<Vec<f64>> = features(demos, normaliser, false)
+    let features: Vec<Vec<f64>> = moments_in_time(demos, normaliser, false)
         .into_iter()
         .map(|point| point.into_iter().map(f64::from).collect())
         .collect();

@@ -6,14 +6,12 @@
 use rand::RngExt;
 use rand_pcg::Pcg64;
 
-use crate::{
-    config::{Assignment, CloningConfig},
-    evaluate::assignment::best_assignment,
-};
+use super::hungarian::best_assignment;
+use crate::config::{Assignment, CloningConfig};
 
 /// Codes for the groups whose `losses` `[groups, k]` are given, or `None` for the plain minimum;
 /// `left` goes from 1 to 0 while the assignment gives way to it.
-pub(super) fn choose(
+pub(crate) fn choose(
     config: &CloningConfig,
     losses: &[f32],
     k: usize,
@@ -30,7 +28,7 @@ pub(super) fn choose(
 
 /// The code of smallest loss for each group whose `losses` `[groups, k]` are given, or its first
 /// one unless the smallest loss lies below that by the share `margin`.
-pub(super) fn loyal(
+pub(crate) fn loyal(
     losses: &[f32],
     k: usize,
     first: impl Iterator<Item = usize>,

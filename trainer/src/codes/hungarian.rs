@@ -1,4 +1,4 @@
-//! Which code does which mode: the assignment of largest total (Hungarian method).
+//! The assignment of largest total (Hungarian method).
 
 /// For each row the column assigned to it, such that the sum of the chosen entries of `value`
 /// `[rows, columns]` is largest; every column is used at most once. With more rows than columns

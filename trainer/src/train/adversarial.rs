@@ -13,6 +13,10 @@ use sog_runtime::{
 };
 use sog_sim::{rollout::Batch, seed, task::Modes};
 
+use super::{
+    cloning::{assigned_codes, cloning},
+    job::{BEST_FILE, Job, POLICY_FILE, write_policy},
+};
 use crate::{
     algorithms::{
         Imitation,
@@ -24,18 +28,15 @@ use crate::{
         sog_gail::{ExpertCodes, SogGail},
         vae_gail::VaeGail,
     },
+    codes::embed::{embed, losses_under},
     config::{Algorithm, SogCodes, SogGailConfig, SogUnits, TrainConfig},
     data::DataError,
     device::Compute,
     error::TrainError,
-    evaluate::{
-        embed::{embed, losses_under},
-        modes::{ModeOptions, evaluate_modes},
-    },
+    evaluate::modes::{ModeOptions, evaluate_modes},
     export,
     nn::{ppo::DevicePpo, vae::TrajectoryVae},
     normalise::ObsNormaliser,
-    train::{Job, assigned_codes, clone, write_policy},
 };
 
 /// Streams of the run's seed.
@@ -61,7 +62,7 @@ const EVAL_ROLLOUTS: usize = 10;
 ///
 /// # Errors
 /// [`TrainError`].
-pub(crate) fn train(run: &mut Run, job: Job<'_>) -> Result<PolicyFile, TrainError> {
+pub(super) fn train(run: &mut Run, job: Job<'_>) -> Result<PolicyFile, TrainError> {
     let config = job.config;
     let latent = config.latent()?;
     let stream = |stream| seed::derive(config.seed, stream);
@@ -77,8 +78,13 @@ pub(crate) fn train(run: &mut Run, job: Job<'_>) -> Result<PolicyFile, TrainErro
                 (None, Algorithm::InfoGail) => CodeSource::Prior,
                 (None, _) => CodeSource::Search,
             };
-            let (mut before, _) = Run::create_or_resume(&run.dir().join("pretrain"), config)?;
-            clone(&mut before, job, codes)?
+            let dir = run.dir().join("pretrain");
+            let (mut before, _) = if dir.join("config.toml").is_file() {
+                Run::resume_with(&dir, config, &config.extendable())?
+            } else {
+                (Run::create(&dir, config)?, config.clone())
+            };
+            cloning(&mut before, job, codes)?
         }
     };
     let widths = [job.demos.obs_dim(), job.demos.action_dim()];
@@ -212,7 +218,7 @@ fn imitate<I: Imitation>(
     mut imitation: I,
 ) -> Result<PolicyFile, TrainError> {
     let (config, budget) = (job.config, &job.config.adversarial);
-    let mut ppo = Ppo::new(job.maker, &config.ppo, &setup(config)?)?;
+    let mut ppo = Ppo::new(job.environments()?, &config.ppo, &setup(config)?)?;
     if let Compute::Candle(device) = job.compute {
         ppo = ppo.with_updates(Box::new(DevicePpo::new(device.clone())));
     }
@@ -230,7 +236,8 @@ fn imitate<I: Imitation>(
         let mut values = diagnostics.named().to_vec();
         values.extend(imitation.metrics());
         values.push(("rollout/task_return", task_return(ppo.batch())));
-        if iteration.is_multiple_of(budget.eval_interval) || done {
+        let saved = iteration.is_multiple_of(budget.checkpoint_interval) || done;
+        if iteration.is_multiple_of(budget.eval_interval) || saved {
             let policy = exported(&ppo, config, start);
             evaluate_for_metrics(job, &policy, iteration, &mut values)?;
         }
@@ -238,13 +245,24 @@ fn imitate<I: Imitation>(
         let shown = values.iter().find(|v| v.0 == "eval/return_mean");
         let shown = shown.map_or(String::new(), |v| format!("return {:.1}", v.1));
         (job.progress)(step, budget.total_steps, &shown);
-        if iteration.is_multiple_of(budget.checkpoint_interval) || done {
+        if saved {
+            ppo.restart();
+            let score = values.iter().find(|v| v.0 == "eval/return_mean").map_or(f64::NAN, |v| v.1);
+            if run.would_be_best(score) {
+                write_policy(run.dir(), BEST_FILE, &exported(&ppo, config, start))?;
+            }
+            let state = State { ppo: &mut ppo, imitation: &mut imitation };
+            run.checkpoint_scored(step, &state, score)?;
+        } else if (job.interrupted)() {
             ppo.restart();
             run.checkpoint(step, &State { ppo: &mut ppo, imitation: &mut imitation })?;
         }
+        if (job.interrupted)() && !done {
+            return Err(TrainError::Interrupted { step: Some(step) });
+        }
     }
     let file = exported(&ppo, config, start);
-    write_policy(run.dir(), &file)?;
+    write_policy(run.dir(), POLICY_FILE, &file)?;
     Ok(file)
 }
 
@@ -288,7 +306,7 @@ fn evaluate_for_metrics(
     iteration: u64,
     values: &mut Vec<(&'static str, f64)>,
 ) -> Result<(), TrainError> {
-    let Modes::Discrete(modes) = &job.task().modes else { return Ok(()) };
+    let Modes::Discrete(modes) = &job.task.modes else { return Ok(()) };
     let codes = match file.latent {
         LatentKind::OneHot(k) => k,
         LatentKind::None => 1,
@@ -298,7 +316,8 @@ fn evaluate_for_metrics(
     let seed = seed::derive(seed::derive(job.config.seed, EVAL_STREAM), iteration);
     let options = ModeOptions { rollouts: EVAL_ROLLOUTS * codes, seed, ..ModeOptions::default() };
     let policy = Policy::new(file);
-    let report = evaluate_modes(job.maker, &policy, file.latent, &labels, &options, None)?;
+    let report =
+        evaluate_modes(job.environments()?, &policy, file.latent, &labels, &options, None)?;
     let worst = report.per_mode.iter().map(|m| m.mean).fold(f64::INFINITY, f64::min);
     values.extend([("eval/return_mean", report.return_mean), ("eval/return_worst_mode", worst)]);
     Ok(())

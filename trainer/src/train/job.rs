@@ -1,0 +1,97 @@
+//! What a training run works with, and what it leaves behind.
+
+use std::path::Path;
+
+use sog_engine::net::{Init, PolicyArch, PolicyNet};
+use sog_rl::run::write_atomic;
+use sog_runtime::policy::PolicyFile;
+use sog_sim::{seed, task::TaskInfo, tasks::TaskMaker};
+
+use crate::{config::TrainConfig, data::Demonstrations, device::Compute, error::TrainError};
+
+/// Stream of the run's seed that networks start from.
+const INIT_STREAM: u64 = 1;
+
+/// Name of the policy file in a run directory.
+pub const POLICY_FILE: &str = "policy.safetensors";
+
+/// Name of the best policy so far by the run's own measure, beside it.
+pub const BEST_FILE: &str = "best.safetensors";
+
+/// How far a run is: steps done, steps in all, and a few words.
+pub type ProgressFn<'a> = &'a (dyn Fn(u64, u64, &str) + Sync);
+
+/// What a run works with.
+#[derive(Clone, Copy)]
+pub struct Job<'a> {
+    /// Every choice.
+    pub config: &'a TrainConfig,
+    /// What is known about the task.
+    pub task: &'a TaskInfo,
+    /// The task's environments; cloning needs none.
+    pub env: Option<&'a TaskMaker>,
+    /// What is imitated.
+    pub demos: &'a Demonstrations,
+    /// Where an adversarial algorithm starts, instead of cloning first.
+    pub start: Option<&'a PolicyFile>,
+    /// What computes the updates.
+    pub compute: &'a Compute,
+    /// Told how far the run is.
+    pub progress: ProgressFn<'a>,
+    /// Asked between two steps whether the run shall stop: it then writes a checkpoint and ends with
+    /// [`TrainError::Interrupted`].
+    pub interrupted: &'a (dyn Fn() -> bool + Sync),
+}
+
+impl Job<'_> {
+    /// The task's environments, for an algorithm that rolls out.
+    ///
+    /// # Errors
+    /// [`TrainError::NoSimulator`].
+    pub fn environments(&self) -> Result<&TaskMaker, TrainError> {
+        self.env.ok_or_else(|| TrainError::NoSimulator {
+            algorithm: self.config.algorithm,
+            task: self.task.name().to_string(),
+        })
+    }
+}
+
+/// A job that nothing stops.
+pub fn never() -> bool {
+    false
+}
+
+/// A freshly initialised policy for `config`, another one for each attempt.
+///
+/// # Errors
+/// [`TrainError::Config`], [`TrainError::Engine`].
+pub fn new_policy(
+    config: &TrainConfig,
+    task: &TaskInfo,
+    attempt: u64,
+) -> Result<PolicyNet, TrainError> {
+    let scale = config.network.mean_scale;
+    let arch = PolicyArch {
+        obs: task.obs_dim(),
+        latent: config.latent()?.width(),
+        hidden: config.network.hidden,
+        action: task.action_dim(),
+        mean_scale: (scale > 0.0).then_some(scale),
+    };
+    let init = Init { last_gain: config.network.last_gain, ..Init::default() };
+    Ok(PolicyNet::new(
+        arch,
+        init,
+        &mut seed::stream(seed::derive(config.seed, INIT_STREAM), attempt),
+    )?)
+}
+
+/// Writes a policy file, [`POLICY_FILE`] or [`BEST_FILE`], into a run directory.
+///
+/// # Errors
+/// [`TrainError::Policy`] for what the runtime would refuse; [`TrainError::Run`].
+pub(crate) fn write_policy(dir: &Path, name: &str, file: &PolicyFile) -> Result<(), TrainError> {
+    let bytes = file.to_bytes();
+    PolicyFile::parse(&bytes)?;
+    Ok(write_atomic(&dir.join(name), &bytes)?)
+}
