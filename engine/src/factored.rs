@@ -1,8 +1,9 @@
 //! The policy as a [`LatentModel`]: the factored evaluation of many codes.
 //!
 //! For a panel of states the state branch is there already ([`PolicyPass::load`]); a candidate code
-//! adds one vector of H to it. Only tanh and the last layer are evaluated per (state, code), in a
-//! tile that stays in the first-level cache; states × codes × H is never stored. In the
+//! adds one vector of M to it, M being the width of the sum that the code enters. Only the activation
+//! and the layers behind (in the paper's policy the last alone) are evaluated per (state, code), in a
+//! tile that stays in the first-level cache; states × codes × M is never stored. In the
 //! coordinate-wise search the candidates of a block differ from the incumbent in that block alone,
 //! so the candidate vectors are shared by all groups and the incumbents enter through the state
 //! side.
@@ -12,16 +13,20 @@ use std::ops::Range;
 use pulp::{Arch, Simd, WithSimd};
 use sog_runtime::math::tanh;
 
-use crate::kernel::{Row, add, affine, dispatched, load, panel_from_rows, store};
-use crate::net::PolicyNet;
-use crate::policy::{PolicyPass, push_delta};
+use crate::kernel::{
+    Row, add, affine, affine_with, dispatched, each, load, panel_from_rows, shifted_by, store,
+    with_activation,
+};
+use crate::mlp::Layer;
+use crate::net::{HiddenActivation, PolicyNet};
+use crate::policy::{PolicyPass, Shape, push_delta};
 use crate::search::{Candidates, Groups, LatentModel};
 use crate::shard::{Plan, run, run_pairs};
 
 /// Buffers of the evaluation; they grow with the largest batch.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Buffers {
-    /// Candidate vectors `[candidates, H]`.
+    /// Candidate vectors `[candidates, M]`.
     deltas: Vec<f32>,
     /// Code of each row with the block's coordinates at zero `[rows, Z]`.
     row_codes: Vec<f32>,
@@ -33,10 +38,11 @@ pub(crate) struct Buffers {
 struct Shard {
     /// ‖mean − target‖² `[panels][candidates]`.
     row_losses: Vec<Row>,
-    /// base + W_z z of the incumbents `[panels][H]`.
+    /// base + W_z z of the incumbents `[panels][M]`.
     shifted: Vec<Row>,
     z: Vec<Row>,
-    hidden: Vec<Row>,
+    /// Outputs of the sum and of the hidden layers behind it.
+    hidden: Vec<Vec<Row>>,
 }
 
 /// To what the candidate vectors are added.
@@ -102,7 +108,7 @@ impl LoadedPolicy<'_> {
         let (latent, at) = (self.pass.arch().latent, &self.pass.shape.at);
         let (wz, bz) = (&self.net.params[at.wz.clone()], &self.net.params[at.bz.clone()]);
         self.buffers.deltas.clear();
-        let hidden = self.pass.arch().hidden;
+        let hidden = self.pass.shape.at.sum_width();
         for code in codes.chunks_exact(latent) {
             push_delta(wz, bz, code, hidden, &mut self.buffers.deltas);
         }
@@ -123,7 +129,7 @@ impl LoadedPolicy<'_> {
     /// shifted = base + b_z + W_z z', z' the code of the row's group without the block.
     fn shift_base(&mut self, codes: &[f32], groups: Groups<'_>, block: Range<usize>) {
         let (pass, p) = (&*self.pass, &self.net.params);
-        let (latent, hidden) = (pass.arch().latent, pass.arch().hidden);
+        let (latent, hidden) = (pass.arch().latent, pass.shape.at.sum_width());
         let Buffers { row_codes, shards, .. } = &mut *self.buffers;
         row_codes.clear();
         for row in 0..pass.rows() {
@@ -141,8 +147,8 @@ impl LoadedPolicy<'_> {
             for (rows, (shifted, base)) in plan.panels_of(i).zip(targets) {
                 let codes = &row_codes[rows.start * latent..rows.end * latent];
                 panel_from_rows(codes, latent, &mut shard.z);
-                let (wz, bz) = (&p[pass.shape.at.wz.clone()], &p[pass.shape.at.bz.clone()]);
-                affine(pass.shape.simd, wz, Some(bz), &shard.z, shifted);
+                let (wz, bz) = (&p[pass.shape.at.wz.clone()], pass.shape.at.code_bias(p));
+                affine(pass.shape.simd, wz, bz, &shard.z, shifted);
                 add(pass.shape.simd, shifted, base);
             }
         });
@@ -153,12 +159,8 @@ impl LoadedPolicy<'_> {
         let (p, unloaded, targets) = (&self.net.params, self.unloaded.take(), self.targets);
         let PolicyPass { shape, parallelism, plan, shards: loaded } = &mut *self.pass;
         let (shape, mode, plan) = (&*shape, *parallelism, *plan);
-        let (hidden, action) = (shape.arch.hidden, shape.arch.action);
-        let last = LastLayer {
-            w: &p[shape.at.w2.clone()],
-            b: &p[shape.at.b2.clone()],
-            scale: shape.arch.mean_scale,
-        };
+        let (hidden, action) = (shape.at.sum_width(), shape.arch.action);
+        let behind = Behind::new(shape, p);
         let Buffers { deltas, shards, .. } = &mut *self.buffers;
         let candidates = deltas.len() / hidden;
         let shards = (&mut loaded[..plan.shards], &mut shards[..plan.shards]);
@@ -169,20 +171,24 @@ impl LoadedPolicy<'_> {
             }
             let base = if onto == Onto::Base { &loaded.base } else { &shard.shifted };
             shard.row_losses.resize(base.len() / hidden * candidates, Row::ZERO);
-            shard.hidden.resize(hidden, Row::ZERO);
+            shard.hidden.resize(shape.at.behind.len() + 1, Vec::new());
+            shard.hidden[0].resize(hidden, Row::ZERO);
+            for (out, layer) in shard.hidden[1..].iter_mut().zip(&shape.at.behind) {
+                out.resize(layer.outputs, Row::ZERO);
+            }
             let targets = &targets[i * plan.per_shard * action..];
             let inputs = base.chunks_exact(hidden).zip(targets.chunks_exact(action));
             let losses = shard.row_losses.chunks_exact_mut(candidates);
             for ((base, targets), losses) in inputs.zip(losses) {
                 let hidden = &mut shard.hidden;
-                panel_losses(shape.simd, base, deltas, last, targets, hidden, losses);
+                panel_losses(shape.simd, base, deltas, behind, targets, hidden, losses);
             }
         });
     }
 
     /// Adds up the rows of each group, in order.
     fn sum_over_groups(&self, groups: Groups<'_>, sums: &mut [f64]) {
-        let candidates = self.buffers.deltas.len() / self.pass.arch().hidden;
+        let candidates = self.buffers.deltas.len() / self.pass.shape.at.sum_width();
         let plan: Plan = self.pass.plan;
         sums.fill(0.0);
         for (i, shard) in self.buffers.shards[..plan.shards].iter().enumerate() {
@@ -200,7 +206,27 @@ impl LoadedPolicy<'_> {
     }
 }
 
-/// The layer behind tanh.
+/// What comes behind the sum.
+#[derive(Clone, Copy)]
+struct Behind<'a> {
+    activation: HiddenActivation,
+    params: &'a [f32],
+    layers: &'a [Layer],
+    last: LastLayer<'a>,
+}
+
+impl<'a> Behind<'a> {
+    fn new(shape: &'a Shape, params: &'a [f32]) -> Self {
+        let last = LastLayer {
+            w: &params[shape.at.mean.w.clone()],
+            b: &params[shape.at.mean.b.clone()],
+            scale: shape.arch.mean_scale,
+        };
+        Self { activation: shape.arch.activation, params, layers: &shape.at.behind, last }
+    }
+}
+
+/// The layer that gives the mean.
 #[derive(Clone, Copy)]
 struct LastLayer<'a> {
     w: &'a [f32],
@@ -209,31 +235,44 @@ struct LastLayer<'a> {
 }
 
 dispatched! {
-    /// losses[c] = ‖last(tanh(base + deltas[c])) − target‖² for the rows of one panel.
+    /// losses[c] = ‖behind(base + deltas[c]) − target‖² for the rows of one panel.
     fn panel_losses(
         simd: S,
         base: &'a [Row],
         deltas: &'a [f32],
-        last: LastLayer<'a>,
+        behind: Behind<'a>,
         targets: &'a [Row],
-        hidden: &'a mut [Row],
+        hidden: &'a mut [Vec<Row>],
         losses: &'a mut [Row],
     ) {
-        for (delta, loss) in deltas.chunks_exact(base.len()).zip(losses) {
-            for ((h, b), &d) in hidden.iter_mut().zip(base).zip(delta) {
-                let d = simd.splat_f32s(d);
-                let (h, _) = S::as_mut_simd_f32s(&mut h.0);
-                let (b, _) = S::as_simd_f32s(&b.0);
-                for (h, &b) in h.iter_mut().zip(b) {
-                    *h = tanh(simd, simd.add_f32s(b, d));
+        with_activation!(behind.activation, |f| {
+            for (delta, loss) in deltas.chunks_exact(base.len()).zip(losses) {
+                shifted_by(simd, f, base, delta, &mut hidden[0]);
+                for (i, layer) in behind.layers.iter().enumerate() {
+                    let (done, rest) = hidden.split_at_mut(i + 1);
+                    let (w, b) = (&behind.params[layer.w.clone()], &behind.params[layer.b.clone()]);
+                    affine_with(simd, w, Some(b), &done[i], &mut rest[0]);
+                    each(simd, f, &mut rest[0]);
                 }
+                row_losses_of(simd, behind.last, &hidden[behind.layers.len()], targets, loss);
             }
-            *loss = Row::ZERO;
-            crate::kernel::for_width!(S, |MR, NV| crate::kernel::in_blocks!(MR, targets.len(), |o, N| {
-                add_losses::<S, N, NV>(simd, last, hidden, &targets[o..o + N], o, loss)
-            }))
-        }
+        });
     }
+}
+
+/// loss = ‖last(hidden) − target‖².
+#[inline(always)]
+fn row_losses_of<S: Simd>(
+    simd: S,
+    last: LastLayer<'_>,
+    hidden: &[Row],
+    targets: &[Row],
+    loss: &mut Row,
+) {
+    *loss = Row::ZERO;
+    crate::kernel::for_width!(S, |MR, NV| crate::kernel::in_blocks!(MR, targets.len(), |o, N| {
+        add_losses::<S, N, NV>(simd, last, hidden, &targets[o..o + N], o, loss)
+    }))
 }
 
 /// loss += Σ over the outputs o..o+N of (mean − target)².

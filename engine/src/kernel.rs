@@ -20,9 +20,9 @@
 #![allow(clippy::needless_range_loop)]
 
 use pulp::{Arch, Simd, WithSimd};
-use sog_runtime::math::tanh;
+use sog_runtime::math::{Elementwise, elu, tanh};
 
-use crate::net::Activation;
+use crate::net::{Activation, HiddenActivation};
 
 /// Batch rows per panel; a multiple of every vector width.
 pub(crate) const PANEL: usize = 32;
@@ -64,6 +64,28 @@ macro_rules! dispatched {
     (@out $out:ty) => { $out };
 }
 pub(crate) use dispatched;
+
+/// Runs `$body` with `$f` the [`Elementwise`] function of a [`HiddenActivation`]; outside the loops,
+/// so that nothing is asked inside.
+macro_rules! with_activation {
+    ($activation:expr, |$f:ident| $body:expr) => {
+        match $activation {
+            $crate::net::HiddenActivation::Tanh => {
+                let $f = sog_runtime::math::Tanh;
+                $body
+            }
+            $crate::net::HiddenActivation::Relu => {
+                let $f = sog_runtime::math::Relu;
+                $body
+            }
+            $crate::net::HiddenActivation::Elu => {
+                let $f = sog_runtime::math::Elu;
+                $body
+            }
+        }
+    };
+}
+pub(crate) use with_activation;
 
 /// Runs `$body` with `$mr` × `$nv` accumulators fitting the registers of `$S`: `$nv` vectors span
 /// a panel.
@@ -213,12 +235,24 @@ pub(crate) fn affine_block<S: Simd, const N: usize, const NV: usize>(
 dispatched! {
     /// y `[outputs]` = w `[outputs, inputs]` · x `[inputs]` + bias.
     pub(crate) fn affine(simd: S, w: &'a [f32], bias: Option<&'a [f32]>, x: &'a [Row], y: &'a mut [Row]) {
-        debug_assert_eq!(w.len(), y.len() * x.len());
-        for_width!(S, |MR, NV| in_blocks!(MR, y.len(), |o, N| {
-            let acc = affine_block::<S, N, NV>(simd, w, bias, x, o);
-            store_block::<S, N, NV>(acc, &mut y[o..o + N]);
-        }))
+        affine_with(simd, w, bias, x, y);
     }
+}
+
+/// [`affine`] where an instruction set has been dispatched to already.
+#[inline(always)]
+pub(crate) fn affine_with<S: Simd>(
+    simd: S,
+    w: &[f32],
+    bias: Option<&[f32]>,
+    x: &[Row],
+    y: &mut [Row],
+) {
+    debug_assert_eq!(w.len(), y.len() * x.len());
+    for_width!(S, |MR, NV| in_blocks!(MR, y.len(), |o, N| {
+        let acc = affine_block::<S, N, NV>(simd, w, bias, x, o);
+        store_block::<S, N, NV>(acc, &mut y[o..o + N]);
+    }))
 }
 
 dispatched! {
@@ -341,22 +375,58 @@ dispatched! {
 }
 
 dispatched! {
-    /// y = tanh(y + x).
-    pub(crate) fn add_tanh(simd: S, y: &'a mut [Row], x: &'a [Row]) {
-        map2::<S>(y, x, |y, x| tanh(simd, simd.add_f32s(y, x)));
+    /// y = f(y + x).
+    pub(crate) fn add_activate(
+        simd: S,
+        activation: HiddenActivation,
+        y: &'a mut [Row],
+        x: &'a [Row],
+    ) {
+        with_activation!(activation, |f| {
+            map2::<S>(y, x, |y, x| f.apply(simd, simd.add_f32s(y, x)));
+        });
     }
 }
 
 dispatched! {
-    /// y = tanh(x + c) with one c per feature.
-    pub(crate) fn tanh_shifted(simd: S, x: &'a [Row], c: &'a [f32], y: &'a mut [Row]) {
-        for ((x, &c), y) in x.iter().zip(c).zip(y) {
-            let c = simd.splat_f32s(c);
-            let (x, _) = S::as_simd_f32s(&x.0);
-            let (y, _) = S::as_mut_simd_f32s(&mut y.0);
-            for (&x, y) in x.iter().zip(y) {
-                *y = tanh(simd, simd.add_f32s(x, c));
-            }
+    /// y = f(x + c) with one c per feature.
+    pub(crate) fn shifted(
+        simd: S,
+        activation: HiddenActivation,
+        x: &'a [Row],
+        c: &'a [f32],
+        y: &'a mut [Row],
+    ) {
+        with_activation!(activation, |f| shifted_by(simd, f, x, c, y));
+    }
+}
+
+/// [`shifted`] where an instruction set has been dispatched to already.
+#[inline(always)]
+pub(crate) fn shifted_by<S: Simd>(
+    simd: S,
+    f: impl Elementwise,
+    x: &[Row],
+    c: &[f32],
+    y: &mut [Row],
+) {
+    for ((x, &c), y) in x.iter().zip(c).zip(y) {
+        let c = simd.splat_f32s(c);
+        let (x, _) = S::as_simd_f32s(&x.0);
+        let (y, _) = S::as_mut_simd_f32s(&mut y.0);
+        for (&x, y) in x.iter().zip(y) {
+            *y = f.apply(simd, simd.add_f32s(x, c));
+        }
+    }
+}
+
+/// x = f(x) where an instruction set has been dispatched to already.
+#[inline(always)]
+pub(crate) fn each<S: Simd>(simd: S, f: impl Elementwise, x: &mut [Row]) {
+    for row in x {
+        let (v, _) = S::as_mut_simd_f32s(&mut row.0);
+        for v in v {
+            *v = f.apply(simd, *v);
         }
     }
 }
@@ -372,6 +442,28 @@ dispatched! {
     /// d ∘= (1 − h²): back through h = tanh(·).
     pub(crate) fn tanh_backward(simd: S, d: &'a mut [Row], h: &'a [Row]) {
         map2::<S>(d, h, |d, h| simd.negate_mul_add_e_f32s(simd.mul_f32s(h, h), d, d));
+    }
+}
+
+dispatched! {
+    /// x = ELU(x).
+    pub(crate) fn elu_panel(simd: S, x: &'a mut [Row]) {
+        for row in x {
+            let (v, _) = S::as_mut_simd_f32s(&mut row.0);
+            for v in v {
+                *v = elu(simd, *v);
+            }
+        }
+    }
+}
+
+dispatched! {
+    /// d ∘= 1 where h > 0, h + 1 elsewhere: back through h = ELU(·).
+    pub(crate) fn elu_backward(simd: S, d: &'a mut [Row], h: &'a [Row]) {
+        let zero = simd.splat_f32s(0.0);
+        map2::<S>(d, h, |d, h| {
+            simd.select_f32s(simd.greater_than_f32s(h, zero), d, simd.mul_add_e_f32s(d, h, d))
+        });
     }
 }
 
@@ -525,6 +617,7 @@ pub(crate) fn activate(arch: Arch, activation: Activation, x: &mut [Row]) {
         Activation::Identity => {}
         Activation::Tanh => tanh_panel(arch, x),
         Activation::Relu => leaky_relu(arch, x, 0.0),
+        Activation::Elu => elu_panel(arch, x),
         Activation::LeakyRelu { slope } => leaky_relu(arch, x, slope),
         Activation::ScaledTanh { scale } => scaled_tanh(arch, x, scale),
     }
@@ -536,6 +629,7 @@ pub(crate) fn activate_backward(arch: Arch, activation: Activation, d: &mut [Row
         Activation::Identity => {}
         Activation::Tanh => tanh_backward(arch, d, y),
         Activation::Relu => leaky_relu_backward(arch, d, y, 0.0),
+        Activation::Elu => elu_backward(arch, d, y),
         Activation::LeakyRelu { slope } => leaky_relu_backward(arch, d, y, slope),
         Activation::ScaledTanh { scale } => scaled_tanh_backward(arch, d, y, scale),
     }

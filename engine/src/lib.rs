@@ -5,6 +5,7 @@
 //!
 //! * [`layout`]: named tensors in one flat vector, the single definition of a network's parameters;
 //! * [`net`]: the two-branch policy and plain chains of dense layers, described and initialised;
+//! * `file`: a policy as the network of a policy file, and back;
 //! * `kernel`: matrix products and element-wise passes over panels of 32 rows;
 //! * `masked`, `transpose`: sums with two-valued masks by table, and panels turned into tiles;
 //! * [`shard`]: batches cut so that results do not depend on the number of threads;
@@ -25,6 +26,7 @@ pub mod adam;
 pub mod discriminator;
 pub mod error;
 mod factored;
+mod file;
 pub mod gae;
 pub mod init;
 mod kernel;

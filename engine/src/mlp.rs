@@ -15,8 +15,7 @@ use crate::kernel::{
     panels, rows_from_panel,
 };
 use crate::net::{Activation, Mlp, MlpArch};
-use crate::policy::SUMS;
-use crate::shard::{Parallelism, Plan, ShardGrad, Target, accumulate};
+use crate::shard::{Parallelism, Plan, SUMS, ShardGrad, Target, accumulate};
 use crate::transpose::{panel_from_tiles, transpose};
 
 /// A block of columns of a network's input, row-major `[rows, width]`. The input is the blocks side

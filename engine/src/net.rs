@@ -7,6 +7,8 @@
 
 use rand::Rng;
 use serde::{Deserialize, Serialize};
+use sog_runtime::policy::NetworkShape;
+pub use sog_runtime::policy::{Activation as HiddenActivation, Architecture};
 
 use crate::error::EngineError;
 use crate::init::orthogonal;
@@ -22,6 +24,8 @@ pub enum Activation {
     Tanh,
     /// max(x, 0)
     Relu,
+    /// x where x > 0, eˣ − 1 elsewhere
+    Elu,
     /// x where x > 0, `slope`·x elsewhere
     LeakyRelu {
         /// Factor for negative inputs; PyTorch's default is 0.01.
@@ -34,8 +38,24 @@ pub enum Activation {
     },
 }
 
+impl From<HiddenActivation> for Activation {
+    fn from(of_policy: HiddenActivation) -> Self {
+        match of_policy {
+            HiddenActivation::Tanh => Self::Tanh,
+            HiddenActivation::Relu => Self::Relu,
+            HiddenActivation::Elu => Self::Elu,
+        }
+    }
+}
+
 /// The negative slope of LeakyReLU in the discriminator (PyTorch's default).
 pub const LEAKY_SLOPE: f32 = 0.01;
+
+/// Weight of the first layer of a plain stack; where it takes a code, the observation's columns.
+pub(crate) const FIRST_OF_STACK: &str = "actor.layer.0.weight";
+
+/// The code's columns of it.
+pub const CODE_OF_STACK: &str = "actor.layer.0.code";
 
 /// A dense layer: `activation(weight · x + bias)` with weight `[outputs, inputs]`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -50,24 +70,28 @@ pub struct LayerSpec {
     pub activation: Activation,
 }
 
-/// Shape of the two-branch policy (paper Fig. 5a):
+/// Shape of a policy. The paper's (Fig. 5a) has two branches, two hidden layers and tanh:
 ///
 /// ```text
 /// h = tanh( state.1(tanh(state.0(obs))) + latent(z) );  mean = last(h)
 /// ```
 ///
 /// where `last` is the layer `actor.mean`, followed by c·tanh if `mean_scale` is c. Without a
-/// latent code (`latent` = 0) the latent branch is absent. The head is a diagonal Gaussian with a
-/// state-independent `log_std`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+/// latent code (`latent` = 0) the latent branch is absent. The state branch may have any number of
+/// layers; an [`Architecture::Mlp`] is a plain stack over \[obs, z\]. The head is a diagonal Gaussian
+/// with a state-independent `log_std`.
+#[derive(Debug, Clone, PartialEq)]
 pub struct PolicyArch {
+    /// How the layers hang together.
+    pub architecture: Architecture,
+    /// What follows the hidden layers.
+    pub activation: HiddenActivation,
     /// Observation size S.
     pub obs: usize,
     /// Latent code size Z; 0 for an unconditioned policy.
     pub latent: usize,
-    /// Width H of the hidden layers.
-    pub hidden: usize,
+    /// Widths of the hidden layers, first to last.
+    pub hidden: Vec<usize>,
     /// Action size A.
     pub action: usize,
     /// c of c·tanh on the mean, if any.
@@ -75,38 +99,96 @@ pub struct PolicyArch {
 }
 
 impl PolicyArch {
-    /// The layers in the order of their tensors: `actor.state.0`, `actor.state.1`, `actor.latent`
-    /// (if conditioned), `actor.mean`. `actor.state.1` and `actor.latent` are summed before tanh.
-    pub fn layers(&self) -> Vec<LayerSpec> {
-        let layer = |name: &str, inputs, outputs, activation| LayerSpec {
-            name: name.to_owned(),
-            inputs,
-            outputs,
-            activation,
-        };
-        let mean =
-            self.mean_scale.map_or(Activation::Identity, |scale| Activation::ScaledTanh { scale });
-        let mut layers = vec![
-            layer("actor.state.0", self.obs, self.hidden, Activation::Tanh),
-            layer("actor.state.1", self.hidden, self.hidden, Activation::Identity),
-        ];
-        if self.latent > 0 {
-            layers.push(layer("actor.latent", self.latent, self.hidden, Activation::Identity));
+    /// The paper's, with two hidden layers of `hidden`; no scale of the mean.
+    pub fn paper(obs: usize, latent: usize, hidden: usize, action: usize) -> Self {
+        Self {
+            architecture: Architecture::TwoBranch,
+            activation: HiddenActivation::Tanh,
+            obs,
+            latent,
+            hidden: vec![hidden; 2],
+            action,
+            mean_scale: None,
         }
-        layers.push(layer("actor.mean", self.hidden, self.action, mean));
-        layers
     }
 
-    /// The tensors of the flat vector: weight and bias of each layer, then `log_std [A]`.
+    /// The shape of its network, as a policy file has it.
+    pub fn shape(&self) -> NetworkShape {
+        NetworkShape {
+            architecture: self.architecture,
+            activation: self.activation,
+            obs: self.obs,
+            latent: self.latent,
+            hidden: self.hidden.clone(),
+            action: self.action,
+        }
+    }
+
+    /// The layers as a policy file has them: the hidden ones first to last, `actor.latent` (if there
+    /// is such a branch), `actor.mean`. The last of the state branch and `actor.latent` are summed
+    /// before the activation.
+    pub fn layers(&self) -> Vec<LayerSpec> {
+        let shape = self.shape();
+        let mean =
+            self.mean_scale.map_or(Activation::Identity, |scale| Activation::ScaledTanh { scale });
+        let hidden = self.hidden.len();
+        let last_of_branch = match self.architecture {
+            Architecture::TwoBranch => hidden.saturating_sub(1),
+            Architecture::Mlp => hidden,
+        };
+        let layers = shape.layers();
+        let count = layers.len();
+        let layers = layers.into_iter().enumerate();
+        layers
+            .map(|(i, layer)| LayerSpec {
+                name: layer.name,
+                inputs: layer.inputs,
+                outputs: layer.outputs,
+                activation: match i {
+                    _ if i + 1 == count => mean,
+                    _ if i < last_of_branch => self.activation.into(),
+                    _ => Activation::Identity,
+                },
+            })
+            .collect()
+    }
+
+    /// The hidden layer whose sum the code enters: what comes before it is evaluated once per state,
+    /// what comes behind once per state and code.
+    pub fn code_enters(&self) -> usize {
+        match self.architecture {
+            Architecture::TwoBranch => self.hidden.len().saturating_sub(1),
+            Architecture::Mlp => 0,
+        }
+    }
+
+    /// Whether the first layer of a plain stack takes a code beside the observation. Its weight is
+    /// then in two tensors: `actor.layer.0.weight [H, S]` and `actor.layer.0.code [H, Z]`.
+    pub(crate) fn splits_first_layer(&self) -> bool {
+        self.architecture == Architecture::Mlp && self.latent > 0
+    }
+
+    /// The tensors of the flat vector: weight and bias of each layer, then `log_std [A]`. They are
+    /// those of a policy file but for the first weight of a plain stack, which is in two: the
+    /// observation's columns, and behind the bias, as `actor.layer.0.code`, the code's.
     pub fn layout(&self) -> Layout {
-        let mut layout = layout_of(&self.layers());
+        let layers = self.layers();
+        let mut layout = Layout::default();
+        if self.splits_first_layer() {
+            let outputs = layers[0].outputs;
+            layout.push(FIRST_OF_STACK, &[outputs, self.obs]);
+            layout.push(format!("{}.bias", layers[0].name), &[outputs]);
+            layout.push(CODE_OF_STACK, &[outputs, self.latent]);
+        }
+        push_layers(&layers[usize::from(self.splits_first_layer())..], &mut layout);
         layout.push("log_std", &[self.action]);
         layout
     }
 
     fn check(&self) -> Result<(), EngineError> {
         at_least_one("observation size", self.obs)?;
-        at_least_one("hidden size", self.hidden)?;
+        at_least_one("number of hidden layers", self.hidden.len())?;
+        self.hidden.iter().try_for_each(|&width| at_least_one("hidden size", width))?;
         at_least_one("action size", self.action)?;
         self.mean_scale.map_or(Ok(()), |c| check_scale("mean scale", c))
     }
@@ -255,6 +337,14 @@ impl PolicyNet {
         let layout = arch.layout();
         let mut params = vec![0.0; layout.len()];
         init_layers(&arch.layers(), init, &mut params, rng);
+        if arch.splits_first_layer() {
+            // Drawn as one matrix, in the place of all three tensors.
+            let widths = [arch.obs, arch.latent];
+            let whole = arch.hidden[0] * (arch.obs + arch.latent);
+            let (of_obs, of_code) = split_columns(&params[..whole], widths);
+            let bias = vec![0.0; arch.hidden[0]];
+            params[..whole + bias.len()].copy_from_slice(&[of_obs, bias, of_code].concat());
+        }
         let log_std = params.len() - arch.action;
         params[log_std..].fill(init.log_std);
         Ok(Self { arch, layout, params })
@@ -348,11 +438,23 @@ fn check_scale(what: &'static str, scale: f32) -> Result<(), EngineError> {
 
 fn layout_of(layers: &[LayerSpec]) -> Layout {
     let mut layout = Layout::default();
+    push_layers(layers, &mut layout);
+    layout
+}
+
+fn push_layers(layers: &[LayerSpec], layout: &mut Layout) {
     for layer in layers {
         layout.push(format!("{}.weight", layer.name), &[layer.outputs, layer.inputs]);
         layout.push(format!("{}.bias", layer.name), &[layer.outputs]);
     }
-    layout
+}
+
+/// Takes the columns of `whole` `[rows, left + right]` apart, into `[rows, left]` and
+/// `[rows, right]`.
+pub(crate) fn split_columns(whole: &[f32], [left, right]: [usize; 2]) -> (Vec<f32>, Vec<f32>) {
+    let rows = || whole.chunks_exact((left + right).max(1));
+    let of = |from: usize, to: usize| rows().flat_map(|row| &row[from..to]).copied().collect();
+    (of(0, left), of(left, left + right))
 }
 
 /// Draws the weights of `layers`, whose tensors lie at the front of `params` in that order; biases
@@ -380,7 +482,7 @@ mod tests {
     use super::*;
 
     fn arch(latent: usize) -> PolicyArch {
-        PolicyArch { obs: 5, latent, hidden: 16, action: 3, mean_scale: None }
+        PolicyArch::paper(5, latent, 16, 3)
     }
 
     #[test]
@@ -404,6 +506,46 @@ mod tests {
         let layout = arch(4).layout();
         assert_eq!(layout.tensor("actor.latent.weight").map(|t| t.shape.clone()), Ok(vec![16, 4]));
         assert_eq!(layout.len(), 16 * 5 + 16 + 16 * 16 + 16 + 16 * 4 + 16 + 3 * 16 + 3 + 3);
+    }
+
+    #[test]
+    fn other_architectures_have_tensors_for_every_layer() {
+        let names = |arch: &PolicyArch| -> Vec<String> {
+            let weights = arch.layout().tensors.into_iter();
+            weights.map(|t| t.name).filter(|name| !name.ends_with("bias")).collect()
+        };
+        let deep = PolicyArch { hidden: vec![7, 6, 9], ..arch(4) };
+        let [state0, state1, state2] = [0, 1, 2].map(|i| format!("actor.state.{i}.weight"));
+        let rest = ["actor.mean.weight".to_string(), "log_std".to_string()];
+        let latent = "actor.latent.weight".to_string();
+        let expected = [vec![state0, state1, state2, latent], rest.to_vec()].concat();
+        assert_eq!(names(&deep), expected);
+        let shape = |arch: &PolicyArch, name| arch.layout().tensor(name).map(|t| t.shape.clone());
+        assert_eq!(shape(&deep, "actor.latent.weight"), Ok(vec![9, 4]));
+        assert_eq!(shape(&deep, "actor.mean.weight"), Ok(vec![3, 9]));
+
+        let mlp = PolicyArch { architecture: Architecture::Mlp, hidden: vec![7, 6], ..arch(4) };
+        let stack = ["actor.layer.0.weight", "actor.layer.0.code", "actor.layer.1.weight"];
+        let expected = [stack.map(str::to_string).to_vec(), rest.to_vec()].concat();
+        assert_eq!(names(&mlp), expected);
+        assert_eq!(shape(&mlp, "actor.layer.0.weight"), Ok(vec![7, 5]));
+        assert_eq!(shape(&mlp, "actor.layer.0.code"), Ok(vec![7, 4]));
+        // The two parts of the first weight are one matrix with orthogonal rows.
+        let net =
+            PolicyNet::new(mlp, Init::default(), &mut Pcg64::seed_from_u64(1)).expect("valid");
+        let part = |name| net.params[net.layout().tensor(name).expect("there").range()].to_vec();
+        let (of_obs, of_code) = (part("actor.layer.0.weight"), part("actor.layer.0.code"));
+        for i in 0..7 {
+            for j in 0..7 {
+                let dot = |m: &[f32], width: usize| -> f32 {
+                    (0..width).map(|k| m[i * width + k] * m[j * width + k]).sum()
+                };
+                let got = dot(&of_obs, 5) + dot(&of_code, 4);
+                let want = if i == j { 2.0 } else { 0.0 };
+                assert!((got - want).abs() < 1e-5, "rows {i}, {j}: {got}");
+            }
+        }
+        assert!(part("actor.layer.0.bias").iter().all(|b| *b == 0.0));
     }
 
     #[test]

@@ -6,6 +6,10 @@
 //! h₂ = tanh(base + lat)     mean = W₂ h₂ + b₂           once per (state, code)
 //! ```
 //!
+//! is the paper's. A state branch of another depth has more or fewer layers before `base`. In a
+//! plain stack the code enters the first layer, W₀ \[s, z\] + b₀: base is the observation's share of
+//! it, lat the code's, and the layers behind are evaluated once per (state, code).
+//!
 //! A [`PolicyPass`] owns every buffer; once it has seen its largest batch it allocates no more.
 
 use std::ops::Range;
@@ -14,40 +18,71 @@ use pulp::Arch;
 
 use crate::error::{EngineError, check_len};
 use crate::kernel::{
-    PANEL, Row, add_assign, add_row_sums, add_tanh, affine, affine_transposed, outer,
-    panel_from_rows, panels, rows_from_panel, scaled_tanh, scaled_tanh_backward, tanh_backward,
-    tanh_panel, tanh_shifted, tiles_from_rows,
+    PANEL, Row, activate, activate_backward, add_activate, add_assign, add_row_sums, affine,
+    affine_transposed, outer, panel_from_rows, panels, rows_from_panel, scaled_tanh,
+    scaled_tanh_backward, shifted, tiles_from_rows,
 };
-use crate::net::{PolicyArch, PolicyNet};
-use crate::shard::{Parallelism, Plan, ShardGrad, Target, accumulate, run};
+use crate::mlp::Layer;
+use crate::net::{Activation, CODE_OF_STACK, PolicyArch, PolicyNet};
+use crate::shard::{Parallelism, Plan, SUMS, ShardGrad, Target, accumulate, run};
 use crate::transpose::{panel_from_tiles, transpose};
 
-/// Number of sums that a loss may gather beside its gradient.
-pub(crate) const SUMS: usize = 6;
-
-/// Where the tensors of a policy lie in its flat vector.
+/// Where the tensors of a policy lie in its flat vector. M is the width of the sum that the code
+/// enters.
 #[derive(Debug, Clone)]
 pub(crate) struct Offsets {
-    pub(crate) w0: Range<usize>,
-    pub(crate) b0: Range<usize>,
-    pub(crate) w1: Range<usize>,
-    pub(crate) b1: Range<usize>,
+    /// Layers that are evaluated once per state; the last gives `base` `[M]`, without activation.
+    pub(crate) before: Vec<Layer>,
+    /// W_z `[M, Z]`.
     pub(crate) wz: Range<usize>,
+    /// b_z `[M]`; empty where the last bias before does for both.
     pub(crate) bz: Range<usize>,
-    pub(crate) w2: Range<usize>,
-    pub(crate) b2: Range<usize>,
+    /// Hidden layers behind the sum.
+    pub(crate) behind: Vec<Layer>,
+    /// The last layer.
+    pub(crate) mean: Layer,
     pub(crate) log_std: Range<usize>,
 }
 
 impl Offsets {
-    /// Reads the offsets off the layout, whose order of tensors is fixed by [`PolicyArch`].
     fn new(arch: &PolicyArch) -> Self {
         let layout = arch.layout();
-        let mut ranges = layout.tensors.iter().map(|t| t.range());
-        let mut next = || ranges.next().unwrap_or(0..0);
-        let (w0, b0, w1, b1) = (next(), next(), next(), next());
-        let (wz, bz) = if arch.latent > 0 { (next(), next()) } else { (0..0, 0..0) };
-        Self { w0, b0, w1, b1, wz, bz, w2: next(), b2: next(), log_std: next() }
+        // Empty where there is no such tensor.
+        let range = |name: &str| layout.tensor(name).map_or(0..0, |tensor| tensor.range());
+        let layer = |name: &str, inputs: usize, outputs: usize| Layer {
+            w: range(&format!("{name}.weight")),
+            b: range(&format!("{name}.bias")),
+            inputs,
+            outputs,
+            activation: arch.activation.into(),
+        };
+        let specs = arch.layers();
+        let hidden = specs[..arch.hidden.len()].iter();
+        let mut before: Vec<Layer> =
+            hidden.map(|spec| layer(&spec.name, spec.inputs, spec.outputs)).collect();
+        // But for the code's columns, which a plain stack has in the same matrix.
+        before[0].inputs = arch.obs;
+        let behind = before.split_off(arch.code_enters() + 1);
+        let inputs = behind.last().or(before.last()).map_or(0, |layer| layer.outputs);
+        let code = if arch.splits_first_layer() { CODE_OF_STACK } else { "actor.latent.weight" };
+        Self {
+            mean: layer("actor.mean", inputs, arch.action),
+            wz: range(code),
+            bz: range("actor.latent.bias"),
+            log_std: range("log_std"),
+            before,
+            behind,
+        }
+    }
+
+    /// M.
+    pub(crate) fn sum_width(&self) -> usize {
+        self.before.last().map_or(0, |layer| layer.outputs)
+    }
+
+    /// b_z, if there is such a bias.
+    pub(crate) fn code_bias<'p>(&self, params: &'p [f32]) -> Option<&'p [f32]> {
+        (!self.bz.is_empty()).then(|| &params[self.bz.clone()])
     }
 }
 
@@ -85,27 +120,29 @@ pub(crate) struct Shape {
 pub(crate) struct PolicyShard {
     /// Observations as tiles `[panels][⌈S/32⌉·32]`, for the gradient of W₀.
     x_tiles: Vec<Row>,
-    /// h₁ `[panels][H]`.
-    h1: Vec<Row>,
-    /// base `[panels][H]`.
+    /// Outputs of the layers before `base`, `[panels][H]` each.
+    state: Vec<Vec<Row>>,
+    /// base `[panels][M]`.
     pub(crate) base: Vec<Row>,
     grad: Vec<f32>,
     loss_sums: [f64; SUMS],
     /// Whether all rows of the panel have the same code, and which.
     one_code: bool,
     code: Vec<f32>,
-    /// What that code adds to base `[H]`.
+    /// What that code adds to base `[M]`.
     delta: Vec<f32>,
-    /// Sums of d_hidden over the panel's rows `[H]`.
+    /// Sums over the panel's rows of the gradient with respect to the sum `[M]`.
     sums: Vec<f32>,
     // What one panel needs while it is worked on.
     x: Vec<Row>,
     z: Vec<Row>,
     z_tiles: Vec<Row>,
-    hidden: Vec<Row>,
-    hidden_tiles: Vec<Row>,
-    d_hidden: Vec<Row>,
-    d_first: Vec<Row>,
+    /// Outputs of the sum and of the layers behind it.
+    hidden: Vec<Vec<Row>>,
+    /// Input of the layer at hand, transposed.
+    tiles: Vec<Row>,
+    d: Vec<Row>,
+    d_next: Vec<Row>,
     mean: Vec<Row>,
     d_mean: Vec<Row>,
 }
@@ -172,8 +209,8 @@ impl PolicyPass {
         check_len("observations", obs.len(), rows.max(1) * width)?;
         self.plan = Plan::new(rows);
         if self.shards.len() < self.plan.shards {
-            let arch = &self.shape.arch;
-            self.shards.resize_with(self.plan.shards, || PolicyShard::new(arch));
+            let shape = &self.shape;
+            self.shards.resize_with(self.plan.shards, || PolicyShard::new(shape));
         }
         Ok(())
     }
@@ -280,7 +317,8 @@ impl PolicyPass {
     }
 }
 
-/// Appends what a code adds to base, W_z z + b_z `[H]` (zeros without code), to `deltas`.
+/// Appends what a code adds to base, W_z z + b_z `[M]` (zeros without code), to `deltas`; `hidden`
+/// is M, and `bz` may be empty.
 pub(crate) fn push_delta(
     wz: &[f32],
     bz: &[f32],
@@ -299,19 +337,23 @@ pub(crate) fn push_delta(
 }
 
 impl PolicyShard {
-    fn new(arch: &PolicyArch) -> Self {
+    fn new(shape: &Shape) -> Self {
+        let Shape { arch, at, .. } = shape;
         let zeros = |n: usize| vec![Row::ZERO; n];
         let tiles = |features: usize| zeros(panels(features) * PANEL);
+        let widest = arch.hidden.iter().copied().max().unwrap_or(0);
+        let hidden = std::iter::once(at.sum_width()).chain(at.behind.iter().map(|l| l.outputs));
         Self {
             code: vec![0.0; arch.latent],
-            sums: vec![0.0; arch.hidden],
+            sums: vec![0.0; at.sum_width()],
             x: zeros(arch.obs),
             z: zeros(arch.latent),
             z_tiles: tiles(arch.latent),
-            hidden: zeros(arch.hidden),
-            hidden_tiles: tiles(arch.hidden),
-            d_hidden: zeros(arch.hidden),
-            d_first: zeros(arch.hidden),
+            hidden: hidden.map(zeros).collect(),
+            state: vec![Vec::new(); at.before.len() - 1],
+            tiles: tiles(widest),
+            d: zeros(widest),
+            d_next: zeros(widest),
             mean: zeros(arch.action),
             d_mean: zeros(arch.action),
             ..Self::default()
@@ -321,41 +363,63 @@ impl PolicyShard {
     /// The state branch of this shard's observations.
     pub(crate) fn load(&mut self, shape: &Shape, p: &[f32], obs: &[f32]) {
         let Shape { simd, arch, at } = shape;
-        let (width, hidden) = (arch.obs, arch.hidden);
+        let (width, sum) = (arch.obs, at.sum_width());
         let (count, x_stride) = (panels(obs.len() / width), panels(width) * PANEL);
         self.x_tiles.resize(count * x_stride, Row::ZERO);
-        self.h1.resize(count * hidden, Row::ZERO);
-        self.base.resize(count * hidden, Row::ZERO);
-        let outputs = self.h1.chunks_exact_mut(hidden).zip(self.base.chunks_exact_mut(hidden));
+        self.base.resize(count * sum, Row::ZERO);
+        for (out, layer) in self.state.iter_mut().zip(&at.before) {
+            out.resize(count * layer.outputs, Row::ZERO);
+        }
         let inputs = obs.chunks(PANEL * width).zip(self.x_tiles.chunks_exact_mut(x_stride));
-        for ((obs, x_tiles), (h1, base)) in inputs.zip(outputs) {
+        for (panel, (obs, x_tiles)) in inputs.enumerate() {
             tiles_from_rows(obs, width, x_tiles);
             panel_from_tiles(*simd, x_tiles, &mut self.x);
-            affine(*simd, &p[at.w0.clone()], Some(&p[at.b0.clone()]), &self.x, h1);
-            tanh_panel(*simd, h1);
-            affine(*simd, &p[at.w1.clone()], Some(&p[at.b1.clone()]), h1, base);
+            for (i, layer) in at.before.iter().enumerate() {
+                let (done, rest) = self.state.split_at_mut(i);
+                let input = done.last().map_or(&self.x[..], |h| of_panel(h, panel, layer.inputs));
+                let (w, b) = (&p[layer.w.clone()], &p[layer.b.clone()]);
+                match rest.first_mut() {
+                    Some(out) => {
+                        let out = &mut out[panel * layer.outputs..(panel + 1) * layer.outputs];
+                        affine(*simd, w, Some(b), input, out);
+                        activate(*simd, layer.activation, out);
+                    }
+                    None => {
+                        let base = &mut self.base[panel * sum..(panel + 1) * sum];
+                        affine(*simd, w, Some(b), input, base);
+                    }
+                }
+            }
         }
     }
 
-    /// h₂ and mean of one panel, into the panel's buffers.
+    /// Means of one panel and what leads to them, into the panel's buffers.
     fn forward(&mut self, shape: &Shape, p: &[f32], panel: usize, codes: &[f32]) {
         let Shape { simd, arch, at } = shape;
-        let (simd, hidden, latent) = (*simd, arch.hidden, arch.latent);
-        let base = &self.base[panel * hidden..(panel + 1) * hidden];
+        let (simd, sum, latent) = (*simd, at.sum_width(), arch.latent);
+        let base = of_panel(&self.base, panel, sum);
         let first = &codes[..latent];
         self.one_code = codes.chunks_exact(latent.max(1)).all(|code| code == first);
+        let hidden = &mut self.hidden[0];
         if self.one_code {
             self.code.copy_from_slice(first);
             self.delta.clear();
-            push_delta(&p[at.wz.clone()], &p[at.bz.clone()], first, hidden, &mut self.delta);
-            tanh_shifted(simd, base, &self.delta, &mut self.hidden);
+            push_delta(&p[at.wz.clone()], &p[at.bz.clone()], first, sum, &mut self.delta);
+            shifted(simd, arch.activation, base, &self.delta, hidden);
         } else {
             tiles_from_rows(codes, latent, &mut self.z_tiles);
             panel_from_rows(codes, latent, &mut self.z);
-            affine(simd, &p[at.wz.clone()], Some(&p[at.bz.clone()]), &self.z, &mut self.hidden);
-            add_tanh(simd, &mut self.hidden, base);
+            affine(simd, &p[at.wz.clone()], at.code_bias(p), &self.z, hidden);
+            add_activate(simd, arch.activation, hidden, base);
         }
-        affine(simd, &p[at.w2.clone()], Some(&p[at.b2.clone()]), &self.hidden, &mut self.mean);
+        for (i, layer) in at.behind.iter().enumerate() {
+            let (done, rest) = self.hidden.split_at_mut(i + 1);
+            let (input, out) = (&done[i], &mut rest[0]);
+            affine(simd, &p[layer.w.clone()], Some(&p[layer.b.clone()]), input, out);
+            activate(simd, layer.activation, out);
+        }
+        let (w, b) = (&p[at.mean.w.clone()], &p[at.mean.b.clone()]);
+        affine(simd, w, Some(b), &self.hidden[at.behind.len()], &mut self.mean);
         if let Some(scale) = arch.mean_scale {
             scaled_tanh(simd, &mut self.mean, scale);
         }
@@ -364,41 +428,71 @@ impl PolicyShard {
     /// Adds one panel's share of dL/dθ, given dL/dmean in the panel's buffers.
     fn backward(&mut self, shape: &Shape, p: &[f32], panel: usize, grad: &mut [f32]) {
         let Shape { simd, arch, at } = shape;
-        let (simd, hidden, latent) = (*simd, arch.hidden, arch.latent);
-        let h1 = &self.h1[panel * hidden..(panel + 1) * hidden];
+        let (simd, latent) = (*simd, arch.latent);
+        let activation: Activation = arch.activation.into();
+        let Self { state, hidden, tiles, d, d_next, d_mean, sums, .. } = self;
         if let Some(scale) = arch.mean_scale {
-            scaled_tanh_backward(simd, &mut self.d_mean, &self.mean, scale);
+            scaled_tanh_backward(simd, d_mean, &self.mean, scale);
         }
-        transpose(simd, &self.hidden, &mut self.hidden_tiles);
-        outer(simd, &[(&self.d_mean, &self.hidden_tiles)], hidden, &mut grad[at.w2.clone()]);
-        add_row_sums(simd, &self.d_mean, &mut grad[at.b2.clone()]);
-
-        affine_transposed(simd, &p[at.w2.clone()], &self.d_mean, &mut self.d_hidden);
-        tanh_backward(simd, &mut self.d_hidden, &self.hidden);
-        // The state branch's bias and the latent branch act in the same place.
-        self.sums.fill(0.0);
-        add_row_sums(simd, &self.d_hidden, &mut self.sums);
-        add_assign(simd, &mut grad[at.b1.clone()], &self.sums);
+        // The mean, then the layers behind the sum, last to first.
+        for i in (0..=at.behind.len()).rev() {
+            let layer = at.behind.get(i).unwrap_or(&at.mean);
+            let above = if i == at.behind.len() { &d_mean[..] } else { &d[..layer.outputs] };
+            add_outer(simd, above, &hidden[i], tiles, &mut grad[layer.w.clone()]);
+            add_row_sums(simd, above, &mut grad[layer.b.clone()]);
+            let below = &mut d_next[..layer.inputs];
+            affine_transposed(simd, &p[layer.w.clone()], above, below);
+            activate_backward(simd, activation, below, &hidden[i]);
+            std::mem::swap(d, d_next);
+        }
+        // The last bias before the sum and the latent branch act in the same place.
+        let of_sum = &d[..at.sum_width()];
+        sums.fill(0.0);
+        add_row_sums(simd, of_sum, sums);
+        let last = at.before.len() - 1;
+        add_assign(simd, &mut grad[at.before[last].b.clone()], sums);
         if latent > 0 {
-            add_assign(simd, &mut grad[at.bz.clone()], &self.sums);
+            add_assign(simd, &mut grad[at.bz.clone()], &sums[..at.bz.len()]);
             if self.one_code {
                 let rows = grad[at.wz.clone()].chunks_exact_mut(latent);
-                for (row, sum) in rows.zip(&self.sums) {
+                for (row, sum) in rows.zip(&*sums) {
                     row.iter_mut().zip(&self.code).for_each(|(g, z)| *g += sum * z);
                 }
             } else {
-                let terms = [(&self.d_hidden[..], &self.z_tiles[..])];
+                let terms = [(of_sum, &self.z_tiles[..])];
                 outer(simd, &terms, latent, &mut grad[at.wz.clone()]);
             }
         }
-        transpose(simd, h1, &mut self.hidden_tiles);
-        outer(simd, &[(&self.d_hidden, &self.hidden_tiles)], hidden, &mut grad[at.w1.clone()]);
-
-        affine_transposed(simd, &p[at.w1.clone()], &self.d_hidden, &mut self.d_first);
-        tanh_backward(simd, &mut self.d_first, h1);
-        let x_stride = panels(arch.obs) * PANEL;
-        let x_tiles = &self.x_tiles[panel * x_stride..(panel + 1) * x_stride];
-        outer(simd, &[(&self.d_first, x_tiles)], arch.obs, &mut grad[at.w0.clone()]);
-        add_row_sums(simd, &self.d_first, &mut grad[at.b0.clone()]);
+        // The layers before it, last to first.
+        for (i, layer) in at.before.iter().enumerate().rev() {
+            let above = &d[..layer.outputs];
+            if i < last {
+                add_row_sums(simd, above, &mut grad[layer.b.clone()]);
+            }
+            let Some(below) = i.checked_sub(1) else {
+                let x_tiles = of_panel(&self.x_tiles, panel, panels(arch.obs) * PANEL);
+                outer(simd, &[(above, x_tiles)], arch.obs, &mut grad[layer.w.clone()]);
+                break;
+            };
+            let input = of_panel(&state[below], panel, layer.inputs);
+            add_outer(simd, above, input, tiles, &mut grad[layer.w.clone()]);
+            let below = &mut d_next[..layer.inputs];
+            affine_transposed(simd, &p[layer.w.clone()], above, below);
+            activate_backward(simd, activation, below, input);
+            std::mem::swap(d, d_next);
+        }
     }
+}
+
+/// What panel `panel` has of `[panels][width]`.
+fn of_panel(all: &[Row], panel: usize, width: usize) -> &[Row] {
+    &all[panel * width..(panel + 1) * width]
+}
+
+/// dw `[outputs, inputs]` += d · xᵀ for d `[outputs]` and x `[inputs]`, both feature-major; `tiles`
+/// is to put x transposed.
+fn add_outer(simd: Arch, d: &[Row], x: &[Row], tiles: &mut [Row], dw: &mut [f32]) {
+    let tiles = &mut tiles[..panels(x.len()) * PANEL];
+    transpose(simd, x, tiles);
+    outer(simd, &[(d, tiles)], x.len(), dw);
 }

@@ -12,8 +12,7 @@ use crate::adam::{Adam, square_norm};
 use crate::error::{EngineError, check_len};
 use crate::mlp::{MlpOutput, MlpPass, Part, check_parts};
 use crate::net::{Mlp, MlpArch};
-use crate::policy::SUMS;
-use crate::shard::{Parallelism, Target};
+use crate::shard::{Parallelism, SUMS, Target};
 use crate::standby::Pace;
 
 /// Least log σ of a Gaussian posterior.

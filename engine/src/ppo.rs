@@ -22,10 +22,9 @@ use crate::error::{EngineError, check_len};
 use crate::kernel::{PANEL, Row, add_assign};
 use crate::mlp::{MlpPass, Part};
 use crate::net::{Mlp, MlpArch, PolicyArch, PolicyNet};
-use crate::policy::{PanelOutput, PolicyPass, SUMS};
-use crate::search::CodeSearch;
-use crate::shard::{Parallelism, Target};
-use crate::sog_bc::{SogBatch, SogBc};
+use crate::policy::{PanelOutput, PolicyPass};
+use crate::shard::{Parallelism, SUMS, Target};
+use crate::sog_bc::{Codes, SogBatch, SogBc};
 use crate::standby::Pace;
 
 /// ½ log 2π
@@ -91,20 +90,11 @@ pub struct SogTerm<'a> {
     /// Demonstrations.
     pub batch: SogBatch<'a>,
     /// Where the code of each of its groups comes from.
-    pub codes: TermCodes<'a>,
+    pub codes: Codes<'a>,
     /// λ_S
     pub weight: f32,
     /// Draws the samples of a coordinate-wise search.
     pub rng: &'a mut (dyn Rng + Send),
-}
-
-/// Where the codes of a [`SogTerm`] come from.
-#[derive(Debug, Clone, Copy)]
-pub enum TermCodes<'a> {
-    /// The best of these under the present policy (Algorithm 2).
-    Search(CodeSearch),
-    /// Given ones `[groups, Z]`.
-    Given(&'a [f32]),
 }
 
 /// What practitioners look at; all of it before the step.
@@ -324,8 +314,8 @@ fn sog_gradient(
     grad: &mut [f32],
 ) -> Result<f32, EngineError> {
     match term.codes {
-        TermCodes::Search(search) => term.sog.search(policy, term.batch, search, term.rng)?,
-        TermCodes::Given(codes) => {
+        Codes::Search(search) => term.sog.search(policy, term.batch, search, term.rng)?,
+        Codes::Given(codes) => {
             term.sog.load(policy, term.batch)?;
             term.sog.set_codes(codes)?;
         }

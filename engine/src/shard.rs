@@ -15,6 +15,9 @@ use crate::kernel::{PANEL, add_assign, panels};
 /// Most shards of a batch, and so the most threads that one update can use.
 pub const MAX_SHARDS: usize = 8;
 
+/// Number of sums that a loss may gather beside its gradient.
+pub(crate) const SUMS: usize = 6;
+
 /// Who works on the shards of a batch. The results are the same, bit for bit.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

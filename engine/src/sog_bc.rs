@@ -41,11 +41,21 @@ pub struct SogBc {
     pace: Pace,
 }
 
+/// Where the codes of a minibatch come from.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Codes<'a> {
+    /// The best of these under the present policy (Algorithm 2); with an unconditioned policy
+    /// (Z = 0) nothing is searched.
+    Search(CodeSearch),
+    /// Given ones `[groups, Z]`.
+    Given(&'a [f32]),
+}
+
 /// How one [`SogBc::update`] steps.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct SogPlan {
-    /// Which codes are tried; not used when the policy is unconditioned (Z = 0).
-    pub search: CodeSearch,
+pub struct SogPlan<'a> {
+    /// Where the codes come from.
+    pub codes: Codes<'a>,
     /// Adam's step size.
     pub lr: f32,
     /// Bound on the norm of the gradient, if any.
@@ -80,7 +90,7 @@ impl SogBc {
         }
     }
 
-    /// One full update (lines 3–8 of Algorithm 2): search, gradient, Adam.
+    /// One full update (lines 4–8 of Algorithm 2): search, gradient, Adam.
     ///
     /// An unconditioned policy (Z = 0) skips the search: plain behaviour cloning.
     ///
@@ -90,13 +100,40 @@ impl SogBc {
         &mut self,
         net: &mut PolicyNet,
         adam: &mut Adam,
-        plan: SogPlan,
+        plan: SogPlan<'_>,
         batch: SogBatch<'_>,
         rng: &mut (impl Rng + Send + ?Sized),
     ) -> Result<SogStep, EngineError> {
+        self.update_choosing(net, adam, plan, batch, rng, |_, _, _| ())
+    }
+
+    /// [`SogBc::update`] with an assignment other than the plain minimum: behind the search, `choose`
+    /// gets what it found, [`SogBc::losses`] and [`SogBc::codes`] `[groups, Z]`, and may replace the
+    /// codes before the gradient takes them as given; it draws from the same generator.
+    ///
+    /// # Errors
+    /// If a shape does not match.
+    pub fn update_choosing<R: Rng + Send + ?Sized>(
+        &mut self,
+        net: &mut PolicyNet,
+        adam: &mut Adam,
+        plan: SogPlan<'_>,
+        batch: SogBatch<'_>,
+        rng: &mut R,
+        choose: impl FnOnce(&[f32], &mut [f32], &mut R) + Send,
+    ) -> Result<SogStep, EngineError> {
         let mut pace = std::mem::take(&mut self.pace);
         let result = self.pass.parallelism.update(&mut pace, || {
-            self.search(net, batch, plan.search, rng)?;
+            match plan.codes {
+                Codes::Search(search) => {
+                    self.search(net, batch, search, rng)?;
+                    choose(&self.search.losses, &mut self.search.codes, rng);
+                }
+                Codes::Given(codes) => {
+                    self.load(net, batch)?;
+                    self.set_codes(codes)?;
+                }
+            }
             let mut grad = std::mem::take(&mut self.grad);
             let result = self.step(net, adam, plan, batch.groups, &mut grad);
             self.grad = grad;
@@ -110,7 +147,7 @@ impl SogBc {
         &mut self,
         net: &mut PolicyNet,
         adam: &mut Adam,
-        plan: SogPlan,
+        plan: SogPlan<'_>,
         groups: Groups<'_>,
         grad: &mut [f32],
     ) -> Result<SogStep, EngineError> {

@@ -18,6 +18,7 @@ fn networks() -> Vec<Mlp> {
         ddpg,
         MlpArch::new("linear", 5, &[], Activation::Tanh, 2),
         MlpArch::new("deep", 3, &[7, 50, 5], Activation::Tanh, 1),
+        MlpArch::new("elu", 6, &[20, 33], Activation::Elu, 3),
     ]
     .into_iter()
     .enumerate()

@@ -4,12 +4,14 @@ mod reference;
 
 use rand::RngExt;
 use rand_pcg::Pcg64;
-use reference::{assert_gradient, differences, mlp, normal, policy_mean, rng, spread, to_f64};
+use reference::{
+    assert_gradient, differences, every_arch, mlp, normal, policy_mean, rng, spread, to_f64,
+};
 use sog_engine::adam::AdamConfig;
 use sog_engine::net::{Activation, Init, Mlp, MlpArch, PolicyArch, PolicyNet};
-use sog_engine::ppo::{ActorCritic, Ppo, PpoBatch, PpoConfig, SogTerm, TermCodes, log_probs};
+use sog_engine::ppo::{ActorCritic, Ppo, PpoBatch, PpoConfig, SogTerm, log_probs};
 use sog_engine::search::{CodeSearch, Groups};
-use sog_engine::sog_bc::{SogBatch, SogBc};
+use sog_engine::sog_bc::{Codes, SogBatch, SogBc};
 
 const S: usize = 5;
 const Z: usize = 2;
@@ -40,8 +42,11 @@ impl Data {
 }
 
 fn nets(scale: Option<f32>, critic_inputs: usize) -> ActorCritic {
+    nets_of(PolicyArch { mean_scale: scale, ..PolicyArch::paper(S, Z, 20, A) }, critic_inputs)
+}
+
+fn nets_of(arch: PolicyArch, critic_inputs: usize) -> ActorCritic {
     let mut rng = rng(1);
-    let arch = PolicyArch { obs: S, latent: Z, hidden: 20, action: A, mean_scale: scale };
     let mut policy = PolicyNet::new(arch, Init::default(), &mut rng).expect("valid");
     policy.params.iter_mut().for_each(|p| *p += rng.random_range(-0.2..0.2));
     policy.log_std_mut().copy_from_slice(&[-0.3, 0.1, 0.4]);
@@ -135,10 +140,10 @@ fn value_loss(net: &Mlp, p: &[f64], d: &Data, config: &PpoConfig) -> f64 {
 fn both_gradients_agree_with_finite_differences() {
     let plain = PpoConfig::default();
     let clipped = PpoConfig { value_clip: Some(0.3), entropy_coef: 0.01, clip: 0.1, ..plain };
-    for (config, scale, inputs, rows) in
-        [(plain, None, S, 64), (clipped, Some(1.5), S + Z, 90), (clipped, None, S, 7)]
-    {
-        let nets = nets(scale, inputs);
+    let papers = [(plain, None, S, 64), (clipped, Some(1.5), S + Z, 90), (clipped, None, S, 7)]
+        .map(|(config, scale, inputs, rows)| (config, nets(scale, inputs), rows));
+    let others = every_arch([S, Z, A]).into_iter().map(|arch| (clipped, nets_of(arch, S), 45));
+    for (config, nets, rows) in papers.into_iter().chain(others) {
         let mut rng = rng(rows as u64);
         let d = data(&nets, rows, &mut rng);
         let mut ppo = Ppo::new(nets.policy.arch(), nets.critic.arch()).expect("shapes match");
@@ -188,7 +193,7 @@ fn an_update_is_one_adam_step_on_the_jointly_clipped_gradient_with_the_sog_term(
     let term = SogTerm {
         sog: &mut sog,
         batch: demos,
-        codes: TermCodes::Search(CodeSearch::coordinate(Z)),
+        codes: Codes::Search(CodeSearch::coordinate(Z)),
         weight: 0.7,
         rng: &mut rng(6),
     };
@@ -225,7 +230,7 @@ fn an_update_is_one_adam_step_on_the_jointly_clipped_gradient_with_the_sog_term(
     let mut given = start.clone();
     let found = sog.codes().to_vec();
     let mut other = SogBc::new(given.policy.arch());
-    let codes = TermCodes::Given(&found);
+    let codes = Codes::Given(&found);
     let term = SogTerm { sog: &mut other, batch: demos, codes, weight: 0.7, rng: &mut rng(7) };
     let again = ppo.update(&mut given, &config, 1e-3, d.batch(), Some(term)).expect("valid");
     assert_eq!(again.sog_loss, stats.sog_loss);

@@ -4,12 +4,14 @@ mod reference;
 
 use proptest::prelude::*;
 use rand::RngExt;
-use reference::{assert_gradient, differences, normal, policy_mean, rng, spread, to_f64};
+use reference::{
+    assert_gradient, differences, every_arch, normal, policy_mean, rng, spread, to_f64,
+};
 use sog_engine::adam::{Adam, AdamConfig};
-use sog_engine::net::{Init, PolicyArch, PolicyNet};
+use sog_engine::net::{HiddenActivation, Init, PolicyArch, PolicyNet};
 use sog_engine::policy::PolicyPass;
 use sog_engine::search::{CodeSearch, Groups};
-use sog_engine::sog_bc::{SogBatch, SogBc, SogPlan};
+use sog_engine::sog_bc::{Codes, SogBatch, SogBc, SogPlan};
 
 /// A policy with random biases, so that nothing hides behind a zero.
 fn policy(arch: PolicyArch, seed: u64) -> PolicyNet {
@@ -22,12 +24,12 @@ fn policy(arch: PolicyArch, seed: u64) -> PolicyNet {
 }
 
 fn arch(obs: usize, latent: usize, hidden: usize, action: usize) -> PolicyArch {
-    PolicyArch { obs, latent, hidden, action, mean_scale: None }
+    PolicyArch::paper(obs, latent, hidden, action)
 }
 
 /// ‖mean − action‖² of every row with the given code per row.
 fn row_errors(net: &PolicyNet, p: &[f64], obs: &[f32], actions: &[f32], codes: &[f32]) -> Vec<f64> {
-    let PolicyArch { obs: s, latent: z, action: a, .. } = *net.arch();
+    let &PolicyArch { obs: s, latent: z, action: a, .. } = net.arch();
     obs.chunks(s)
         .zip(actions.chunks(a))
         .enumerate()
@@ -49,12 +51,15 @@ fn rows_of(codes: &[f32], z: usize, groups: Groups<'_>, rows: usize) -> Vec<f32>
 
 #[test]
 fn means_agree_with_the_plain_forward_pass() {
-    for (shape, scale, rows) in [
+    let papers = [
         (arch(27, 6, 128, 8), None, 64),
         (arch(10, 3, 128, 2), Some(1.5), 33),
         (arch(376, 0, 128, 17), None, 5),
         (arch(1, 1, 3, 1), None, 1),
-    ] {
+    ];
+    let with_code = every_arch([7, 3, 2]).into_iter().map(|arch| (arch, Some(1.5), 33));
+    let without = every_arch([7, 0, 2]).into_iter().map(|arch| (arch, None, 33));
+    for (shape, scale, rows) in papers.into_iter().chain(with_code).chain(without) {
         let net = policy(PolicyArch { mean_scale: scale, ..shape.clone() }, 1);
         let mut rng = rng(2);
         let obs = normal(&mut rng, rows * shape.obs);
@@ -77,13 +82,18 @@ fn means_agree_with_the_plain_forward_pass() {
 
 #[test]
 fn gradient_agrees_with_finite_differences() {
-    for (shape, scale, rows, grouping) in [
+    let papers = [
         (arch(5, 3, 16, 2), None, 40, 0),
         (arch(5, 3, 16, 2), Some(1.5), 33, 1),
         (arch(33, 2, 40, 9), None, 7, 2),
         (arch(4, 0, 8, 3), Some(0.7), 70, 0),
         (arch(27, 6, 128, 8), None, 64, 2),
-    ] {
+    ];
+    // One code for all rows and a code a row take different paths.
+    let with_code = every_arch([5, 3, 2]).into_iter();
+    let with_code = with_code.enumerate().map(|(i, arch)| (arch, Some(1.5), 40, i % 3));
+    let without = every_arch([5, 0, 2]).into_iter().map(|arch| (arch, None, 40, 0));
+    for (shape, scale, rows, grouping) in papers.into_iter().chain(with_code).chain(without) {
         let net = policy(PolicyArch { mean_scale: scale, ..shape.clone() }, 3);
         let mut rng = rng(4);
         let obs = normal(&mut rng, rows * shape.obs);
@@ -110,15 +120,18 @@ fn gradient_agrees_with_finite_differences() {
         let want = reference(&to_f64(&net.params));
         assert!((f64::from(loss) - want).abs() < 1e-5 * want, "{loss} {want}");
         let indices = spread(&mut rng, net.params.len(), 300);
-        let want = differences(&net.params, &indices, 1e-5, reference);
+        // ReLU has a corner, which a wide step would straddle here and there.
+        let step = if net.arch().activation == HiddenActivation::Relu { 1e-8 } else { 1e-5 };
+        let want = differences(&net.params, &indices, step, reference);
         assert_gradient(&grad, &indices, &want, 2e-5);
     }
 }
 
 #[test]
 fn one_hot_search_is_the_brute_force_minimum_and_reports_every_loss() {
-    for rows in [1, 31, 64, 100] {
-        let shape = arch(10, 5, 24, 3);
+    let papers = [1, 31, 64, 100].map(|rows| (arch(10, 5, 24, 3), rows));
+    let others = every_arch([10, 5, 3]).into_iter().map(|arch| (arch, 70));
+    for (shape, rows) in papers.into_iter().chain(others) {
         let net = policy(shape.clone(), 5);
         let mut rng = rng(rows as u64);
         let obs = normal(&mut rng, rows * shape.obs);
@@ -189,8 +202,11 @@ fn losses_of_given_codes_embed_a_trajectory() {
 #[test]
 fn coordinate_search_is_algorithm_4() {
     // Replays the draws and follows the pseudo-code in f64.
-    for (d, block, rounds, grouping) in [(1, 1, 1, 0), (3, 1, 3, 1), (5, 2, 2, 2)] {
-        let shape = arch(6, d, 20, 2);
+    let papers = [(1, 1, 1, 0), (3, 1, 3, 1), (5, 2, 2, 2)]
+        .map(|(d, block, rounds, grouping)| (arch(6, d, 20, 2), block, rounds, grouping));
+    let others = every_arch([6, 3, 2]).into_iter().map(|arch| (arch, 2, 2, 2));
+    for (shape, block, rounds, grouping) in papers.into_iter().chain(others) {
+        let d = shape.latent;
         let net = policy(shape.clone(), 8);
         let rows = 40;
         let mut data = rng(9);
@@ -254,7 +270,8 @@ fn updates_learn_two_modes_that_a_single_code_cannot() {
     let mut net = PolicyNet::new(shape.clone(), Init::default(), &mut rng).expect("valid");
     let mut adam = Adam::new(AdamConfig::default(), net.params.len());
     let mut sog = SogBc::new(&shape);
-    let plan = SogPlan { search: CodeSearch::OneHot, lr: 3e-3, max_grad_norm: Some(10.0) };
+    let plan =
+        SogPlan { codes: Codes::Search(CodeSearch::OneHot), lr: 3e-3, max_grad_norm: Some(10.0) };
     let groups = Groups::Shared;
     let mut losses = Vec::new();
     for step in 0..600 {

@@ -452,7 +452,13 @@ impl Ddpg {
 /// What a policy file needs to know.
 pub(crate) fn setup(space: &GoalSpace, hidden: usize, seed: u64) -> PpoSetup {
     let latent = LatentKind::Gaussian(space.dims());
-    PpoSetup { latent, hidden, mean_scale: MeanScale::Tanh(1.0), seed, ..PpoSetup::default() }
+    PpoSetup {
+        latent,
+        hidden: vec![hidden; 2],
+        mean_scale: MeanScale::Tanh(1.0),
+        seed,
+        ..PpoSetup::default()
+    }
 }
 
 /// Whether the position at the front of an observation is within the tolerance of a goal.

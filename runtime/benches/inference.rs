@@ -4,7 +4,8 @@
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use sog_runtime::policy::{
-    Golden, LatentKind, MeanScale, Normaliser, Policy, PolicyFile, Provenance, Terms, Weights,
+    Golden, LatentKind, MeanScale, Network, NetworkShape, Normaliser, Policy, PolicyFile,
+    Provenance, Terms,
 };
 
 fn policy(s: usize, k: usize, a: usize) -> Policy {
@@ -25,16 +26,9 @@ fn policy(s: usize, k: usize, a: usize) -> Policy {
         dt_s: 0.05,
         latent: LatentKind::OneHot(k),
         mean_scale: MeanScale::None,
-        weights: Weights {
-            state0_weight: uniform(h * s),
-            state0_bias: uniform(h),
-            state1_weight: uniform(h * h),
-            state1_bias: uniform(h),
-            latent_weight: uniform(h * k),
-            latent_bias: uniform(h),
-            mean_weight: uniform(a * h),
-            mean_bias: uniform(a),
-        },
+        network: Network::from_fn(&NetworkShape::paper(s, k, h, a), |_, shape| {
+            uniform(shape.iter().product())
+        }),
         normaliser: Normaliser { mean: uniform(s), var: vec![1.0; s], clip: 10.0 },
         action_low: vec![-1.0; a],
         action_high: vec![1.0; a],

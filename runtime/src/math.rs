@@ -37,6 +37,64 @@ pub fn tanh<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
     simd.div_f32s(simd.mul_f32s(x, p), q)
 }
 
+/// A function of one number, applied to every lane. A type and no closure: closures are not compiled
+/// for the instruction set that is dispatched to.
+pub trait Elementwise: Copy {
+    /// Its value for every lane of `x`.
+    fn apply<S: Simd>(self, simd: S, x: S::f32s) -> S::f32s;
+}
+
+/// [`tanh`](tanh()) as a type.
+#[derive(Clone, Copy, Debug)]
+pub struct Tanh;
+
+/// [`relu`] as a type.
+#[derive(Clone, Copy, Debug)]
+pub struct Relu;
+
+/// [`elu`] as a type.
+#[derive(Clone, Copy, Debug)]
+pub struct Elu;
+
+impl Elementwise for Tanh {
+    #[inline(always)]
+    fn apply<S: Simd>(self, simd: S, x: S::f32s) -> S::f32s {
+        tanh(simd, x)
+    }
+}
+
+impl Elementwise for Relu {
+    #[inline(always)]
+    fn apply<S: Simd>(self, simd: S, x: S::f32s) -> S::f32s {
+        relu(simd, x)
+    }
+}
+
+impl Elementwise for Elu {
+    #[inline(always)]
+    fn apply<S: Simd>(self, simd: S, x: S::f32s) -> S::f32s {
+        elu(simd, x)
+    }
+}
+
+/// max(x, 0) of every lane, NaN for NaN.
+#[inline(always)]
+pub fn relu<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
+    let zero = simd.splat_f32s(0.0);
+    simd.select_f32s(simd.less_than_f32s(x, zero), zero, x)
+}
+
+/// x where x > 0, eˣ − 1 elsewhere, of every lane; absolute error below 2e-6, NaN for NaN.
+///
+/// eˣ − 1 = 2t/(1 − t) with t = [`tanh`](tanh())(x/2), whose denominator lies between 1 and 2.
+#[inline(always)]
+pub fn elu<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
+    let one = simd.splat_f32s(1.0);
+    let t = tanh(simd, simd.mul_f32s(simd.splat_f32s(0.5), x));
+    let below = simd.div_f32s(simd.add_f32s(t, t), simd.sub_f32s(one, t));
+    simd.select_f32s(simd.greater_than_f32s(x, simd.splat_f32s(0.0)), x, below)
+}
+
 /// x within ±[`TANH_CLAMP`], NaN for NaN.
 #[inline(always)]
 fn clamp<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
@@ -95,6 +153,23 @@ mod tests {
         let worst =
             x.iter().zip(&exact).map(|(&a, &b)| (f64::from(a) - b).abs()).fold(0.0, f64::max);
         assert!(worst < 5e-7, "largest error {worst}");
+    }
+
+    /// Every element by `f`, one lane at a time and in vectors.
+    fn each(f: impl Fn(pulp::Scalar, f32) -> f32, x: &[f32]) -> alloc::vec::Vec<f32> {
+        x.iter().map(|&x| f(pulp::Scalar::new(), x)).collect()
+    }
+
+    #[test]
+    fn relu_and_elu_agree_with_the_exact_functions_and_keep_nan() {
+        let mut x: alloc::vec::Vec<f32> = (-120_000..=120_000).map(|i| i as f32 * 1e-3).collect();
+        x.extend([0.0, -0.0, 1e-20, -1e-20, f32::MAX, f32::MIN, f32::INFINITY, f32::NEG_INFINITY]);
+        for (x, y) in x.iter().zip(each(elu, &x)) {
+            let exact = if *x > 0.0 { f64::from(*x) } else { f64::from(*x).exp_m1() };
+            assert!(f64::from(y) == exact || (f64::from(y) - exact).abs() < 2e-6, "{x}: {y}");
+        }
+        assert!(x.iter().zip(each(relu, &x)).all(|(x, y)| y == x.max(0.0)));
+        assert!(each(elu, &[f32::NAN])[0].is_nan() && each(relu, &[f32::NAN])[0].is_nan());
     }
 
     #[test]

@@ -257,12 +257,12 @@ impl<'a> TensorFile<'a> {
         self.values(name, Dtype::U64, "U64", u64::from_le_bytes)
     }
 
-    /// Checks the content against the checksum in the metadata; a file without one passes.
+    /// Checks the content against the checksum in the metadata; whether there is one.
     ///
     /// # Errors
-    /// [`TensorError::Checksum`].
-    pub fn verify_checksum(&self) -> Result<(), TensorError> {
-        let Some(stored) = self.metadata.get(CHECKSUM_KEY) else { return Ok(()) };
+    /// [`TensorError::Checksum`] if the two differ.
+    pub fn verify_checksum(&self) -> Result<bool, TensorError> {
+        let Some(stored) = self.metadata.get(CHECKSUM_KEY) else { return Ok(false) };
         let names = self.names();
         let views = names.iter().filter_map(|name| Some((*name, self.tensors.tensor(name).ok()?)));
         let computed = checksum(
@@ -270,7 +270,7 @@ impl<'a> TensorFile<'a> {
             views.map(|(name, v)| (name, v.dtype(), v.shape().to_vec(), v.data())),
         );
         if *stored == computed {
-            Ok(())
+            Ok(true)
         } else {
             Err(TensorError::Checksum { computed, stored: stored.clone() })
         }

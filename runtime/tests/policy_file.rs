@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 
 use sog_runtime::{
     io::Random,
-    policy::{Policy, PolicyError, PolicyFile, Terms, example},
+    policy::{
+        Activation, Architecture, Network, NetworkShape, Policy, PolicyError, PolicyFile,
+        PolicyWarning, Terms, example,
+    },
     tensors::{self, Metadata, Tensor, TensorFile},
 };
 
@@ -13,9 +16,31 @@ fn refusal(bytes: &[u8]) -> String {
     PolicyFile::parse(bytes).expect_err("accepted a bad file").to_string()
 }
 
-/// The file with its parts changed and its checksum made good again.
+/// The example with a network of this form.
+fn other(architecture: Architecture, activation: Activation, hidden: &[usize]) -> PolicyFile {
+    let mut file = example(7);
+    let hidden = hidden.to_vec();
+    let shape = NetworkShape { architecture, activation, hidden, ..file.shape() };
+    let mut random = Random::new(3);
+    let mut uniform = || ((random.bits() >> 40) as f32 / (1 << 23) as f32 - 1.0) * 0.5;
+    file.network = Network::from_fn(&shape, |_, widths| {
+        (0..widths.iter().product()).map(|_| uniform()).collect()
+    });
+    file.seal(6);
+    file
+}
+
+/// The example with its parts changed and its checksum made good again.
 fn rewritten(change: impl FnOnce(&mut BTreeMap<String, Tensor>, &mut Metadata)) -> Vec<u8> {
-    let bytes = example(7).to_bytes();
+    rewritten_from(&example(7), change)
+}
+
+/// The same of another file.
+fn rewritten_from(
+    file: &PolicyFile,
+    change: impl FnOnce(&mut BTreeMap<String, Tensor>, &mut Metadata),
+) -> Vec<u8> {
+    let bytes = file.to_bytes();
     let file = TensorFile::parse(&bytes).unwrap();
     let mut metadata = file.metadata().clone();
     metadata.remove(tensors::CHECKSUM_KEY);
@@ -34,6 +59,88 @@ fn a_good_file_survives_a_round_trip() {
     let bytes = file.to_bytes();
     assert_eq!(PolicyFile::parse(&bytes).unwrap(), file);
     assert_eq!(PolicyFile::parse(&rewritten(|_, _| {})).unwrap(), file);
+}
+
+#[test]
+fn a_file_of_every_form_survives_a_round_trip_and_no_flipped_bit() {
+    for architecture in [Architecture::TwoBranch, Architecture::Mlp] {
+        for activation in Activation::ALL {
+            for hidden in [&[9][..], &[8, 5], &[8, 5, 11]] {
+                let file = other(architecture, activation, hidden);
+                let bytes = file.to_bytes();
+                assert_eq!(PolicyFile::open(&bytes).unwrap(), (file, None));
+                for at in (0..bytes.len()).step_by(7) {
+                    let mut bad = bytes.clone();
+                    bad[at] ^= 1 << (at % 8);
+                    assert!(PolicyFile::parse(&bad).is_err(), "byte {at} of {}", bytes.len());
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_network_that_does_not_hang_together_is_refused_by_name() {
+    let said = |key: &'static str, value: &'static str| {
+        refusal(&rewritten(|_, meta| drop(meta.insert(key.to_string(), value.to_string()))))
+    };
+    assert!(said("arch", "lstm").contains("found `lstm`, need `two-branch` or `mlp`"));
+    assert!(said("activation", "gelu").contains("found `gelu`, need `tanh`, `relu` or `elu`"));
+    assert!(said("arch", "mlp").contains("`actor.layer.0.bias` is missing"));
+    // The weights are tanh's.
+    assert!(said("activation", "relu").contains("golden vector"));
+
+    let deep = other(Architecture::TwoBranch, Activation::Tanh, &[8, 5, 11]);
+    let without = |name: &'static str| {
+        refusal(&rewritten_from(&deep, |tensors, _| drop(tensors.remove(name))))
+    };
+    assert!(without("actor.state.1.bias").contains("`actor.state.1.bias` is missing"));
+    assert!(without("actor.state.2.bias").contains("`actor.state.2.bias` is missing"));
+    let short = refusal(&rewritten_from(&deep, |tensors, _| {
+        tensors.remove("actor.state.2.weight");
+        tensors.remove("actor.state.2.bias");
+    }));
+    assert!(short.contains("`actor.latent.weight` has shape [11, 3], need [5, 3]"), "{short}");
+    let numbered = refusal(&rewritten_from(&deep, |tensors, _| {
+        let far = format!("actor.state.{}.bias", usize::MAX);
+        tensors.insert(far, Tensor::f32(&[1], &[0.0]));
+    }));
+    assert!(numbered.contains("`actor.state.3.bias` is missing"), "{numbered}");
+
+    let stack = other(Architecture::Mlp, Activation::Elu, &[8, 5]);
+    let branch = refusal(&rewritten_from(&stack, |tensors, _| {
+        tensors.insert("actor.latent.bias".to_string(), Tensor::f32(&[5], &[0.0; 5]));
+    }));
+    assert!(branch.contains("`actor.latent.bias` is not part of"), "{branch}");
+    let narrow = refusal(&rewritten_from(&stack, |tensors, _| {
+        let values = vec![0.0; 8 * 10];
+        tensors.insert("actor.layer.0.weight".to_string(), Tensor::f32(&[8, 10], &values));
+    }));
+    assert!(narrow.contains("`actor.layer.0.weight` has shape [8, 10], need [8, 13]"), "{narrow}");
+}
+
+#[test]
+fn a_file_without_checksum_is_accepted_and_said_to_be_one() {
+    let good = example(7);
+    let bytes = good.to_bytes();
+    let (len, body) = bytes.split_at(8);
+    let len = u64::from_le_bytes(len.try_into().unwrap()) as usize;
+    let header = String::from_utf8(body[..len].to_vec()).unwrap();
+    let from = header.find("\"checksum\"").unwrap();
+    let to = from + header[from..].find(',').unwrap() + 1;
+    let mut header = format!("{}{}", &header[..from], header[to..].trim_end()).into_bytes();
+    header.resize(header.len().next_multiple_of(8), b' ');
+    let without = [&(header.len() as u64).to_le_bytes()[..], &header, &body[len..]].concat();
+    assert_eq!(PolicyFile::open(&without).unwrap(), (good, Some(PolicyWarning::NoChecksum)));
+}
+
+#[test]
+fn two_terms_of_one_name_are_refused() {
+    let terms = rewritten(|_, meta| {
+        meta.insert("obs.terms".to_string(), "position:4,position:6".to_string());
+    });
+    let refused = refusal(&terms);
+    assert!(refused.contains("position:4,position:6") && refused.contains("different names"));
 }
 
 #[test]
@@ -127,18 +234,23 @@ fn what_is_missing_strange_or_misshapen_is_named() {
 #[test]
 fn no_mutated_file_panics_or_is_taken_for_a_good_one() {
     let cases = std::env::var("SOG_FUZZ_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(20_000);
-    let good = example(7);
-    let bytes = good.to_bytes();
+    let goods = [
+        example(7),
+        other(Architecture::Mlp, Activation::Relu, &[9]),
+        other(Architecture::TwoBranch, Activation::Elu, &[8, 5, 7]),
+    ];
+    let all: Vec<Vec<u8>> = goods.iter().map(PolicyFile::to_bytes).collect();
     let mut random = Random::new(0x5347);
     let mut accepted = 0;
     for case in 0..cases {
+        let (good, bytes) = (&goods[case % goods.len()], &all[case % goods.len()]);
         let mut bad = bytes.clone();
         for _ in 0..1 + random.below(4) {
             mutate(&mut bad, &mut random);
         }
         if let Ok(file) = PolicyFile::parse(&bad) {
             // The checksum covers everything but the layout of the header.
-            assert_eq!(file, good, "case {case}");
+            assert_eq!(&file, good, "case {case}");
             let _ = Policy::new(&file);
             accepted += 1;
         }

@@ -4,7 +4,8 @@
 use candle_core::{DType, Device, Result, Tensor};
 use proptest::prelude::*;
 use sog_runtime::policy::{
-    Golden, LatentKind, MeanScale, Normaliser, Policy, PolicyFile, Provenance, Terms, Weights,
+    Activation, Architecture, Golden, LatentKind, MeanScale, Network, NetworkShape, Normaliser,
+    Policy, PolicyFile, Provenance, Terms,
 };
 
 /// Uniform numbers in ±scale from a seed.
@@ -24,17 +25,21 @@ impl Draw {
 }
 
 fn policy_file(
-    s: usize,
-    h: usize,
-    a: usize,
+    shape: &NetworkShape,
     latent: LatentKind,
     scale: MeanScale,
     seed: u64,
 ) -> PolicyFile {
+    let (s, a) = (shape.obs, shape.action);
     let mut draw = Draw(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
-    let z = latent.width();
-    let zb = if z == 0 { 0 } else { h };
-    let fan = |n: usize| (3.0 / n as f32).sqrt();
+    let network = Network::from_fn(shape, |name, widths| match *widths {
+        [outputs, inputs] => {
+            let of_code = name == "actor.latent.weight";
+            let scale = if of_code { 1.0 } else { (3.0 / inputs as f32).sqrt() };
+            draw.take(outputs * inputs, scale)
+        }
+        _ => draw.take(widths[0], 0.3),
+    });
     let mut file = PolicyFile {
         task: "circles".into(),
         obs_terms: Terms::new(&[("state", s)]),
@@ -42,16 +47,7 @@ fn policy_file(
         dt_s: 0.01,
         latent,
         mean_scale: scale,
-        weights: Weights {
-            state0_weight: draw.take(h * s, fan(s)),
-            state0_bias: draw.take(h, 0.3),
-            state1_weight: draw.take(h * h, fan(h)),
-            state1_bias: draw.take(h, 0.3),
-            latent_weight: draw.take(h * z, 1.0),
-            latent_bias: draw.take(zb, 0.3),
-            mean_weight: draw.take(a * h, fan(h)),
-            mean_bias: draw.take(a, 0.3),
-        },
+        network,
         normaliser: Normaliser {
             mean: draw.take(s, 3.0),
             var: draw.take(s, 2.0).into_iter().map(|v| v * v).collect(),
@@ -83,11 +79,26 @@ fn candle_means(bytes: &[u8], obs: &[f32], latent: &[f32], n: usize) -> Result<V
     };
     let std = (t("obs.var")? + 1e-8)?.sqrt()?;
     let x = input(obs)?.broadcast_sub(&t("obs.mean")?)?.broadcast_div(&std)?.clamp(-clip, clip)?;
-    let mut hidden = linear(&linear(&x, "actor.state.0")?.tanh()?, "actor.state.1")?;
-    if tensors.contains_key("actor.latent.weight") {
+    let sigma = |x: Tensor| match metadata["activation"].as_str() {
+        "tanh" => x.tanh(),
+        "relu" => x.relu(),
+        _ => x.elu(1.0),
+    };
+    let mlp = metadata["arch"] == "mlp";
+    let conditioned = metadata["latent.kind"] != "none";
+    let mut hidden = if mlp && conditioned { Tensor::cat(&[&x, &input(latent)?], 1)? } else { x };
+    let branch = if mlp { "actor.layer" } else { "actor.state" };
+    for i in 0.. {
+        let name = format!("{branch}.{i}");
+        if !tensors.contains_key(&format!("{name}.weight")) {
+            break;
+        }
+        hidden = linear(&if i == 0 { hidden } else { sigma(hidden)? }, &name)?;
+    }
+    if !mlp && conditioned {
         hidden = (hidden + linear(&input(latent)?, "actor.latent")?)?;
     }
-    let last = linear(&hidden.tanh()?, "actor.mean")?;
+    let last = linear(&sigma(hidden)?, "actor.mean")?;
     let mean = match metadata["mean.scale"].as_str() {
         "none" => last,
         c => (last.tanh()? * c.parse::<f64>().expect("a number"))?,
@@ -101,7 +112,16 @@ proptest! {
     #[test]
     fn runtime_and_candle_agree(
         s in 1usize..80,
-        h in prop_oneof![Just(128usize), 1usize..150],
+        hidden in prop_oneof![
+            Just(vec![128usize, 128]),
+            proptest::collection::vec(1usize..150, 1..5),
+        ],
+        mlp in any::<bool>(),
+        activation in prop_oneof![
+            Just(Activation::Tanh),
+            Just(Activation::Relu),
+            Just(Activation::Elu),
+        ],
         a in 1usize..18,
         latent in prop_oneof![
             Just(LatentKind::None),
@@ -112,7 +132,11 @@ proptest! {
         n in 1usize..12,
         seed in any::<u64>(),
     ) {
-        let bytes = policy_file(s, h, a, latent, scale, seed).to_bytes();
+        let architecture = if mlp { Architecture::Mlp } else { Architecture::TwoBranch };
+        let shape = NetworkShape {
+            architecture, activation, obs: s, latent: latent.width(), hidden, action: a,
+        };
+        let bytes = policy_file(&shape, latent, scale, seed).to_bytes();
         let file = PolicyFile::parse(&bytes).expect("what was written is accepted");
         let policy = Policy::new(&file);
         let mut draw = Draw(seed | 1);

@@ -87,7 +87,7 @@ fn every_mode_is_found_and_renaming_the_codes_changes_nothing() {
 
     // Code k becomes code k + 1: the columns of the latent layer move on by one.
     let mut renamed = file.clone();
-    for row in renamed.weights.latent_weight.chunks_exact_mut(3) {
+    for row in renamed.network.latent.as_mut().expect("a code").weight.chunks_exact_mut(3) {
         row.rotate_right(1);
     }
     renamed.seal(4);
@@ -172,9 +172,9 @@ fn a_damaged_policy_is_refused_with_its_cause() {
         change(&mut file);
         refused(&file.to_bytes()).to_string()
     };
-    let error = changed(|f| f.weights.mean_weight[5] = f32::NAN);
+    let error = changed(|f| f.network.mean.weight[5] = f32::NAN);
     assert!(error.contains("actor.mean.weight") && error.contains("NaN"), "{error}");
-    let error = changed(|f| f.weights.state1_bias[3] += 0.5);
+    let error = changed(|f| f.network.hidden[1].bias[3] += 0.5);
     assert!(error.contains("golden vector"), "{error}");
     let error = changed(|f| f.normaliser.var[0] = -1.0);
     assert!(error.contains("obs.var"), "{error}");

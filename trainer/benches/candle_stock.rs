@@ -21,7 +21,7 @@ use sog_engine::{
     ppo::{ActorCritic, Ppo, PpoBatch, PpoConfig},
     search::{CodeSearch, Groups},
     shard::Parallelism,
-    sog_bc::{SogBatch, SogBc, SogPlan},
+    sog_bc::{Codes, SogBatch, SogBc, SogPlan},
 };
 
 const S: usize = 27;
@@ -94,7 +94,7 @@ fn tensor(values: &[f32], width: usize) -> Tensor {
 }
 
 fn policy() -> PolicyNet {
-    let arch = PolicyArch { obs: S, latent: K, hidden: H, action: A, mean_scale: None };
+    let arch = PolicyArch::paper(S, K, H, A);
     PolicyNet::new(arch, Init::default(), &mut Pcg64::seed_from_u64(1)).expect("valid shape")
 }
 
@@ -140,7 +140,7 @@ fn sog_bc(c: &mut Criterion, threads: &str, mode: Parallelism) -> [f64; 2] {
     let mut net = policy();
     let mut optimiser = Adam::new(AdamConfig::default(), net.params.len());
     let mut sog = SogBc::new(net.arch()).with_parallelism(mode);
-    let plan = SogPlan { search: CodeSearch::OneHot, lr: 1e-5, max_grad_norm: None };
+    let plan = SogPlan { codes: Codes::Search(CodeSearch::OneHot), lr: 1e-5, max_grad_norm: None };
     let batch = SogBatch { obs: &obs, actions: &actions, groups: Groups::Shared };
     let engine = timed(c, &format!("sog_bc/{threads}/engine"), || {
         sog.update(&mut net, &mut optimiser, plan, batch, &mut rng).expect("valid");

@@ -9,6 +9,8 @@ use sog_rl::{
 };
 use sog_runtime::policy::LatentKind;
 
+use crate::network::NetworkConfig;
+
 /// The six algorithms.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -107,25 +109,6 @@ pub struct TrainConfig {
     pub infogail: InfoGailConfig,
     /// VAE-GAIL alone.
     pub vae_gail: VaeGailConfig,
-}
-
-/// The policy network (paper Fig. 5a).
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct NetworkConfig {
-    /// Width H of the hidden layers.
-    pub hidden: usize,
-    /// Gain of the orthogonal initialisation of the last policy layer.
-    pub last_gain: f32,
-    /// c of mean = c·tanh(last layer); 0 for none. Default: the
-    /// actions' bound on circles, a little more where experts often act at the bounds, none elsewhere.
-    pub mean_scale: f32,
-}
-
-impl Default for NetworkConfig {
-    fn default() -> Self {
-        Self { hidden: 128, last_gain: std::f32::consts::SQRT_2, mean_scale: 0.0 }
-    }
 }
 
 /// Cloning (Algorithm 2).
@@ -450,9 +433,7 @@ impl Config for TrainConfig {
             let needed = if conditioned { "`none`" } else { "`one-hot:K` or `gaussian:d`" };
             return Err(range("latent", self.latent.clone(), needed));
         }
-        within("network.hidden", self.network.hidden, 1..=4096)?;
-        within("network.last_gain", self.network.last_gain, 1e-6..=100.0)?;
-        within("network.mean_scale", self.network.mean_scale, 0.0..=1e6)?;
+        self.network.check()?;
         self.cloning.check()?;
         within("adversarial.total_steps", self.adversarial.total_steps, 0..=1_000_000_000_000)?;
         within("adversarial.eval_interval", self.adversarial.eval_interval, 1..=1_000_000)?;

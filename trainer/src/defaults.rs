@@ -10,9 +10,10 @@ use sog_sim::task::{Modes, TaskId, TaskInfo};
 use toml::{Table, Value};
 
 use crate::config::{
-    AdversarialConfig, Algorithm, CloningConfig, DiscriminatorConfig, InfoGailConfig,
-    NetworkConfig, RewardForm, SogGailConfig, TrainConfig, VaeGailConfig,
+    AdversarialConfig, Algorithm, CloningConfig, DiscriminatorConfig, InfoGailConfig, RewardForm,
+    SogGailConfig, TrainConfig, VaeGailConfig,
 };
+use crate::network::NetworkConfig;
 
 /// The files: task, algorithm, text.
 const FILES: &[(&str, Algorithm, &str)] = &[

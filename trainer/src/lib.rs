@@ -8,6 +8,7 @@
 //! * [`defaults`]: what a run starts from, and what is tuned for one task;
 //! * [`codes`]: the code of a trajectory, without labels;
 //! * [`algorithms`]: one file each, readable against its pseudo-code;
+//! * [`network`]: the policy network as the configuration describes it;
 //! * [`nn`]: networks on candle;
 //! * [`train`](mod@train): a run from demonstrations to the policy file ([`export`]);
 //! * [`evaluate`]: the measures of the paper;
@@ -27,6 +28,7 @@ pub mod error;
 pub mod evaluate;
 pub mod export;
 pub mod figures;
+pub mod network;
 pub mod nn;
 pub mod normalise;
 pub mod reproduce;

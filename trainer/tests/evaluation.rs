@@ -42,7 +42,7 @@ fn policy(
 ) -> PolicyFile {
     let info = tasks::info(task);
     let (obs, action) = (info.obs_dim(), info.action_dim());
-    let arch = PolicyArch { obs, latent: latent.width(), hidden, action, mean_scale: None };
+    let arch = PolicyArch::paper(obs, latent.width(), hidden, action);
     let mut params = vec![0.0; arch.layout().len()];
     for (name, values) in weights {
         params[arch.layout().tensor(name).unwrap().range()].copy_from_slice(values);
@@ -163,7 +163,7 @@ fn a_switch_is_survived_if_the_robot_lasts_until_the_next() {
     assert_eq!(three.switches, 600);
     assert!((three.switch_survival - 1.0 / 6.0).abs() < 0.04, "{}", three.switch_survival);
     let mut still = deserter(3);
-    still.weights.mean_weight.fill(0.0);
+    still.network.mean.weight.fill(0.0);
     still.seal(4);
     assert_eq!(survival(&still, 10).switch_survival, 1.0);
     assert!(two.switch_followed == 0.0 && three.switch_followed <= three.switch_survival);
@@ -261,7 +261,7 @@ fn policies_without_code_are_measured_on_goals_too() {
     let home = home(&maker);
     let mut file = reacher(home);
     file.latent = LatentKind::None;
-    (file.weights.latent_weight, file.weights.latent_bias) = (vec![], vec![]);
+    file.network.latent = None;
     file.seal(4);
     let demos = reaches(maker.info(), home, &[[0.0; 3], [3.0, 0.0, 0.0]], 0.0);
     let options = ModeOptions { rollouts: 5, ..ModeOptions::default() };

@@ -159,7 +159,8 @@ fn assigned_codes_are_those_of_the_policy_that_a_run_starts_from() {
     // The same seed, but codes 0 and 1 in each other's place.
     let mut swapped = own.clone();
     let codes = own.latent_dim();
-    swapped.weights.latent_weight.chunks_exact_mut(codes).for_each(|row| row.swap(0, 1));
+    let latent = swapped.network.latent.as_mut().unwrap();
+    latent.weight.chunks_exact_mut(codes).for_each(|row| row.swap(0, 1));
     swapped.seal(8);
     let error = continued("swapped", &swapped).unwrap_err();
     assert!(matches!(*error, TrainError::OtherCodes { seed: 0, .. }), "{error}");

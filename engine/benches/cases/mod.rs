@@ -10,7 +10,7 @@ use sog_engine::net::{Init, Mlp, MlpArch, PolicyArch, PolicyNet};
 use sog_engine::ppo::{ActorCritic, Ppo, PpoBatch, PpoConfig, log_probs};
 use sog_engine::search::{CodeSearch, Groups};
 use sog_engine::shard::Parallelism;
-use sog_engine::sog_bc::{SogBatch, SogBc, SogPlan};
+use sog_engine::sog_bc::{Codes, SogBatch, SogBc, SogPlan};
 
 const S: usize = 27;
 const K: usize = 6;
@@ -27,7 +27,7 @@ fn normal(rng: &mut Pcg64, n: usize) -> Vec<f32> {
 }
 
 fn policy() -> PolicyNet {
-    let arch = PolicyArch { obs: S, latent: K, hidden: 128, action: A, mean_scale: None };
+    let arch = PolicyArch::paper(S, K, 128, A);
     PolicyNet::new(arch, Init::default(), &mut Pcg64::seed_from_u64(1)).expect("valid shape")
 }
 
@@ -38,7 +38,7 @@ pub(crate) fn sog_bc(rows: usize, parallelism: Parallelism) -> Update {
     let mut net = policy();
     let mut adam = Adam::new(AdamConfig::default(), net.params.len());
     let mut sog = SogBc::new(net.arch()).with_parallelism(parallelism);
-    let plan = SogPlan { search: CodeSearch::OneHot, lr: LR, max_grad_norm: None };
+    let plan = SogPlan { codes: Codes::Search(CodeSearch::OneHot), lr: LR, max_grad_norm: None };
     Box::new(move || {
         let batch = SogBatch { obs: &obs, actions: &actions, groups: Groups::Shared };
         sog.update(&mut net, &mut adam, plan, batch, &mut rng).expect("valid");

@@ -127,7 +127,7 @@ impl Discriminator {
             let fits = match activation {
                 Activation::Identity => true,
                 Activation::Relu | Activation::LeakyRelu { .. } => i < last,
-                Activation::Tanh | Activation::ScaledTanh { .. } => false,
+                Activation::Tanh | Activation::Elu | Activation::ScaledTanh { .. } => false,
             };
             if !fits {
                 return Err(EngineError::Range {

@@ -51,7 +51,10 @@ fn slope(activation: Activation) -> f32 {
     match activation {
         Activation::Relu => 0.0,
         Activation::LeakyRelu { slope } => slope,
-        Activation::Identity | Activation::Tanh | Activation::ScaledTanh { .. } => 1.0,
+        Activation::Identity
+        | Activation::Tanh
+        | Activation::Elu
+        | Activation::ScaledTanh { .. } => 1.0,
     }
 }
 

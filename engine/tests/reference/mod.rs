@@ -5,7 +5,9 @@
 use rand::{RngExt, SeedableRng};
 use rand_distr::StandardNormal;
 use rand_pcg::Pcg64;
-use sog_engine::net::{Activation, LayerSpec, Mlp, PolicyNet};
+use sog_engine::net::{
+    Activation, Architecture, HiddenActivation, LayerSpec, Mlp, PolicyArch, PolicyNet,
+};
 
 pub(crate) fn rng(seed: u64) -> Pcg64 {
     Pcg64::seed_from_u64(seed)
@@ -31,6 +33,13 @@ pub(crate) fn act(a: Activation, x: f64) -> f64 {
                 f64::from(slope) * x
             }
         }
+        Activation::Elu => {
+            if x > 0.0 {
+                x
+            } else {
+                x.exp_m1()
+            }
+        }
         Activation::ScaledTanh { scale } => f64::from(scale) * x.tanh(),
     }
 }
@@ -47,22 +56,54 @@ fn dense(params: &[f64], offset: usize, layer: &LayerSpec, x: &[f64]) -> Vec<f64
         .collect()
 }
 
-/// The policy's mean for one observation and code.
-pub(crate) fn policy_mean(net: &PolicyNet, params: &[f64], obs: &[f64], code: &[f64]) -> Vec<f64> {
-    let layers = net.arch().layers();
-    let offset =
-        |l: &LayerSpec| net.layout().tensor(&format!("{}.weight", l.name)).expect("known").offset;
-    let apply = |l: &LayerSpec, x: &[f64]| -> Vec<f64> { dense(params, offset(l), l, x) };
-    let h1: Vec<f64> = apply(&layers[0], obs).iter().map(|v| v.tanh()).collect();
-    let mut z2 = apply(&layers[1], &h1);
-    if net.arch().latent > 0 {
-        for (a, b) in z2.iter_mut().zip(apply(&layers[2], code)) {
-            *a += b;
+/// Every architecture with every activation, of one to three hidden layers; widths S, Z and A.
+pub(crate) fn every_arch([obs, latent, action]: [usize; 3]) -> Vec<PolicyArch> {
+    let mut all = vec![];
+    for architecture in [Architecture::TwoBranch, Architecture::Mlp] {
+        for activation in HiddenActivation::ALL {
+            for hidden in [&[16][..], &[16, 9], &[16, 9, 40]] {
+                let paper = PolicyArch::paper(obs, latent, 1, action);
+                all.push(PolicyArch { architecture, activation, hidden: hidden.to_vec(), ..paper });
+            }
         }
     }
-    let h2: Vec<f64> = z2.iter().map(|v| v.tanh()).collect();
-    let last = layers.last().expect("has layers");
-    apply(last, &h2).iter().map(|&v| act(last.activation, v)).collect()
+    all
+}
+
+/// The policy's mean for one observation and code, from the tensors by name.
+pub(crate) fn policy_mean(net: &PolicyNet, params: &[f64], obs: &[f64], code: &[f64]) -> Vec<f64> {
+    let arch = net.arch();
+    let tensor = |name: &str| -> &[f64] {
+        net.layout().tensor(name).map_or(&[], |tensor| &params[tensor.range()])
+    };
+    let product = |weight: &str, x: &[f64]| -> Vec<f64> {
+        let rows = tensor(weight).chunks_exact(x.len());
+        rows.map(|row| row.iter().zip(x).map(|(w, x)| w * x).sum()).collect()
+    };
+    let plus =
+        |a: Vec<f64>, b: &[f64]| -> Vec<f64> { a.iter().zip(b).map(|(a, b)| a + b).collect() };
+    let sigma = |x: Vec<f64>| -> Vec<f64> {
+        x.into_iter().map(|x| act(arch.activation.into(), x)).collect()
+    };
+    let stack = arch.architecture == Architecture::Mlp;
+    let mut x = obs.to_vec();
+    for i in 0..arch.hidden.len() {
+        let name = format!("actor.{}.{i}", if stack { "layer" } else { "state" });
+        let mut sum = plus(product(&format!("{name}.weight"), &x), tensor(&format!("{name}.bias")));
+        if arch.latent > 0 && stack && i == 0 {
+            sum = plus(sum, &product("actor.layer.0.code", code));
+        }
+        if arch.latent > 0 && !stack && i + 1 == arch.hidden.len() {
+            sum = plus(sum, &product("actor.latent.weight", code));
+            sum = plus(sum, tensor("actor.latent.bias"));
+        }
+        x = sigma(sum);
+    }
+    let last = plus(product("actor.mean.weight", &x), tensor("actor.mean.bias"));
+    match arch.mean_scale {
+        None => last,
+        Some(c) => last.into_iter().map(|y| f64::from(c) * y.tanh()).collect(),
+    }
 }
 
 /// The output of a chain of layers for one input.

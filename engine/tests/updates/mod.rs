@@ -9,10 +9,10 @@ use sog_engine::discriminator::{Discriminator, DiscriminatorBatch, Discriminator
 use sog_engine::mlp::Part;
 use sog_engine::net::{Init, Mlp, MlpArch, PolicyArch, PolicyNet};
 use sog_engine::posterior::{CodeKind, Posterior};
-use sog_engine::ppo::{ActorCritic, Ppo, PpoBatch, PpoConfig, SogTerm, TermCodes};
+use sog_engine::ppo::{ActorCritic, Ppo, PpoBatch, PpoConfig, SogTerm};
 use sog_engine::search::{CodeSearch, Groups};
 use sog_engine::shard::Parallelism;
-use sog_engine::sog_bc::{SogBatch, SogBc, SogPlan};
+use sog_engine::sog_bc::{Codes, SogBatch, SogBc, SogPlan};
 
 const S: usize = 9;
 const Z: usize = 3;
@@ -39,7 +39,7 @@ pub(crate) struct Updates {
 impl Updates {
     pub(crate) fn new(rows: usize, parallelism: Parallelism) -> Self {
         let mut rng = Pcg64::seed_from_u64(1);
-        let arch = PolicyArch { obs: S, latent: Z, hidden: 40, action: A, mean_scale: Some(1.5) };
+        let arch = PolicyArch { mean_scale: Some(1.5), ..PolicyArch::paper(S, Z, 40, A) };
         let policy = PolicyNet::new(arch, Init::default(), &mut rng).expect("valid");
         let critic = Mlp::new(MlpArch::value(S + Z), Init::default(), &mut rng).expect("valid");
         let nets = ActorCritic::new(policy, critic, AdamConfig::default());
@@ -79,7 +79,7 @@ impl Updates {
         for search in
             [CodeSearch::OneHot, CodeSearch::Coordinate { samples: 7, block: 2, rounds: 2 }]
         {
-            let plan = SogPlan { search, lr: 1e-2, max_grad_norm: Some(1.0) };
+            let plan = SogPlan { codes: Codes::Search(search), lr: 1e-2, max_grad_norm: Some(1.0) };
             let (net, adam) = (&mut self.nets.policy, &mut self.nets.policy_adam);
             self.sog.update(net, adam, plan, demos, &mut self.rng).expect("valid");
         }
@@ -96,7 +96,7 @@ impl Updates {
         let term = SogTerm {
             sog: &mut self.sog,
             batch: demos,
-            codes: TermCodes::Search(CodeSearch::OneHot),
+            codes: Codes::Search(CodeSearch::OneHot),
             weight: 0.5,
             rng: &mut self.rng,
         };

@@ -186,20 +186,23 @@ impl Mirror {
     /// The policy N⁻¹ π(M s), sealed with golden vectors of its own.
     pub fn policy(&self, original: &PolicyFile) -> PolicyFile {
         let mut image = original.clone();
-        let (s, h) = (original.obs_dim(), original.hidden_dim());
+        let (first, image_first) = (&original.network.hidden[0], &mut image.network.hidden[0]);
+        let inputs = first.inputs();
         for (i, e) in self.obs.iter().enumerate() {
-            for row in 0..h {
-                let w = original.weights.state0_weight[row * s + i];
-                image.weights.state0_weight[row * s + e.source] = e.sign * w;
+            let rows = first.weight.chunks_exact(inputs);
+            for (row, image) in rows.zip(image_first.weight.chunks_exact_mut(inputs)) {
+                image[e.source] = e.sign * row[i];
             }
             image.normaliser.mean[e.source] = e.sign * original.normaliser.mean[i];
             image.normaliser.var[e.source] = original.normaliser.var[i];
         }
+        let (last, image_last) = (&original.network.mean, &mut image.network.mean);
+        let h = last.inputs();
         for (k, e) in self.action.iter().enumerate() {
-            let from = &original.weights.mean_weight[k * h..(k + 1) * h];
-            let to = &mut image.weights.mean_weight[e.source * h..(e.source + 1) * h];
+            let from = &last.weight[k * h..(k + 1) * h];
+            let to = &mut image_last.weight[e.source * h..(e.source + 1) * h];
             to.iter_mut().zip(from).for_each(|(to, w)| *to = e.sign * w);
-            image.weights.mean_bias[e.source] = e.sign * original.weights.mean_bias[k];
+            image_last.bias[e.source] = e.sign * last.bias[k];
             image.log_std[e.source] = original.log_std[k];
         }
         image.seal(original.golden.action.len() / original.action_dim().max(1));

@@ -151,8 +151,7 @@ fn sample_file() -> ExpertFile {
     let network = |seed| {
         let mut file = example(seed);
         file.latent = sog_runtime::policy::LatentKind::None;
-        file.weights.latent_weight.clear();
-        file.weights.latent_bias.clear();
+        file.network.latent = None;
         file.seal(4);
         file
     };

@@ -273,7 +273,7 @@ impl Checkpoint for Best {
         to.state("steps", &self.steps);
         to.state("wall_s", &self.wall_s);
         for (name, values) in best_tensors(&mut self.policy.clone()) {
-            to.f32s(name, &[values.len()], values);
+            to.f32s(&name, &[values.len()], values);
         }
     }
 
@@ -282,28 +282,27 @@ impl Checkpoint for Best {
         self.steps = from.read_state("steps")?;
         self.wall_s = from.read_state("wall_s")?;
         for (name, values) in best_tensors(&mut self.policy) {
-            from.read_f32s(name, values)?;
+            from.read_f32s(&name, values)?;
         }
         Ok(())
     }
 }
 
 /// What differs between two policies of one run.
-fn best_tensors(p: &mut PolicyFile) -> [(&'static str, &mut Vec<f32>); 11] {
-    let w = &mut p.weights;
-    [
-        ("state.0.weight", &mut w.state0_weight),
-        ("state.0.bias", &mut w.state0_bias),
-        ("state.1.weight", &mut w.state1_weight),
-        ("state.1.bias", &mut w.state1_bias),
-        ("latent.weight", &mut w.latent_weight),
-        ("latent.bias", &mut w.latent_bias),
-        ("mean.weight", &mut w.mean_weight),
-        ("mean.bias", &mut w.mean_bias),
-        ("obs.mean", &mut p.normaliser.mean),
-        ("obs.var", &mut p.normaliser.var),
-        ("log_std", &mut p.log_std),
-    ]
+fn best_tensors(p: &mut PolicyFile) -> Vec<(String, &mut Vec<f32>)> {
+    let layers = p.shape().layers().into_iter().zip(p.network.layers_mut());
+    let of_layer = layers.flat_map(|(layer, dense)| {
+        let name = layer.name.trim_start_matches("actor.").to_string();
+        let weight = (format!("{name}.weight"), &mut dense.weight);
+        [weight, (format!("{name}.bias"), &mut dense.bias)]
+    });
+    let mut all: Vec<_> = of_layer.collect();
+    all.extend([
+        ("obs.mean".to_string(), &mut p.normaliser.mean),
+        ("obs.var".to_string(), &mut p.normaliser.var),
+        ("log_std".to_string(), &mut p.log_std),
+    ]);
+    all
 }
 
 /// The run directory of a network.
@@ -480,7 +479,7 @@ fn setup(info: &TaskInfo, config: &ExpertConfig, network: usize) -> PpoSetup {
             Modes::Discrete(_) => LatentKind::None,
             Modes::Continuous(space) => LatentKind::Gaussian(space.dims()),
         },
-        hidden: config.hidden,
+        hidden: vec![config.hidden; 2],
         log_std: if starts { config.start_log_std } else { config.log_std },
         action_scale: config.action_scale,
         hide: config.hide.clone(),

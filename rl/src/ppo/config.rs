@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use sog_engine::ppo::PpoConfig as UpdateConfig;
-use sog_runtime::policy::{LatentKind, MeanScale};
+use sog_runtime::policy::{Activation, Architecture, LatentKind, MeanScale};
 
 use crate::run::{ConfigError, within};
 
@@ -132,8 +132,12 @@ impl PpoConfig {
 pub struct PpoSetup {
     /// Latent code of the policy; the value network sees it too.
     pub latent: LatentKind,
-    /// Width of the policy's hidden layers.
-    pub hidden: usize,
+    /// How the policy's layers hang together.
+    pub architecture: Architecture,
+    /// What follows its hidden layers.
+    pub activation: Activation,
+    /// Their widths, first to last.
+    pub hidden: Vec<usize>,
     /// How the last layer becomes the action mean.
     pub mean_scale: MeanScale,
     /// Gain of the policy's last layer at the start.
@@ -157,7 +161,9 @@ impl Default for PpoSetup {
     fn default() -> Self {
         Self {
             latent: LatentKind::None,
-            hidden: 128,
+            architecture: Architecture::TwoBranch,
+            activation: Activation::Tanh,
+            hidden: vec![128; 2],
             mean_scale: MeanScale::None,
             last_gain: 0.01,
             log_std: -0.5,

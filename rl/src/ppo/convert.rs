@@ -4,7 +4,7 @@ use sog_engine::{
     EngineError,
     net::{Init, PolicyArch, PolicyNet},
 };
-use sog_runtime::policy::{Golden, LatentKind, MeanScale, PolicyFile, Provenance, Term, Weights};
+use sog_runtime::policy::{Architecture, Golden, MeanScale, PolicyFile, Provenance, Term};
 use sog_sim::{seed, task::TaskInfo};
 
 use super::{ObsNormaliser, PpoError, PpoSetup};
@@ -19,9 +19,11 @@ pub(crate) fn initial_policy(
 ) -> Result<(PolicyNet, Vec<bool>), PpoError> {
     let hidden = hidden_components(info, &setup.hide)?;
     let arch = PolicyArch {
+        architecture: setup.architecture,
+        activation: setup.activation,
         obs: info.obs_dim(),
         latent: setup.latent.width(),
-        hidden: setup.hidden,
+        hidden: setup.hidden.clone(),
         action: info.action_dim(),
         mean_scale: match setup.mean_scale {
             MeanScale::None => None,
@@ -30,7 +32,12 @@ pub(crate) fn initial_policy(
     };
     let init = Init { last_gain: setup.last_gain, log_std: setup.log_std, ..Init::default() };
     let mut policy = PolicyNet::new(arch, init, &mut seed::stream(setup.seed, POLICY_STREAM))?;
-    let layer = policy.layout().tensor("actor.state.0.weight")?.range();
+    let first = match setup.architecture {
+        Architecture::TwoBranch => "actor.state.0.weight",
+        // Of a plain stack these are the observation's columns alone.
+        Architecture::Mlp => "actor.layer.0.weight",
+    };
+    let layer = policy.layout().tensor(first)?.range();
     // Zero weights stay zero, as hidden inputs are zero in training.
     for row in policy.params[layer].chunks_exact_mut(hidden.len()) {
         row.iter_mut().zip(&hidden).filter(|(_, hidden)| **hidden).for_each(|(w, _)| *w = 0.0);
@@ -48,20 +55,6 @@ pub(super) fn hidden_components(info: &TaskInfo, hide: &[String]) -> Result<Vec<
     Ok(terms.0.iter().flat_map(flags).collect())
 }
 
-/// Tensors of the flat vector and their places in [`Weights`].
-fn places(w: &mut Weights) -> [(&'static str, &mut Vec<f32>); 8] {
-    [
-        ("actor.state.0.weight", &mut w.state0_weight),
-        ("actor.state.0.bias", &mut w.state0_bias),
-        ("actor.state.1.weight", &mut w.state1_weight),
-        ("actor.state.1.bias", &mut w.state1_bias),
-        ("actor.latent.weight", &mut w.latent_weight),
-        ("actor.latent.bias", &mut w.latent_bias),
-        ("actor.mean.weight", &mut w.mean_weight),
-        ("actor.mean.bias", &mut w.mean_bias),
-    ]
-}
-
 /// The policy as a file without golden vectors; the action scale is folded into the last layer.
 pub(crate) fn policy_file(
     info: &TaskInfo,
@@ -69,27 +62,13 @@ pub(crate) fn policy_file(
     policy: &PolicyNet,
     normaliser: &ObsNormaliser,
 ) -> PolicyFile {
-    let mut weights = Weights {
-        state0_weight: vec![],
-        state0_bias: vec![],
-        state1_weight: vec![],
-        state1_bias: vec![],
-        latent_weight: vec![],
-        latent_bias: vec![],
-        mean_weight: vec![],
-        mean_bias: vec![],
-    };
-    for (name, place) in places(&mut weights) {
-        if let Ok(tensor) = policy.layout().tensor(name) {
-            *place = policy.params[tensor.range()].to_vec();
-        }
-    }
+    let mut network = policy.network();
     let scale = setup.action_scale;
     let mean_scale = match setup.mean_scale {
         MeanScale::Tanh(c) => MeanScale::Tanh(c * scale),
         MeanScale::None => {
-            weights.mean_weight.iter_mut().for_each(|w| *w *= scale);
-            weights.mean_bias.iter_mut().for_each(|w| *w *= scale);
+            network.mean.weight.iter_mut().for_each(|w| *w *= scale);
+            network.mean.bias.iter_mut().for_each(|w| *w *= scale);
             MeanScale::None
         }
     };
@@ -100,7 +79,7 @@ pub(crate) fn policy_file(
         dt_s: info.dt_s,
         latent: setup.latent,
         mean_scale,
-        weights,
+        network,
         normaliser: normaliser.frozen(),
         action_low: info.action_low.iter().map(|&a| a as f32).collect(),
         action_high: info.action_high.iter().map(|&a| a as f32).collect(),
@@ -117,22 +96,21 @@ pub(super) fn read_policy(
     net: &mut PolicyNet,
 ) -> Result<(), EngineError> {
     let unit = 1.0 / setup.action_scale;
-    let mut weights = file.weights.clone();
-    for (name, values) in places(&mut weights) {
-        if setup.latent == LatentKind::None && name.starts_with("actor.latent") {
-            continue;
-        }
-        let range = net.layout().tensor(name)?.range();
-        if range.len() != values.len() {
-            let (got, need) = (values.len(), range.len());
-            return Err(EngineError::Length { what: "weights to start from", got, need });
-        }
-        // Under c·tanh the scale is in c, else in the last layer.
-        let folded = name.starts_with("actor.mean") && setup.mean_scale == MeanScale::None;
-        let factor = if folded { unit } else { 1.0 };
-        net.params[range].iter_mut().zip(values).for_each(|(p, v)| *p = *v * factor);
+    let mut file = file.clone();
+    // Under c·tanh the scale is in c, else in the last layer.
+    if setup.mean_scale == MeanScale::None {
+        file.network.mean.weight.iter_mut().for_each(|w| *w *= unit);
+        file.network.mean.bias.iter_mut().for_each(|w| *w *= unit);
     }
-    let log_std = net.log_std_mut().iter_mut().zip(&file.log_std);
-    log_std.for_each(|(to, from)| *to = from + unit.ln());
+    file.log_std.iter_mut().for_each(|l| *l += unit.ln());
+    let start = PolicyNet::from_file(&file)?;
+    if start.arch().shape() != net.arch().shape() {
+        return Err(EngineError::Range {
+            what: "policy to start from",
+            got: format!("{:?}", start.arch().shape()),
+            need: "the network of this run's configuration",
+        });
+    }
+    net.params = start.params;
     Ok(())
 }

@@ -19,7 +19,7 @@ fn config() -> PpoConfig {
 }
 
 fn setup() -> PpoSetup {
-    PpoSetup { hidden: 32, total_steps: 100_000, seed: 3, ..PpoSetup::default() }
+    PpoSetup { hidden: vec![32; 2], total_steps: 100_000, seed: 3, ..PpoSetup::default() }
 }
 
 /// A code an episode, and a reward for stepping to the right, more so under the first code.
@@ -147,7 +147,7 @@ fn threads_do_not_change_the_result() {
 fn the_policy_waits_while_the_value_network_warms_up() {
     let setup = PpoSetup { critic_warmup: 2, ..setup() };
     let mut ppo = Ppo::new(&maker(), &config(), &setup).unwrap();
-    let weights = |ppo: &Ppo| ppo.policy_file().weights;
+    let weights = |ppo: &Ppo| ppo.policy_file().network;
     let first = weights(&ppo);
     let mut critics = vec![];
     for _ in 0..2 {
@@ -173,8 +173,8 @@ fn a_policy_file_and_the_learner_it_starts_agree() {
         let close = |a: &[f32], b: &[f32]| {
             a.iter().zip(b).all(|(a, b)| (a - b).abs() <= 1e-5 * a.abs().max(1.0))
         };
-        assert!(close(&file.weights.mean_weight, &copy.weights.mean_weight));
-        assert_eq!(file.weights.state1_weight, copy.weights.state1_weight);
+        assert!(close(&file.network.mean.weight, &copy.network.mean.weight));
+        assert_eq!(file.network.hidden, copy.network.hidden);
         assert!(close(&file.normaliser.var, &copy.normaliser.var));
         assert!(close(&file.log_std, &copy.log_std));
         assert_eq!(file.mean_scale, copy.mean_scale);
@@ -205,9 +205,10 @@ fn hidden_terms_have_no_influence_and_unknown_ones_are_named() {
     let mut ppo = Ppo::new(&maker(), &config(), &setup).unwrap();
     ppo.iterate(&mut TaskReward { mode: 0 }).unwrap();
     let file = ppo.policy_file();
-    assert!(file.weights.state0_weight.contains(&0.0));
+    let first = &file.network.hidden[0].weight;
+    assert!(first.contains(&0.0));
     let width = maker().info().obs_terms.0[0].width;
-    for row in file.weights.state0_weight.chunks_exact(file.obs_dim()) {
+    for row in first.chunks_exact(file.obs_dim()) {
         assert!(row[..width].iter().all(|w| *w == 0.0));
     }
     let setup = PpoSetup { hide: vec!["tail".to_string()], ..setup };

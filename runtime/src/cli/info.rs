@@ -18,14 +18,15 @@ pub(super) fn load(path: &Path) -> Result<(Vec<u8>, PolicyFile)> {
 
 pub(super) fn main(args: &InfoArgs) -> Result<bool> {
     let (bytes, file) = load(&args.policy)?;
-    let origin = &file.provenance;
+    let (origin, network) = (&file.provenance, &file.network);
     if args.json {
         println!(
             "{}",
             json!({
                 "task": file.task, "obs_terms": file.obs_terms.to_string(),
                 "action_terms": file.action_terms.to_string(), "dt_s": file.dt_s,
-                "latent": file.latent.to_string(), "hidden": file.hidden_dim(),
+                "latent": file.latent.to_string(), "arch": network.architecture.to_string(),
+                "activation": network.activation.to_string(), "hidden": network.widths(),
                 "golden": file.golden.action.len() / file.action_dim(), "bytes": bytes.len(),
                 "producer": origin.producer, "algorithm": origin.algorithm, "seed": origin.seed,
                 "demos_sha256": origin.demos_sha256, "created": origin.created,
@@ -38,7 +39,12 @@ pub(super) fn main(args: &InfoArgs) -> Result<bool> {
     println!("observation   {} ({})", file.obs_terms, file.obs_dim());
     println!("action        {} ({})", file.action_terms, file.action_dim());
     println!("latent code   {}", file.latent);
-    println!("hidden width  {}", file.hidden_dim());
+    println!(
+        "network       {}, hidden layers {:?}, {}",
+        network.architecture,
+        network.widths(),
+        network.activation
+    );
     println!("trained by    {} with {}, seed {}", origin.algorithm, origin.producer, origin.seed);
     if !origin.created.is_empty() {
         println!("created       {}", origin.created);

@@ -2,7 +2,9 @@
 
 use alloc::{string::ToString, vec, vec::Vec};
 
-use super::{Golden, LatentKind, MeanScale, Normaliser, PolicyFile, Provenance, Terms, Weights};
+use super::{
+    Golden, LatentKind, MeanScale, Network, NetworkShape, Normaliser, PolicyFile, Provenance, Terms,
+};
 
 /// A policy with random weights for the circles task (S = 10, Z = 3, H = 16, A = 2), sealed.
 pub fn example(seed: u64) -> PolicyFile {
@@ -18,6 +20,14 @@ pub fn example(seed: u64) -> PolicyFile {
             .collect()
     };
     let (s, z, h, a) = (10, 3, 16, 2);
+    let network = Network::from_fn(&NetworkShape::paper(s, z, h, a), |name, shape| {
+        let scale = match name {
+            "actor.latent.weight" => 1.0,
+            _ if name.ends_with(".weight") => 0.5,
+            _ => 0.1,
+        };
+        uniform(shape.iter().product(), scale)
+    });
     let mut file = PolicyFile {
         task: "circles".to_string(),
         obs_terms: Terms::new(&[("position", s)]),
@@ -25,16 +35,7 @@ pub fn example(seed: u64) -> PolicyFile {
         dt_s: 0.1,
         latent: LatentKind::OneHot(z),
         mean_scale: MeanScale::Tanh(1.5),
-        weights: Weights {
-            state0_weight: uniform(h * s, 0.5),
-            state0_bias: uniform(h, 0.1),
-            state1_weight: uniform(h * h, 0.5),
-            state1_bias: uniform(h, 0.1),
-            latent_weight: uniform(h * z, 1.0),
-            latent_bias: uniform(h, 0.1),
-            mean_weight: uniform(a * h, 0.5),
-            mean_bias: uniform(a, 0.1),
-        },
+        network,
         normaliser: Normaliser { mean: uniform(s, 5.0), var: vec![4.0; s], clip: 10.0 },
         action_low: vec![-1.5; a],
         action_high: vec![1.5; a],

@@ -1,50 +1,21 @@
-//! The policy file: reading with full verification, and writing.
+//! The policy file: what it holds, under which names, and why one is refused.
 
 use alloc::{
-    collections::BTreeMap,
+    borrow::Cow,
     format,
     string::{String, ToString},
     vec,
     vec::Vec,
 };
 
-use super::{LatentKind, MeanScale, ParseKindError, Policy, Terms};
-use crate::tensors::{self, Metadata, Tensor, TensorError, TensorFile};
+use super::{LatentKind, MeanScale, Network, NetworkShape, Terms};
+use crate::tensors::{Metadata, TensorError};
 
 /// Schema that this version writes and accepts.
 pub const SCHEMA: &str = "sog.policy/1";
 
 /// Added to the variance before its square root is taken.
 pub const VARIANCE_FLOOR: f32 = 1e-8;
-
-/// Largest difference between a golden action and the runtime's, relative to max(1, |golden|).
-const GOLDEN_TOLERANCE: f32 = 1e-5;
-
-/// The only architecture and activation there are.
-const ARCH: &str = "two-branch";
-const ACTIVATION: &str = "tanh";
-
-/// Network weights, row-major `[out, in]` as in the file. S observation, H hidden, Z latent and
-/// A action width.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Weights {
-    /// `actor.state.0.weight`, `[H, S]`.
-    pub state0_weight: Vec<f32>,
-    /// `actor.state.0.bias`, `[H]`.
-    pub state0_bias: Vec<f32>,
-    /// `actor.state.1.weight`, `[H, H]`.
-    pub state1_weight: Vec<f32>,
-    /// `actor.state.1.bias`, `[H]`.
-    pub state1_bias: Vec<f32>,
-    /// `actor.latent.weight`, `[H, Z]`; empty without a code.
-    pub latent_weight: Vec<f32>,
-    /// `actor.latent.bias`, `[H]`; empty without a code.
-    pub latent_bias: Vec<f32>,
-    /// `actor.mean.weight`, `[A, H]`.
-    pub mean_weight: Vec<f32>,
-    /// `actor.mean.bias`, `[A]`.
-    pub mean_bias: Vec<f32>,
-}
 
 /// Frozen observation normaliser, `[S]` each.
 #[derive(Clone, Debug, PartialEq)]
@@ -98,8 +69,8 @@ pub struct PolicyFile {
     pub latent: LatentKind,
     /// How the last layer becomes the action mean.
     pub mean_scale: MeanScale,
-    /// Network weights.
-    pub weights: Weights,
+    /// The network.
+    pub network: Network,
     /// Observation normaliser.
     pub normaliser: Normaliser,
     /// Lower action bounds, `[A]`.
@@ -155,7 +126,7 @@ pub enum PolicyError {
     #[error("tensor `{name}` holds {value} at index {index}; every number must be finite")]
     NonFinite {
         /// The tensor.
-        name: &'static str,
+        name: String,
         /// Flat index.
         index: usize,
         /// The number.
@@ -165,7 +136,7 @@ pub enum PolicyError {
     #[error("tensor `{name}` holds {value} at index {index}, need {needed}")]
     Range {
         /// The tensor.
-        name: &'static str,
+        name: String,
         /// Flat index.
         index: usize,
         /// The number.
@@ -210,6 +181,18 @@ pub enum PolicyError {
     },
 }
 
+/// What the user of a policy file that was accepted should be told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PolicyWarning {
+    /// There is no checksum in the file.
+    #[error(
+        "the policy has no checksum (metadata `checksum`), so that damage too small for the golden \
+         vectors would not be noticed; files that `sog train` writes have one"
+    )]
+    NoChecksum,
+}
+
 impl PolicyFile {
     /// Observation width S.
     pub fn obs_dim(&self) -> usize {
@@ -226,39 +209,16 @@ impl PolicyFile {
         self.latent.width()
     }
 
-    /// Hidden width H.
-    pub fn hidden_dim(&self) -> usize {
-        self.weights.state0_bias.len()
-    }
-
-    /// Parses and verifies a whole file.
-    ///
-    /// # Errors
-    /// The first of these that does not hold: readable tensors; schema; known metadata and
-    /// tensors; shapes that fit the terms; finite numbers in range; golden actions to 1e-5;
-    /// checksum.
-    pub fn parse(bytes: &[u8]) -> Result<Self, PolicyError> {
-        let file = TensorFile::parse(bytes)?;
-        let schema = file.meta("schema")?;
-        if schema != SCHEMA {
-            return Err(PolicyError::Schema { found: schema.to_string() });
+    /// The shape of its network.
+    pub fn shape(&self) -> NetworkShape {
+        NetworkShape {
+            architecture: self.network.architecture,
+            activation: self.network.activation,
+            obs: self.obs_dim(),
+            latent: self.latent_dim(),
+            hidden: self.network.widths(),
+            action: self.action_dim(),
         }
-        let policy = Self::read(&file)?;
-        policy.refuse_unknown(&file)?;
-        policy.check_numbers()?;
-        policy.check_golden()?;
-        file.verify_checksum()?;
-        Ok(policy)
-    }
-
-    /// Bytes of the file; [`seal`](Self::seal) the golden vectors first.
-    pub fn to_bytes(&self) -> Vec<u8> {
-        let tensors: BTreeMap<String, Tensor> = self
-            .tensors()
-            .into_iter()
-            .map(|(name, shape, values)| (name.to_string(), Tensor::f32(&shape, values)))
-            .collect();
-        tensors::serialize(&tensors, &self.metadata())
     }
 
     /// Refuses a policy that does not fit a robot's task, terms or their order.
@@ -289,88 +249,17 @@ impl PolicyFile {
         Ok(())
     }
 
-    /// Replaces the golden vectors by `n` new ones: observations spread over ±2 standard
-    /// deviations, codes in turn (one-hot) or spread over ±2 (Gaussian), and the action means
-    /// computed in double precision from the formula in the [module](super) documentation.
-    #[cfg(feature = "std")]
-    pub fn seal(&mut self, n: usize) {
-        // SplitMix64, top 24 bits: uniform in [−2, 2), the same everywhere.
-        let mut state = 0x5347_u64;
-        let mut uniform = || {
-            state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-            let mut z = state;
-            z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-            z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-            ((z ^ (z >> 31)) >> 40) as f32 / (1 << 22) as f32 - 2.0
-        };
-        let (s, z) = (self.obs_dim(), self.latent_dim());
-        let mut golden = Golden::default();
-        for row in 0..n {
-            let obs: Vec<f32> = (0..s)
-                .map(|j| self.normaliser.mean[j] + self.normaliser.var[j].sqrt() * uniform())
-                .collect();
-            let latent: Vec<f32> = match self.latent {
-                LatentKind::None => vec![],
-                LatentKind::OneHot(k) => (0..k).map(|j| f32::from(j == row % k)).collect(),
-                LatentKind::Gaussian(_) => (0..z).map(|_| uniform()).collect(),
-            };
-            golden.action.extend(self.reference_mean(&obs, &latent).iter().map(|&a| a as f32));
-            golden.obs.extend(obs);
-            golden.latent.extend(latent);
-        }
-        self.golden = golden;
-    }
-
-    /// Action mean for one observation `[S]` and code `[Z]`, in double precision, straight from
-    /// the formula: slow, and independent of the packed inference that it checks.
-    #[cfg(feature = "std")]
-    pub fn reference_mean(&self, obs: &[f32], latent: &[f32]) -> Vec<f64> {
-        let linear = |weight: &[f32], bias: &[f32], x: &[f64]| -> Vec<f64> {
-            bias.iter()
-                .enumerate()
-                .map(|(i, &b)| {
-                    let row = &weight[i * x.len()..(i + 1) * x.len()];
-                    row.iter().zip(x).fold(f64::from(b), |sum, (&w, &x)| sum + f64::from(w) * x)
-                })
-                .collect()
-        };
-        let tanh = |x: Vec<f64>| -> Vec<f64> { x.into_iter().map(f64::tanh).collect() };
-        let (w, norm) = (&self.weights, &self.normaliser);
-        let clip = f64::from(norm.clip);
-        let x: Vec<f64> = (0..obs.len())
-            .map(|j| {
-                let std = (f64::from(norm.var[j]) + f64::from(VARIANCE_FLOOR)).sqrt();
-                ((f64::from(obs[j]) - f64::from(norm.mean[j])) / std).clamp(-clip, clip)
-            })
-            .collect();
-        let hidden = tanh(linear(&w.state0_weight, &w.state0_bias, &x));
-        let mut sum = linear(&w.state1_weight, &w.state1_bias, &hidden);
-        if self.latent != LatentKind::None {
-            let z: Vec<f64> = latent.iter().map(|&z| f64::from(z)).collect();
-            for (s, l) in sum.iter_mut().zip(linear(&w.latent_weight, &w.latent_bias, &z)) {
-                *s += l;
-            }
-        }
-        let last = linear(&w.mean_weight, &w.mean_bias, &tanh(sum));
-        match self.mean_scale {
-            MeanScale::None => last,
-            MeanScale::Tanh(c) => tanh(last).into_iter().map(|y| f64::from(c) * y).collect(),
-        }
-    }
-
     /// Name, shape and values of every tensor: the one list that reading and writing share.
-    fn tensors(&self) -> Vec<(&'static str, Vec<usize>, &[f32])> {
-        let (s, z, h, a) =
-            (self.obs_dim(), self.latent_dim(), self.hidden_dim(), self.action_dim());
+    pub(super) fn tensors(&self) -> Vec<(Cow<'static, str>, Vec<usize>, &[f32])> {
+        let (s, z, a) = (self.obs_dim(), self.latent_dim(), self.action_dim());
         let n = self.golden.action.len() / a.max(1);
-        let w = &self.weights;
-        let mut list: Vec<(&'static str, Vec<usize>, &[f32])> = vec![
-            ("actor.state.0.weight", vec![h, s], &w.state0_weight),
-            ("actor.state.0.bias", vec![h], &w.state0_bias),
-            ("actor.state.1.weight", vec![h, h], &w.state1_weight),
-            ("actor.state.1.bias", vec![h], &w.state1_bias),
-            ("actor.mean.weight", vec![a, h], &w.mean_weight),
-            ("actor.mean.bias", vec![a], &w.mean_bias),
+        let mut list: Vec<(Cow<'static, str>, Vec<usize>, &[f32])> = vec![];
+        for (layer, dense) in self.shape().layers().iter().zip(self.network.layers()) {
+            let (name, widths) = (&layer.name, vec![layer.outputs, layer.inputs]);
+            list.push((format!("{name}.weight").into(), widths, &dense.weight));
+            list.push((format!("{name}.bias").into(), vec![layer.outputs], &dense.bias));
+        }
+        let rest: [(&str, Vec<usize>, &[f32]); 7] = [
             ("obs.mean", vec![s], &self.normaliser.mean),
             ("obs.var", vec![s], &self.normaliser.var),
             ("action.low", vec![a], &self.action_low),
@@ -379,15 +268,15 @@ impl PolicyFile {
             ("golden.obs", vec![n, s], &self.golden.obs),
             ("golden.action", vec![n, a], &self.golden.action),
         ];
+        list.extend(rest.map(|(name, shape, values)| (name.into(), shape, values)));
         if self.latent != LatentKind::None {
-            list.push(("actor.latent.weight", vec![h, z], &w.latent_weight));
-            list.push(("actor.latent.bias", vec![h], &w.latent_bias));
-            list.push(("golden.latent", vec![n, z], &self.golden.latent));
+            list.push(("golden.latent".into(), vec![n, z], &self.golden.latent));
         }
         list
     }
 
-    fn metadata(&self) -> Metadata {
+    /// Every metadata entry but the checksum.
+    pub(super) fn metadata(&self) -> Metadata {
         let p = &self.provenance;
         [
             ("schema", SCHEMA.to_string()),
@@ -396,8 +285,8 @@ impl PolicyFile {
             ("action.terms", self.action_terms.to_string()),
             ("dt", self.dt_s.to_string()),
             ("latent.kind", self.latent.to_string()),
-            ("arch", ARCH.to_string()),
-            ("activation", ACTIVATION.to_string()),
+            ("arch", self.network.architecture.to_string()),
+            ("activation", self.network.activation.to_string()),
             ("obs.clip", self.normaliser.clip.to_string()),
             ("mean.scale", self.mean_scale.to_string()),
             ("producer", p.producer.clone()),
@@ -409,146 +298,5 @@ impl PolicyFile {
         .into_iter()
         .map(|(key, value)| (key.to_string(), value))
         .collect()
-    }
-
-    fn read(file: &TensorFile<'_>) -> Result<Self, PolicyError> {
-        for (key, needed) in [("arch", ARCH), ("activation", ACTIVATION)] {
-            let found = file.meta(key)?;
-            if found != needed {
-                return Err(metadata_error(key, found, format!("`{needed}`")));
-            }
-        }
-        let obs_terms: Terms = parse_meta(file, "obs.terms")?;
-        let action_terms: Terms = parse_meta(file, "action.terms")?;
-        let latent: LatentKind = parse_meta(file, "latent.kind")?;
-        let (s, z, a) = (obs_terms.width(), latent.width(), action_terms.width());
-        let h = rows(file, "actor.state.0.bias", &[])?;
-        let n = rows(file, "golden.obs", &[s])?;
-        let conditioned = |name, shape: &[usize]| match latent {
-            LatentKind::None => Ok(vec![]),
-            _ => file.f32_of(name, shape),
-        };
-        Ok(Self {
-            task: file.meta("task")?.to_string(),
-            dt_s: positive(file, "dt")?,
-            latent,
-            mean_scale: parse_meta(file, "mean.scale")?,
-            weights: Weights {
-                state0_weight: file.f32_of("actor.state.0.weight", &[h, s])?,
-                state0_bias: file.f32_of("actor.state.0.bias", &[h])?,
-                state1_weight: file.f32_of("actor.state.1.weight", &[h, h])?,
-                state1_bias: file.f32_of("actor.state.1.bias", &[h])?,
-                latent_weight: conditioned("actor.latent.weight", &[h, z])?,
-                latent_bias: conditioned("actor.latent.bias", &[h])?,
-                mean_weight: file.f32_of("actor.mean.weight", &[a, h])?,
-                mean_bias: file.f32_of("actor.mean.bias", &[a])?,
-            },
-            normaliser: Normaliser {
-                mean: file.f32_of("obs.mean", &[s])?,
-                var: file.f32_of("obs.var", &[s])?,
-                clip: positive(file, "obs.clip")? as f32,
-            },
-            action_low: file.f32_of("action.low", &[a])?,
-            action_high: file.f32_of("action.high", &[a])?,
-            log_std: file.f32_of("log_std", &[a])?,
-            golden: Golden {
-                obs: file.f32_of("golden.obs", &[n, s])?,
-                latent: conditioned("golden.latent", &[n, z])?,
-                action: file.f32_of("golden.action", &[n, a])?,
-            },
-            provenance: Provenance {
-                producer: file.meta("producer")?.to_string(),
-                algorithm: file.meta("algorithm")?.to_string(),
-                seed: file.meta("seed")?.parse().map_err(|_| {
-                    let found = file.meta("seed").unwrap_or_default();
-                    metadata_error("seed", found, "an unsigned 64-bit number".to_string())
-                })?,
-                demos_sha256: file.meta("demos.sha256")?.to_string(),
-                created: file.meta("created")?.to_string(),
-            },
-            obs_terms,
-            action_terms,
-        })
-    }
-
-    fn refuse_unknown(&self, file: &TensorFile<'_>) -> Result<(), PolicyError> {
-        let known = self.metadata();
-        let strange = |key: &&String| *key != tensors::CHECKSUM_KEY && !known.contains_key(*key);
-        if let Some(key) = file.metadata().keys().find(strange) {
-            return Err(PolicyError::UnknownMetadata { key: key.clone() });
-        }
-        let known = self.tensors();
-        let strange = |name: &&str| known.iter().all(|(k, ..)| k != name);
-        match file.names().into_iter().find(strange) {
-            Some(name) => Err(PolicyError::UnknownTensor { name: name.to_string() }),
-            None => Ok(()),
-        }
-    }
-
-    fn check_numbers(&self) -> Result<(), PolicyError> {
-        for (name, _, values) in self.tensors() {
-            if let Some(index) = values.iter().position(|v| !v.is_finite()) {
-                return Err(PolicyError::NonFinite { name, index, value: values[index] });
-            }
-        }
-        let range = |name, index: Option<usize>, values: &[f32], needed| match index {
-            Some(index) => Err(PolicyError::Range { name, index, value: values[index], needed }),
-            None => Ok(()),
-        };
-        let var = &self.normaliser.var;
-        range("obs.var", var.iter().position(|&v| v < 0.0), var, "a variance, 0 or more")?;
-        let crossed = self.action_low.iter().zip(&self.action_high).position(|(l, h)| l >= h);
-        range("action.low", crossed, &self.action_low, "less than `action.high`")
-    }
-
-    fn check_golden(&self) -> Result<(), PolicyError> {
-        let policy = Policy::new(self);
-        let mut workspace = policy.workspace(1);
-        let (s, z, a) = (self.obs_dim(), self.latent_dim(), self.action_dim());
-        let mut action = vec![0.0; a];
-        for (row, golden) in self.golden.action.chunks_exact(a).enumerate() {
-            let obs = &self.golden.obs[row * s..(row + 1) * s];
-            let latent = &self.golden.latent[row * z..(row + 1) * z];
-            policy.mean_actions(&mut workspace, obs, latent, &mut action);
-            for (component, (&computed, &golden)) in action.iter().zip(golden).enumerate() {
-                let tolerance = GOLDEN_TOLERANCE * golden.abs().max(1.0);
-                // Written so that NaN fails.
-                let close = (computed - golden).abs() <= tolerance;
-                if !close {
-                    return Err(PolicyError::Golden { row, component, computed, golden });
-                }
-            }
-        }
-        Ok(())
-    }
-}
-
-fn metadata_error(key: &'static str, found: &str, needed: String) -> PolicyError {
-    PolicyError::Metadata { key, found: found.to_string(), needed }
-}
-
-fn parse_meta<T>(file: &TensorFile<'_>, key: &'static str) -> Result<T, PolicyError>
-where
-    T: core::str::FromStr<Err = ParseKindError>,
-{
-    let text = file.meta(key)?;
-    text.parse::<T>().map_err(|e| metadata_error(key, text, e.needed.to_string()))
-}
-
-fn positive(file: &TensorFile<'_>, key: &'static str) -> Result<f64, PolicyError> {
-    let text = file.meta(key)?;
-    let number = text.parse::<f64>().ok().filter(|v| v.is_finite() && *v > 0.0);
-    number.ok_or_else(|| metadata_error(key, text, "a positive number".to_string()))
-}
-
-/// First dimension of a tensor that must have the shape `[n, rest…]` with n ≥ 1.
-fn rows(file: &TensorFile<'_>, name: &str, rest: &[usize]) -> Result<usize, PolicyError> {
-    let found = file.shape(name)?;
-    match found.split_first() {
-        Some((&n, tail)) if n >= 1 && tail == rest => Ok(n),
-        _ => {
-            let needed = format!("[n ≥ 1] followed by {rest:?}");
-            Err(TensorError::Shape { name: name.to_string(), found, needed }.into())
-        }
     }
 }

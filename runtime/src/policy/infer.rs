@@ -5,10 +5,10 @@ use alloc::vec::Vec;
 use pulp::{Arch, Simd, WithSimd};
 
 use super::{
-    LatentKind, MeanScale, PolicyFile, VARIANCE_FLOOR, Weights,
-    kernel::{Aligned, Finish, LANES, Linear},
+    Activation, Architecture, Dense, MeanScale, Network, PolicyFile, VARIANCE_FLOOR,
+    kernel::{Aligned, LANES, Linear},
 };
-use crate::math;
+use crate::math::{self, Elementwise, Elu, Relu, Tanh};
 
 /// Rows that are evaluated together where there are several: each weight that is loaded serves
 /// all of them.
@@ -24,12 +24,12 @@ pub struct Policy {
     obs_mean: Vec<f32>,
     obs_inv_std: Vec<f32>,
     obs_clip: f32,
-    /// Observation → first hidden layer.
-    first: Linear,
-    /// First hidden layer and code → second hidden layer: both branches of Fig. 5a in one.
-    second: Linear,
-    /// Second hidden layer → action.
-    last: Linear,
+    /// First to last; the last gives the action.
+    layers: Vec<Linear>,
+    /// The layer whose input is that of the layer before and, behind it, the code: the last of the
+    /// state branch, so that both branches are one product, or the first of a plain stack.
+    code_into: usize,
+    activation: Activation,
     mean_scale: MeanScale,
 }
 
@@ -38,70 +38,86 @@ pub struct Policy {
 pub struct Workspace {
     /// 1 or [`ROWS`].
     rows: usize,
-    /// Normalised observations, `[rows, S]`.
-    obs: Aligned,
-    /// First hidden layer and code, `[rows, max(padded H, padded H + Z)]`.
-    hidden: Aligned,
-    /// Second hidden layer, `[rows, padded H]`.
-    sum: Aligned,
-    /// Action means, `[rows, padded A]`.
-    action: Aligned,
+    /// Input of each layer, `[rows, stride]` with the policy's strides, and the action means.
+    buffers: Vec<Aligned>,
 }
 
 impl Policy {
     /// Packs the network of a file.
     pub fn new(file: &PolicyFile) -> Self {
-        let norm = &file.normaliser;
-        let (h, z) = (file.hidden_dim(), file.latent_dim());
+        let (norm, network) = (&file.normaliser, &file.network);
+        let code_into = match network.architecture {
+            Architecture::TwoBranch => network.hidden.len().saturating_sub(1),
+            Architecture::Mlp => 0,
+        };
+        let code = network.latent.as_ref().map_or(0, Dense::inputs);
+        let mut layers = Vec::with_capacity(network.hidden.len() + 1);
+        for (i, layer) in network.hidden.iter().chain([&network.mean]).enumerate() {
+            let beside = if i == code_into { code } else { 0 };
+            layers.push(Linear::zeros(layer.inputs() + beside, layer.outputs()));
+        }
         let mut policy = Self {
             arch: Arch::new(),
             obs_mean: norm.mean.clone(),
             obs_inv_std: norm.var.iter().map(|&v| math::inverse_sqrt(v + VARIANCE_FLOOR)).collect(),
             obs_clip: norm.clip,
-            first: Linear::zeros(file.obs_dim(), h),
-            second: Linear::zeros(h + z, h),
-            last: Linear::zeros(h, file.action_dim()),
+            layers,
+            code_into,
+            activation: network.activation,
             mean_scale: file.mean_scale,
         };
-        policy.set_weights(&file.weights, file.latent);
+        policy.set_network(network);
         policy
     }
 
-    /// Replaces the weights by others of the same widths, as training does between rollouts.
+    /// Replaces the weights by those of another network of the same shape, as training does between
+    /// rollouts.
     ///
     /// # Panics
-    /// If the widths differ.
-    pub fn set_weights(&mut self, weights: &Weights, latent: LatentKind) {
-        let (s, h, z) = (self.obs_dim(), self.hidden_dim(), self.latent_dim());
-        assert_eq!(latent.width(), z, "width of the code");
-        let w = weights;
-        self.first.set_bias(&[&w.state0_bias]);
-        self.first.set_weight(0, s, &w.state0_weight);
-        self.second.set_bias(&[&w.state1_bias, &w.latent_bias]);
-        self.second.set_weight(0, h, &w.state1_weight);
-        self.second.set_weight(h, z, &w.latent_weight);
-        self.last.set_bias(&[&w.mean_bias]);
-        self.last.set_weight(0, h, &w.mean_weight);
+    /// If the shapes differ.
+    pub fn set_network(&mut self, network: &Network) {
+        let layers = network.hidden.iter().chain([&network.mean]);
+        assert_eq!(layers.clone().count(), self.layers.len(), "number of layers");
+        assert_eq!(network.activation, self.activation, "activation");
+        for (i, (layer, own)) in layers.zip(&mut self.layers).enumerate() {
+            let branch = network.latent.as_ref().filter(|_| i == self.code_into);
+            let beside = branch.map_or(0, Dense::inputs);
+            let widths = (layer.inputs() + beside, layer.outputs());
+            assert_eq!(widths, (own.inputs(), own.outputs()), "widths of layer {i}");
+            own.set_bias(&[&layer.bias, branch.map_or(&[], |branch| &branch.bias)]);
+            own.set_weight(0, layer.inputs(), &layer.weight);
+            if let Some(branch) = branch {
+                own.set_weight(layer.inputs(), beside, &branch.weight);
+            }
+        }
     }
 
     /// Observation width S.
     pub fn obs_dim(&self) -> usize {
-        self.first.inputs()
+        self.obs_mean.len()
     }
 
     /// Action width A.
     pub fn action_dim(&self) -> usize {
-        self.last.outputs()
+        self.layers.last().map_or(0, Linear::outputs)
     }
 
     /// Latent width Z.
     pub fn latent_dim(&self) -> usize {
-        self.second.inputs() - self.hidden_dim()
+        self.layers[self.code_into].inputs() - self.before_code()
     }
 
-    /// Hidden width H.
-    pub fn hidden_dim(&self) -> usize {
-        self.first.outputs()
+    /// Inputs of the layer that the code goes into, but for the code.
+    fn before_code(&self) -> usize {
+        self.code_into.checked_sub(1).map_or(self.obs_dim(), |i| self.layers[i].outputs())
+    }
+
+    /// Numbers between two rows of layer `i`'s input; for the number of layers, of the output.
+    fn stride(&self, i: usize) -> usize {
+        let Some(before) = i.checked_sub(1).map(|i| self.layers[i].padded()) else {
+            return self.layers[0].inputs();
+        };
+        self.layers.get(i).map_or(before, |l| before.max(l.inputs()).next_multiple_of(LANES))
     }
 
     /// The instruction set that inference uses on this machine.
@@ -112,7 +128,7 @@ impl Policy {
             #[cfg(target_arch = "x86_64")]
             Arch::V3(_) => "AVX2 and FMA",
             #[cfg(target_arch = "aarch64")]
-            Arch::Neon(_) | Arch::NeonFcma(_) => "NEON",
+            Arch::Neon(_) => "NEON",
             _ => "portable",
         }
     }
@@ -121,14 +137,8 @@ impl Policy {
     /// where `max_batch` is below four.
     pub fn workspace(&self, max_batch: usize) -> Workspace {
         let rows = if max_batch < ROWS { 1 } else { ROWS };
-        let hidden_width = self.first.padded().max(self.second.inputs()).next_multiple_of(LANES);
-        Workspace {
-            rows,
-            obs: Aligned::zeros(rows * self.obs_dim()),
-            hidden: Aligned::zeros(rows * hidden_width),
-            sum: Aligned::zeros(rows * self.second.padded()),
-            action: Aligned::zeros(rows * self.last.padded()),
-        }
+        let buffer = |i| Aligned::zeros(rows * self.stride(i));
+        Workspace { rows, buffers: (0..=self.layers.len()).map(buffer).collect() }
     }
 
     /// Action means `[n, A]` of observations `[n, S]` under codes `[n, Z]`; observations are
@@ -160,31 +170,20 @@ impl Policy {
 #[derive(Clone, Copy)]
 struct Plain;
 
-/// tanh of the layer.
-#[derive(Clone, Copy)]
-struct Tanh;
-
 /// c·tanh of the layer.
 #[derive(Clone, Copy)]
 struct ScaledTanh(f32);
 
-impl Finish for Plain {
+impl Elementwise for Plain {
     #[inline(always)]
-    fn finish<S: Simd>(self, _: S, x: S::f32s) -> S::f32s {
+    fn apply<S: Simd>(self, _: S, x: S::f32s) -> S::f32s {
         x
     }
 }
 
-impl Finish for Tanh {
+impl Elementwise for ScaledTanh {
     #[inline(always)]
-    fn finish<S: Simd>(self, simd: S, x: S::f32s) -> S::f32s {
-        math::tanh(simd, x)
-    }
-}
-
-impl Finish for ScaledTanh {
-    #[inline(always)]
-    fn finish<S: Simd>(self, simd: S, x: S::f32s) -> S::f32s {
+    fn apply<S: Simd>(self, simd: S, x: S::f32s) -> S::f32s {
         simd.mul_f32s(simd.splat_f32s(self.0), math::tanh(simd, x))
     }
 }
@@ -238,32 +237,35 @@ impl Policy {
         latent: &[f32],
         actions: &mut [f32],
     ) {
-        let (s, z, h, a) =
-            (self.obs_dim(), self.latent_dim(), self.hidden_dim(), self.action_dim());
-        let normalised = workspace.obs.as_mut_slice();
-        let hidden = workspace.hidden.as_mut_slice();
-        let sum = workspace.sum.as_mut_slice();
-        let out = workspace.action.as_mut_slice();
-        let wide = hidden.len() / workspace.rows;
-
+        let (s, z, a) = (self.obs_dim(), self.latent_dim(), self.action_dim());
+        let wide = self.stride(0);
+        let first = workspace.buffers[0].as_mut_slice();
         for r in 0..R {
-            self.normalise(&obs[r * s..][..s], &mut normalised[r * s..][..s]);
+            self.normalise(&obs[r * s..][..s], &mut first[r * wide..][..s]);
         }
-        self.first.apply(simd, split::<R>(normalised, s), split_mut::<R>(hidden, wide), Tanh);
-        if z > 0 {
-            for r in 0..R {
-                hidden[r * wide + h..][..z].copy_from_slice(&latent[r * z..][..z]);
+        let last = self.layers.len() - 1;
+        for (i, layer) in self.layers.iter().enumerate() {
+            let (before, after) = workspace.buffers.split_at_mut(i + 1);
+            let (input, output) = (before[i].as_mut_slice(), after[0].as_mut_slice());
+            let (wide, wide_out) = (self.stride(i), self.stride(i + 1));
+            if i == self.code_into && z > 0 {
+                let at = self.before_code();
+                for r in 0..R {
+                    input[r * wide + at..][..z].copy_from_slice(&latent[r * z..][..z]);
+                }
+            }
+            let (x, y) = (split::<R>(input, wide), split_mut::<R>(output, wide_out));
+            match (self.activation, self.mean_scale) {
+                (Activation::Tanh, _) if i < last => layer.apply(simd, x, y, Tanh),
+                (Activation::Relu, _) if i < last => layer.apply(simd, x, y, Relu),
+                (Activation::Elu, _) if i < last => layer.apply(simd, x, y, Elu),
+                (_, MeanScale::None) => layer.apply(simd, x, y, Plain),
+                (_, MeanScale::Tanh(c)) => layer.apply(simd, x, y, ScaledTanh(c)),
             }
         }
-        let padded = self.second.padded();
-        self.second.apply(simd, split::<R>(hidden, wide), split_mut::<R>(sum, padded), Tanh);
-        let (sums, means) = (split::<R>(sum, padded), split_mut::<R>(out, self.last.padded()));
-        match self.mean_scale {
-            MeanScale::None => self.last.apply(simd, sums, means, Plain),
-            MeanScale::Tanh(c) => self.last.apply(simd, sums, means, ScaledTanh(c)),
-        }
+        let (means, wide) = (workspace.buffers[last + 1].as_mut_slice(), self.stride(last + 1));
         for r in 0..R {
-            actions[r * a..][..a].copy_from_slice(&out[r * self.last.padded()..][..a]);
+            actions[r * a..][..a].copy_from_slice(&means[r * wide..][..a]);
         }
     }
 
@@ -303,16 +305,26 @@ fn split_mut<const R: usize>(rows: &mut [f32], width: usize) -> [&mut [f32]; R] 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::policy::{Golden, Normaliser, Provenance, Terms};
+    use crate::policy::{Golden, LatentKind, NetworkShape, Normaliser, Provenance, Terms};
     use alloc::{string::ToString, vec};
     use proptest::prelude::*;
 
-    /// A policy with these widths and weights of the size that training gives.
+    /// The paper's policy with these widths and weights of the size that training gives.
     fn policy_file(
         s: usize,
         latent: LatentKind,
         h: usize,
         a: usize,
+        mean_scale: MeanScale,
+        seed: u64,
+    ) -> PolicyFile {
+        file_of(&NetworkShape::paper(s, latent.width(), h, a), latent, mean_scale, seed)
+    }
+
+    /// A policy of any shape, likewise.
+    fn file_of(
+        shape: &NetworkShape,
+        latent: LatentKind,
         mean_scale: MeanScale,
         seed: u64,
     ) -> PolicyFile {
@@ -324,8 +336,11 @@ mod tests {
             };
             (0..n).map(|_| draw()).collect()
         };
-        let z = latent.width();
-        let root = |n: usize| 1.7 / (n as f32).sqrt();
+        let network = Network::from_fn(shape, |_, widths| match *widths {
+            [outputs, inputs] => uniform(outputs * inputs, 1.7 / (inputs as f32).sqrt()),
+            _ => uniform(widths[0], 0.1),
+        });
+        let (s, a) = (shape.obs, shape.action);
         let mut file = PolicyFile {
             task: "test".to_string(),
             obs_terms: Terms::new(&[("obs", s)]),
@@ -333,16 +348,7 @@ mod tests {
             dt_s: 0.05,
             latent,
             mean_scale,
-            weights: Weights {
-                state0_weight: uniform(h * s, root(s)),
-                state0_bias: uniform(h, 0.1),
-                state1_weight: uniform(h * h, root(h)),
-                state1_bias: uniform(h, 0.1),
-                latent_weight: uniform(h * z, root(z.max(1))),
-                latent_bias: uniform(if z > 0 { h } else { 0 }, 0.1),
-                mean_weight: uniform(a * h, root(h)),
-                mean_bias: uniform(a, 0.1),
-            },
+            network,
             normaliser: Normaliser { mean: uniform(s, 1.0), var: vec![2.0; s], clip: 10.0 },
             action_low: vec![-1.0; a],
             action_high: vec![1.0; a],
@@ -362,6 +368,8 @@ mod tests {
             all.extend(pulp::x86::V3::try_new().map(Arch::V3));
             all.extend(pulp::x86::V4::try_new().map(Arch::V4));
         }
+        #[cfg(target_arch = "aarch64")]
+        all.extend(pulp::aarch64::Neon::try_new().map(Arch::Neon));
         all
     }
 
@@ -391,19 +399,28 @@ mod tests {
         })]
         #[test]
         fn every_path_agrees_with_the_formula_and_with_itself(
-            s in 1usize..60, z in 0usize..8, h in 1usize..140, a in 1usize..40, seed: u64, scaled: bool,
+            s in 1usize..60, z in 0usize..8, a in 1usize..40, seed: u64, scaled: bool,
+            hidden in proptest::collection::vec(1usize..140, 1..5),
+            activation in 0usize..3, mlp: bool,
         ) {
             let latent = if z == 0 { LatentKind::None } else { LatentKind::Gaussian(z) };
             let scale = if scaled { MeanScale::Tanh(1.5) } else { MeanScale::None };
-            let file = policy_file(s, latent, h, a, scale, seed);
+            let architecture = if mlp { Architecture::Mlp } else { Architecture::TwoBranch };
+            let activation = Activation::ALL[activation];
+            let shape =
+                NetworkShape { architecture, activation, obs: s, latent: z, hidden, action: a };
+            let file = file_of(&shape, latent, scale, seed);
             let all: Vec<Vec<f32>> =
                 every_arch().into_iter().map(|arch| run(&file, arch, 0..8, 8)).collect();
+            // Without a bound on the layers rounding grows with what is in them.
+            let [of_formula, of_paths] =
+                if activation == Activation::Tanh { [2e-6, 1e-6] } else { [6e-6, 6e-6] };
             for actions in &all {
                 for (found, exact) in actions.iter().zip(&file.golden.action) {
-                    prop_assert!((found - exact).abs() <= 2e-6 * exact.abs().max(1.0), "{} {}", found, exact);
+                    prop_assert!((found - exact).abs() <= of_formula * exact.abs().max(1.0), "{} {}", found, exact);
                 }
                 for (found, other) in actions.iter().zip(&all[0]) {
-                    prop_assert!((found - other).abs() <= 1e-6 * other.abs().max(1.0), "{} {}", found, other);
+                    prop_assert!((found - other).abs() <= of_paths * other.abs().max(1.0), "{} {}", found, other);
                 }
             }
         }
@@ -411,8 +428,21 @@ mod tests {
 
     #[test]
     fn a_row_is_the_same_in_any_batch_bit_for_bit() {
-        for (s, k, h, a) in [(27, 6, 128, 8), (376, 6, 128, 17), (10, 3, 16, 2), (5, 2, 33, 1)] {
-            let file = policy_file(s, LatentKind::OneHot(k), h, a, MeanScale::Tanh(1.5), 5);
+        let paper =
+            |(s, k, h, a)| policy_file(s, LatentKind::OneHot(k), h, a, MeanScale::Tanh(1.5), 5);
+        let sizes = [(27, 6, 128, 8), (376, 6, 128, 17), (10, 3, 16, 2), (5, 2, 33, 1)];
+        let deep = |architecture, activation| {
+            let hidden = vec![40, 33, 64];
+            let shape =
+                NetworkShape { architecture, activation, obs: 9, latent: 2, hidden, action: 5 };
+            file_of(&shape, LatentKind::OneHot(2), MeanScale::None, 6)
+        };
+        let others = [
+            deep(Architecture::Mlp, Activation::Relu),
+            deep(Architecture::TwoBranch, Activation::Elu),
+        ];
+        for file in sizes.into_iter().map(paper).chain(others) {
+            let a = file.action_dim();
             for arch in every_arch() {
                 let whole = run(&file, arch, 0..8, 8);
                 for (from, to, max_batch) in [(0, 8, 1), (1, 8, 8), (2, 5, 8), (7, 8, 4), (3, 7, 4)]
@@ -430,7 +460,7 @@ mod tests {
         let mut new = policy_file(20, LatentKind::OneHot(3), 40, 5, MeanScale::None, 2);
         new.normaliser = old.normaliser.clone();
         let mut policy = Policy::new(&old);
-        policy.set_weights(&new.weights, new.latent);
+        policy.set_network(&new.network);
         let (mut first, mut second) = (vec![0.0; 40], vec![0.0; 40]);
         let (obs, latent) = (&old.golden.obs, &old.golden.latent);
         policy.mean_actions(&mut policy.workspace(8), obs, latent, &mut first);
@@ -441,8 +471,12 @@ mod tests {
 
     #[test]
     fn nan_is_not_hidden() {
-        let file = policy_file(20, LatentKind::OneHot(3), 40, 5, MeanScale::Tanh(1.0), 1);
-        for arch in every_arch() {
+        let mut file = policy_file(20, LatentKind::OneHot(3), 40, 5, MeanScale::Tanh(1.0), 1);
+        let cases = Activation::ALL
+            .into_iter()
+            .flat_map(|a| every_arch().into_iter().map(move |arch| (a, arch)));
+        for (activation, arch) in cases {
+            file.network.activation = activation;
             let mut policy = Policy::new(&file);
             policy.arch = arch;
             let mut obs = vec![0.0; 20];

@@ -7,6 +7,8 @@ use alloc::{vec, vec::Vec};
 
 use pulp::Simd;
 
+use crate::math::Elementwise;
+
 /// Lanes of the widest registers there are.
 pub(super) const LANES: usize = 16;
 
@@ -121,7 +123,7 @@ impl Linear {
     /// The order of additions within a row depends on the layer alone, so that the row's result
     /// is the same in any batch.
     #[inline(always)]
-    pub(super) fn apply<S: Simd, F: Finish, const R: usize>(
+    pub(super) fn apply<S: Simd, F: Elementwise, const R: usize>(
         &self,
         simd: S,
         x: [&[f32]; R],
@@ -143,7 +145,7 @@ impl Linear {
 
     /// `G` vectors of outputs at a time, the rest singly; `U` partial sums of every output.
     #[inline(always)]
-    fn apply_groups<S: Simd, F: Finish, const R: usize, const G: usize, const U: usize>(
+    fn apply_groups<S: Simd, F: Elementwise, const R: usize, const G: usize, const U: usize>(
         &self,
         simd: S,
         x: [&[f32]; R],
@@ -158,23 +160,17 @@ impl Linear {
             for r in 0..R {
                 let y = &mut S::as_mut_simd_f32s(y[r]).0[first..first + G];
                 for g in 0..G {
-                    y[g] = finish.finish(simd, sums[g][r]);
+                    y[g] = finish.apply(simd, sums[g][r]);
                 }
             }
         }
         for first in whole..bias.len() {
             let sums = dot::<S, R, 1, U>(simd, weight, bias, first, self.inputs, x);
             for r in 0..R {
-                S::as_mut_simd_f32s(y[r]).0[first] = finish.finish(simd, sums[0][r]);
+                S::as_mut_simd_f32s(y[r]).0[first] = finish.apply(simd, sums[0][r]);
             }
         }
     }
-}
-
-/// What is done to a layer's sums before they are stored. A trait and no closure: closures are
-/// not compiled for the instruction set that is dispatched to.
-pub(super) trait Finish: Copy {
-    fn finish<S: Simd>(self, simd: S, x: S::f32s) -> S::f32s;
 }
 
 /// Sums of `G` vectors of outputs, for `R` rows.

@@ -65,7 +65,16 @@ impl FromStr for Terms {
             let good = !name.is_empty() && (1..=65_536).contains(&width);
             good.then(|| Term { name: name.to_string(), width })
         };
-        text.split(',').map(term).collect::<Option<_>>().map(Self).ok_or_else(error)
+        let terms: Vec<Term> =
+            text.split(',').map(term).collect::<Option<_>>().ok_or_else(error)?;
+        let twice = (1..terms.len()).any(|i| terms[..i].iter().any(|t| t.name == terms[i].name));
+        if twice {
+            return Err(ParseKindError {
+                found: text.to_string(),
+                needed: "terms of different names: a name that stands for two says nothing",
+            });
+        }
+        Ok(Self(terms))
     }
 }
 
@@ -118,6 +127,86 @@ impl FromStr for LatentKind {
     }
 }
 
+/// How the layers of a policy network hang together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Architecture {
+    /// A state branch and a latent branch, summed; written `two-branch`. The paper's.
+    #[default]
+    TwoBranch,
+    /// A plain stack over observation and code side by side; written `mlp`.
+    Mlp,
+}
+
+impl Architecture {
+    /// First part of the names of its hidden layers.
+    pub(crate) fn hidden_layers(self) -> &'static str {
+        match self {
+            Self::TwoBranch => "actor.state",
+            Self::Mlp => "actor.layer",
+        }
+    }
+}
+
+impl fmt::Display for Architecture {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::TwoBranch => "two-branch",
+            Self::Mlp => "mlp",
+        })
+    }
+}
+
+impl FromStr for Architecture {
+    type Err = ParseKindError;
+
+    fn from_str(text: &str) -> Result<Self, ParseKindError> {
+        match text {
+            "two-branch" => Ok(Self::TwoBranch),
+            "mlp" => Ok(Self::Mlp),
+            _ => Err(ParseKindError { found: text.to_string(), needed: "`two-branch` or `mlp`" }),
+        }
+    }
+}
+
+/// What follows the layers of a policy network but the last, element by element.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Activation {
+    /// tanh x; written `tanh`. The paper's.
+    #[default]
+    Tanh,
+    /// max(x, 0); written `relu`.
+    Relu,
+    /// x where x > 0, eˣ − 1 elsewhere; written `elu`.
+    Elu,
+}
+
+impl Activation {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Tanh, Self::Relu, Self::Elu];
+}
+
+impl fmt::Display for Activation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Tanh => "tanh",
+            Self::Relu => "relu",
+            Self::Elu => "elu",
+        })
+    }
+}
+
+impl FromStr for Activation {
+    type Err = ParseKindError;
+
+    fn from_str(text: &str) -> Result<Self, ParseKindError> {
+        let found = Self::ALL.into_iter().find(|a| a.to_string() == text);
+        found.ok_or_else(|| ParseKindError {
+            found: text.to_string(),
+            needed: "`tanh`, `relu` or `elu`",
+        })
+    }
+}
+
 /// How the last layer becomes the action mean.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum MeanScale {
@@ -160,7 +249,11 @@ mod tests {
     proptest! {
         #[test]
         fn terms_survive_a_round_trip(terms in proptest::collection::vec(("[a-z][a-z0-9_.:-]{0,8}", 1usize..400), 1..8)) {
-            let terms = Terms(terms.into_iter().map(|(name, width)| Term { name, width }).collect());
+            let terms: Vec<Term> = terms.into_iter().map(|(name, width)| Term { name, width }).collect();
+            let mut names: Vec<&str> = terms.iter().map(|t| t.name.as_str()).collect();
+            names.sort_unstable();
+            prop_assume!(names.windows(2).all(|pair| pair[0] != pair[1]));
+            let terms = Terms(terms);
             prop_assert_eq!(terms.to_string().parse::<Terms>().unwrap(), terms);
         }
 
@@ -173,6 +266,12 @@ mod tests {
     }
 
     #[test]
+    fn two_terms_of_one_name_are_refused() {
+        let refused = "pos:2,vel:2,pos:3".parse::<Terms>().unwrap_err().to_string();
+        assert!(refused.contains("pos:2,vel:2,pos:3") && refused.contains("different names"));
+    }
+
+    #[test]
     fn kinds_survive_a_round_trip() {
         for kind in [LatentKind::None, LatentKind::OneHot(6), LatentKind::Gaussian(3)] {
             assert_eq!(kind.to_string().parse::<LatentKind>().unwrap(), kind);
@@ -180,6 +279,13 @@ mod tests {
         for scale in [MeanScale::None, MeanScale::Tanh(1.5), MeanScale::Tanh(0.1)] {
             assert_eq!(format!("{scale}").parse::<MeanScale>().unwrap(), scale);
         }
+        for activation in Activation::ALL {
+            assert_eq!(activation.to_string().parse::<Activation>().unwrap(), activation);
+        }
+        for architecture in [Architecture::TwoBranch, Architecture::Mlp] {
+            assert_eq!(architecture.to_string().parse::<Architecture>().unwrap(), architecture);
+        }
+        assert!("Tanh".parse::<Activation>().is_err() && "".parse::<Architecture>().is_err());
         for bad in ["", "one-hot", "one-hot:0", "one-hot:-1", "gaussian:x", "two:3"] {
             assert!(bad.parse::<LatentKind>().is_err(), "{bad}");
         }

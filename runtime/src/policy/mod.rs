@@ -1,11 +1,14 @@
 //! The policy: its file (the contract between trainer and runtime) and its inference.
 //!
-//! * [`PolicyFile`]: everything a policy file holds; [`PolicyFile::parse`] accepts a file only if
-//!   schema, shapes, finiteness, terms, golden outputs and checksum all hold;
+//! * [`PolicyFile`]: everything a policy file holds; [`PolicyFile::open`] accepts a file only if
+//!   schema, shapes, finiteness, terms, golden outputs and checksum all hold; `author` (feature
+//!   `std`) is what writes one;
+//! * [`Network`], [`NetworkShape`]: its layers, of any number and width;
 //! * [`Policy`]: the packed network, evaluated without allocation;
-//! * [`Terms`], [`LatentKind`], [`MeanScale`]: typed forms of the metadata strings.
+//! * [`Terms`], [`LatentKind`], [`Architecture`], [`Activation`], [`MeanScale`]: typed forms of the
+//!   metadata strings.
 //!
-//! The network is the two-branch policy of Vahabpour et al. (2022), Fig. 5a:
+//! The network is by default the two-branch policy of Vahabpour et al. (2022), Fig. 5a:
 //!
 //! ```text
 //! x = clip((obs − mean) / √(var + 1e-8), ±obs.clip)
@@ -13,6 +16,9 @@
 //! action mean = W_a·h + b_a                      (mean.scale = none)
 //!             = c · tanh(W_a·h + b_a)            (mean.scale = c)
 //! ```
+//!
+//! The file may say otherwise: any number of layers in the state branch, or a plain stack over
+//! [x, z]; another activation than tanh. See [`Network`].
 //!
 //! ```
 //! use sog_runtime::policy::{Policy, PolicyFile, example};
@@ -26,16 +32,21 @@
 //! ```
 
 #[cfg(feature = "std")]
+mod author;
+#[cfg(feature = "std")]
 mod example;
 mod file;
 mod infer;
 mod kernel;
 mod kinds;
+mod network;
+mod reader;
 
 #[cfg(feature = "std")]
 pub use example::example;
 pub use file::{
-    Golden, Normaliser, PolicyError, PolicyFile, Provenance, SCHEMA, VARIANCE_FLOOR, Weights,
+    Golden, Normaliser, PolicyError, PolicyFile, PolicyWarning, Provenance, SCHEMA, VARIANCE_FLOOR,
 };
 pub use infer::{Policy, Workspace};
-pub use kinds::{LatentKind, MeanScale, ParseKindError, Term, Terms};
+pub use kinds::{Activation, Architecture, LatentKind, MeanScale, ParseKindError, Term, Terms};
+pub use network::{Dense, LayerShape, Network, NetworkShape};

@@ -1,27 +1,20 @@
 //! What several tests use.
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
 
-use sog_runtime::policy::{LatentKind, MeanScale, PolicyFile, Weights, example};
+use sog_runtime::policy::{LatentKind, MeanScale, Network, NetworkShape, PolicyFile, example};
 use sog_sim::{task::TaskId, tasks};
 
 /// A policy file with random weights and `codes` codes that fits a task.
 pub fn policy_for(id: TaskId, codes: usize) -> PolicyFile {
     let info = tasks::info(id);
     let (s, h, a) = (info.obs_dim(), 16, info.action_dim());
-    let mut numbers = example(3).weights.state1_weight.into_iter().cycle();
+    let mut numbers = example(3).network.hidden[1].weight.clone().into_iter().cycle();
     let mut take = |n: usize| numbers.by_ref().take(n).collect::<Vec<f32>>();
     let mut file = example(3);
     file.task = info.name().to_string();
-    file.weights = Weights {
-        state0_weight: take(h * s),
-        state0_bias: take(h),
-        state1_weight: take(h * h),
-        state1_bias: take(h),
-        latent_weight: take(h * codes),
-        latent_bias: take(h),
-        mean_weight: take(a * h),
-        mean_bias: take(a),
-    };
+    file.network = Network::from_fn(&NetworkShape::paper(s, codes, h, a), |_, shape| {
+        take(shape.iter().product())
+    });
     file.latent = LatentKind::OneHot(codes);
     file.mean_scale = MeanScale::Tanh(1.0);
     (file.normaliser.mean, file.normaliser.var) = (vec![0.0; s], vec![1.0; s]);

@@ -25,7 +25,7 @@ use crate::{
     data::Demonstrations,
     device::Compute,
     error::TrainError,
-    nn::discriminator::DeviceDiscriminator,
+    nn::updates::DiscriminatorUpdates,
     normalise::ObsNormaliser,
 };
 
@@ -42,8 +42,9 @@ pub struct Adversary {
     config: DiscriminatorConfig,
     net: Mlp,
     adam: Adam,
+    /// For rewards, which stay on the processor.
     engine: Discriminator,
-    compute: Compute,
+    updates: Box<dyn DiscriminatorUpdates>,
     rng: Rng,
     /// Iterations trained.
     iterations: u64,
@@ -60,7 +61,8 @@ pub struct Adversary {
 
 impl Adversary {
     /// A new discriminator over every [`DiscriminatorConfig::expert_stride`]-th pair of the
-    /// demonstrations. It sees the codes of the trajectories `[N, Z]` where they are given.
+    /// demonstrations, trained by `compute`. It sees the codes of the trajectories `[N, Z]` where
+    /// they are given.
     ///
     /// # Errors
     /// If a size is zero.
@@ -69,6 +71,7 @@ impl Adversary {
         normaliser: &ObsNormaliser,
         codes: Option<&[f32]>,
         config: &DiscriminatorConfig,
+        compute: &Compute,
         seed: u64,
     ) -> Result<Self, EngineError> {
         let few = demos.subsampled(config.expert_stride);
@@ -88,7 +91,7 @@ impl Adversary {
             config: config.clone(),
             adam: Adam::new(AdamConfig::default(), net.params.len()),
             engine: Discriminator::new(net.arch())?.with_parallelism(Parallelism::Rayon),
-            compute: Compute::Engine,
+            updates: compute.discriminator(net.arch())?,
             net,
             rng,
             iterations: 0,
@@ -98,11 +101,6 @@ impl Adversary {
             visited: rows,
             stats: DiscriminatorStats::default(),
         })
-    }
-
-    /// The same, trained by `compute`.
-    pub fn on(self, compute: &Compute) -> Self {
-        Self { compute: compute.clone(), ..self }
     }
 
     /// What all adversarial algorithms do with the rollouts of an iteration: trains on them, then
@@ -137,12 +135,6 @@ impl Adversary {
         let mut order: Vec<u32> = (0..rows as u32).collect();
         let (mut ours, mut theirs, mut mix) = (Rows::default(), Rows::default(), vec![]);
         let mut sum = StatsSum::default();
-        let mut device = match &self.compute {
-            Compute::Engine => None,
-            Compute::Candle(device) => {
-                Some(DeviceDiscriminator::new(&self.net, &self.adam, device)?)
-            }
-        };
         for _ in 0..passes {
             order.shuffle(&mut self.rng);
             sum = StatsSum::default();
@@ -158,16 +150,11 @@ impl Adversary {
                     penalty: self.config.gradient_penalty,
                     ..UpdateConfig::default()
                 };
-                let (lr, engine) = (self.config.learning_rate, &mut self.engine);
-                sum.add(match &mut device {
-                    Some(device) => device.update(&update, lr, batch)?,
-                    None => engine.update(&mut self.net, &mut self.adam, &update, lr, batch)?,
-                });
+                let (net, adam, lr) = (&mut self.net, &mut self.adam, self.config.learning_rate);
+                sum.add(self.updates.update(net, adam, &update, lr, batch)?);
             }
         }
-        if let Some(device) = device {
-            device.store(&mut self.net, &mut self.adam)?;
-        }
+        self.updates.finish(&mut self.net, &mut self.adam)?;
         self.stats = sum.mean();
         Ok(())
     }

@@ -35,7 +35,7 @@ use sog_sim::{
 
 use super::adversary::Adversary;
 use crate::{
-    config::InfoGailConfig, device::Compute, error::TrainError, nn::posterior::DevicePosterior,
+    config::InfoGailConfig, device::Compute, error::TrainError, nn::updates::PosteriorUpdates,
 };
 
 /// InfoGAIL's part of an iteration.
@@ -47,9 +47,9 @@ pub struct InfoGail {
     net: Mlp,
     target: Mlp,
     adam: Adam,
+    /// For log q in the reward, which stays on the processor.
     posterior: Posterior,
-    kind: CodeKind,
-    compute: Compute,
+    updates: Box<dyn PosteriorUpdates>,
     /// Widths S and A.
     widths: [usize; 2],
     rng: Rng,
@@ -60,7 +60,8 @@ pub struct InfoGail {
 }
 
 impl InfoGail {
-    /// InfoGAIL against a discriminator, with a new posterior network. `widths` are S and A.
+    /// InfoGAIL against a discriminator, with a new posterior network
+    /// that `compute` trains. `widths` are S and A.
     ///
     /// # Errors
     /// If a size is zero.
@@ -69,6 +70,7 @@ impl InfoGail {
         latent: LatentKind,
         widths: [usize; 2],
         config: &InfoGailConfig,
+        compute: &Compute,
         seed: u64,
     ) -> Result<Self, EngineError> {
         let kind = match latent {
@@ -86,8 +88,7 @@ impl InfoGail {
             target: net.clone(),
             adam: Adam::new(AdamConfig::default(), net.params.len()),
             posterior: Posterior::new(net.arch(), kind)?,
-            kind,
-            compute: Compute::Engine,
+            updates: compute.posterior(net.arch(), kind)?,
             net,
             widths,
             rng,
@@ -96,23 +97,12 @@ impl InfoGail {
         })
     }
 
-    /// The same, its posterior trained by `compute`.
-    pub fn on(self, compute: &Compute) -> Self {
-        Self { compute: compute.clone(), ..self }
-    }
-
     /// Trains q on the rollouts in minibatches and lets the rewarding copy follow.
     fn train_posterior(&mut self, batch: &Batch, obs: &[f32]) -> Result<(), TrainError> {
         let ([s, a], z) = (self.widths, self.latent.width());
         let size = self.config.batch.min(batch.rows());
         let mut order: Vec<usize> = (0..batch.rows()).collect();
         let (mut sum, mut count) = (0.0, 0.0);
-        let mut device = match &self.compute {
-            Compute::Engine => None,
-            Compute::Candle(device) => {
-                Some(DevicePosterior::new(&self.net, &self.adam, self.kind, device)?)
-            }
-        };
         for _ in 0..self.config.passes {
             order.shuffle(&mut self.rng);
             for chosen in order.chunks_exact(size) {
@@ -124,21 +114,13 @@ impl InfoGail {
                 let actions = gather(&batch.actions, a);
                 let codes = gather(&batch.codes, z);
                 let input = [Part { data: &obs, width: s }, Part { data: &actions, width: a }];
-                let lr = self.config.learning_rate;
-                let step = match &mut device {
-                    Some(device) => device.update(lr, &input, &codes)?,
-                    None => {
-                        let (net, adam) = (&mut self.net, &mut self.adam);
-                        self.posterior.update(net, adam, lr, &input, &codes)?
-                    }
-                };
+                let (net, adam, lr) = (&mut self.net, &mut self.adam, self.config.learning_rate);
+                let step = self.updates.update(net, adam, lr, &input, &codes)?;
                 sum += f64::from(step.loss);
                 count += 1.0;
             }
         }
-        if let Some(device) = device {
-            device.store(&mut self.net, &mut self.adam)?;
-        }
+        self.updates.finish(&mut self.net, &mut self.adam)?;
         self.loss = sum / f64::max(count, 1.0);
         let share = self.config.target_share;
         Ok(soft_update(&mut self.target.params, &self.net.params, share)?)

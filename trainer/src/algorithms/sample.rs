@@ -98,6 +98,13 @@ impl<'a> Sampler<'a> {
         Groups::Index { of_row: &self.of_row, count: self.trajectories.len() }
     }
 
+    /// The minibatch, its trajectories and the generator, for a search that draws.
+    pub fn parts(&mut self) -> (SogBatch<'_>, &[u32], &mut Rng) {
+        let groups = Groups::Index { of_row: &self.of_row, count: self.trajectories.len() };
+        let batch = SogBatch { obs: &self.obs, actions: &self.actions, groups };
+        (batch, &self.trajectories, &mut self.rng)
+    }
+
     /// The minibatch and the generator, for a search that draws.
     pub fn batch_and_rng(&mut self) -> (SogBatch<'_>, &mut Rng) {
         let groups = Groups::Index { of_row: &self.of_row, count: self.trajectories.len() };

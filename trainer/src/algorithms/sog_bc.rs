@@ -18,15 +18,14 @@
 //! [`CodeSource`].
 
 use sog_engine::{
-    adam::{Adam, AdamConfig, clip_scale, global_norm},
+    adam::{Adam, AdamConfig},
     net::PolicyNet,
     search::CodeSearch,
-    shard::Parallelism,
-    sog_bc as engine,
+    sog_bc::{Codes, SogPlan, SogStep},
 };
 use sog_rl::run::{Checkpoint, Snapshot, SnapshotError};
 use sog_runtime::policy::LatentKind;
-use sog_sim::rollout::sample_prior;
+use sog_sim::{rollout::sample_prior, seed::Rng};
 
 use super::sample::Sampler;
 use crate::{
@@ -39,7 +38,7 @@ use crate::{
     data::Demonstrations,
     device::Compute,
     error::TrainError,
-    nn::sog::DeviceCloning,
+    nn::updates::CloningUpdates,
     normalise::ObsNormaliser,
 };
 
@@ -74,11 +73,8 @@ pub struct SogBc<'a> {
     adam: Adam,
     /// Updates done.
     pub step: u64,
-    engine: engine::SogBc,
     compute: Compute,
-    /// Policy and optimiser where they are trained on a device; [`SogBc::settle`] gives them back.
-    device: Option<DeviceCloning>,
-    grad: Vec<f32>,
+    updates: Box<dyn CloningUpdates>,
     stats: CloningStats,
 }
 
@@ -118,11 +114,9 @@ impl<'a> SogBc<'a> {
             first_codes: None,
             sampler: Sampler::new(demos, normaliser, size, seed),
             adam: Adam::new(AdamConfig::default(), net.params.len()),
-            engine: engine::SogBc::new(net.arch()).with_parallelism(Parallelism::Rayon),
-            grad: vec![0.0; net.params.len()],
+            updates: Compute::Engine.cloning(net.arch()),
             codes: CodeSource::Search,
             compute: Compute::Engine,
-            device: None,
             step: 0,
             config,
             latent,
@@ -138,7 +132,8 @@ impl<'a> SogBc<'a> {
 
     /// The same, trained by `compute`.
     pub fn on(self, compute: &Compute) -> Self {
-        Self { compute: compute.clone(), ..self }
+        let updates = compute.cloning(self.net.arch());
+        Self { compute: compute.clone(), updates, ..self }
     }
 
     /// Brings policy and optimiser up to date where they are trained on a device. Needed before a
@@ -147,10 +142,7 @@ impl<'a> SogBc<'a> {
     /// # Errors
     /// If the device fails.
     pub fn settle(&mut self) -> Result<(), TrainError> {
-        if let Some(device) = self.device.take() {
-            device.store(&mut self.net, &mut self.adam)?;
-        }
-        Ok(())
+        self.updates.finish(&mut self.net, &mut self.adam)
     }
 
     /// Whether all updates have been done.
@@ -163,57 +155,58 @@ impl<'a> SogBc<'a> {
     /// # Errors
     /// If a shape does not match, which a constructed learner rules out, or the device fails.
     pub fn update(&mut self) -> Result<(), TrainError> {
-        if let (Compute::Candle(device), None) = (&self.compute, &self.device) {
-            self.device = Some(DeviceCloning::new(&self.net, &self.adam, device)?);
-        }
-        // Line 4: state-action pairs with the same batch size from each trajectory.
-        self.sampler.next();
-        // Lines 5 and 6: candidate codes, and for each trajectory the one of smallest loss.
-        self.find_codes()?;
-        let (bound, rate) = (self.config.max_grad_norm, self.learning_rate());
-        let bound = (bound > 0.0).then_some(bound);
-        let (loss, norm) = if let Some(device) = &mut self.device {
-            // Lines 7 and 8.
-            let step = device.step(rate, bound)?;
-            (step.loss, step.grad_norm.into())
-        } else {
-            // Line 7: L_SOG and its gradient, the codes taken as given.
-            self.grad.fill(0.0);
-            let groups = self.sampler.groups();
-            let loss = self.engine.gradient(&self.net, groups, 1.0, &mut self.grad)?;
-            // Line 8: a step on θ.
-            let norm = global_norm(&[&self.grad]);
-            let scale = bound.map_or(1.0, |bound| clip_scale(norm, bound.into()));
-            self.adam.step(&mut self.net.params, &self.grad, rate, scale)?;
-            (loss, norm)
-        };
-        self.step += 1;
-        self.count(loss, norm);
-        Ok(())
-    }
-
-    /// Lines 5 and 6, or codes from elsewhere.
-    fn find_codes(&mut self) -> Result<(), TrainError> {
-        let z = self.latent.width();
+        let (k, left, lr) = (self.latent.width(), self.assignment_left(), self.learning_rate());
         let begins = self.begins_with_first_codes();
-        if begins || self.keeps_first_codes() {
+        let keeps = self.keeps_first_codes();
+        if begins || keeps {
             let (demos, normaliser) = (self.sampler.demos(), self.sampler.normaliser());
             let first = || first_codes(demos, normaliser, self.latent, self.seed);
             self.first_codes.get_or_insert_with(first);
         }
-        if (self.codes == CodeSource::Search && !begins) || z == 0 {
-            let search = code_search(&self.config, self.latent);
-            let (batch, rng) = self.sampler.batch_and_rng();
-            match &mut self.device {
-                Some(device) => device.search(batch, search, rng)?,
-                None => self.engine.search(&self.net, batch, search, rng)?,
+        // Line 4: state-action pairs with the same batch size from each trajectory.
+        self.sampler.next();
+        // Lines 5 and 6: candidate codes, and for each trajectory the one of smallest loss; or codes
+        // from elsewhere.
+        let searches = (self.codes == CodeSource::Search && !begins) || k == 0;
+        let given = if searches { vec![] } else { self.given_codes() };
+        let codes = match searches {
+            true => Codes::Search(code_search(&self.config, self.latent)),
+            false => Codes::Given(&given),
+        };
+        let bound = self.config.max_grad_norm;
+        let plan = SogPlan { codes, lr, max_grad_norm: (bound > 0.0).then_some(bound) };
+        let (batch, trajectories, rng) = self.sampler.parts();
+        let (config, first) = (&self.config, self.first_codes.as_deref().unwrap_or_default());
+        let one_hot = matches!(self.latent, LatentKind::OneHot(_));
+        // Replaces the plain minimum by an assignment that keeps codes alive.
+        let mut choose = |losses: &[f32], codes: &mut [f32], rng: &mut Rng| {
+            let chosen = if !one_hot {
+                None
+            } else if keeps {
+                let of = |&n: &u32| first[n as usize * k..][..k].iter().position(|&z| z > 0.5);
+                let of = trajectories.iter().map(|n| of(n).unwrap_or(0));
+                Some(assign::loyal(losses, k, of, config.first_code_margin))
+            } else if left > 0.0 {
+                assign::choose(config, losses, k, left, rng)
+            } else {
+                None
+            };
+            for (code, chosen) in codes.chunks_exact_mut(k.max(1)).zip(chosen.unwrap_or_default()) {
+                code.fill(0.0);
+                code[chosen] = 1.0;
             }
-            return self.keep_codes_alive();
-        }
-        match &mut self.device {
-            Some(device) => device.load(self.sampler.batch())?,
-            None => self.engine.load(&self.net, self.sampler.batch())?,
-        }
+        };
+        // Line 7: L_SOG and its gradient, the codes taken as given. Line 8: a step on θ.
+        let (net, adam) = (&mut self.net, &mut self.adam);
+        let step = self.updates.update(net, adam, plan, batch, rng, &mut choose)?;
+        self.step += 1;
+        self.count(step);
+        Ok(())
+    }
+
+    /// Codes `[trajectories, Z]` of the minibatch that do not come from a search.
+    fn given_codes(&mut self) -> Vec<f32> {
+        let z = self.latent.width();
         let mut codes = vec![0.0; self.sampler.trajectories.len() * z];
         let given = match &self.codes {
             CodeSource::Given(given) => Some(given.as_slice()),
@@ -226,7 +219,7 @@ impl<'a> SogBc<'a> {
                 None => sample_prior(self.latent, &mut self.sampler.rng, code),
             }
         }
-        self.set_codes(&codes)
+        codes
     }
 
     /// How much of the assignment's phase is left, 1 to 0.
@@ -250,39 +243,6 @@ impl<'a> SogBc<'a> {
             && matches!(self.latent, LatentKind::OneHot(_))
     }
 
-    fn set_codes(&mut self, codes: &[f32]) -> Result<(), TrainError> {
-        match &mut self.device {
-            Some(device) => device.set_codes(codes),
-            None => self.engine.set_codes(codes)?,
-        }
-        Ok(())
-    }
-
-    /// Replaces the plain minimum by an assignment that keeps codes alive.
-    fn keep_codes_alive(&mut self) -> Result<(), TrainError> {
-        let LatentKind::OneHot(k) = self.latent else { return Ok(()) };
-        let losses = self.device.as_ref().map_or(self.engine.losses(), DeviceCloning::losses);
-        let left = self.assignment_left();
-        let chosen = if self.keeps_first_codes() {
-            let all = self.first_codes.as_deref().unwrap_or_default();
-            let of = |&n: &u32| all[n as usize * k..][..k].iter().position(|&z| z > 0.5);
-            let first = self.sampler.trajectories.iter().map(|n| of(n).unwrap_or(0));
-            Some(assign::loyal(losses, k, first, self.config.first_code_margin))
-        } else if left > 0.0 {
-            assign::choose(&self.config, losses, k, left, &mut self.sampler.rng)
-        } else {
-            None
-        };
-        if let Some(chosen) = chosen {
-            let mut codes = vec![0.0; chosen.len() * k];
-            for (g, code) in chosen.into_iter().enumerate() {
-                codes[g * k + code] = 1.0;
-            }
-            self.set_codes(&codes)?;
-        }
-        Ok(())
-    }
-
     /// Half a cosine from the initial step size to its final share.
     fn learning_rate(&self) -> f32 {
         let progress = self.step as f64 / self.config.updates.max(1) as f64;
@@ -291,14 +251,13 @@ impl<'a> SogBc<'a> {
         self.config.learning_rate * (end + (1.0 - end) * cosine)
     }
 
-    fn count(&mut self, loss: f32, grad_norm: f64) {
+    fn count(&mut self, step: SogStep) {
         let stats = &mut self.stats;
         stats.updates += 1;
-        stats.loss += f64::from(loss);
-        stats.grad_norm += grad_norm;
+        stats.loss += f64::from(step.loss);
+        stats.grad_norm += f64::from(step.grad_norm);
         let LatentKind::OneHot(k) = self.latent else { return };
-        let codes = self.device.as_ref().map_or(self.engine.codes(), DeviceCloning::codes);
-        let codes = codes.chunks_exact(k);
+        let codes = self.updates.codes().chunks_exact(k);
         for (&trajectory, code) in self.sampler.trajectories.iter().zip(codes) {
             let code = code.iter().position(|&z| z > 0.5).unwrap_or(0);
             stats.wins[code] += 1;
@@ -389,7 +348,7 @@ impl Checkpoint for SogBc<'_> {
     }
 
     fn load(&mut self, from: &Snapshot) -> Result<(), SnapshotError> {
-        self.device = None;
+        self.updates = self.compute.cloning(self.net.arch());
         from.read_f32s("params", &mut self.net.params)?;
         from.read_f32s("adam.m", &mut self.adam.m)?;
         from.read_f32s("adam.v", &mut self.adam.v)?;

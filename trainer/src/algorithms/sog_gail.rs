@@ -18,9 +18,9 @@
 
 use sog_engine::{
     net::PolicyArch,
-    ppo::{SogTerm, TermCodes},
+    ppo::SogTerm,
     search::CodeSearch,
-    sog_bc as engine,
+    sog_bc::{self as engine, Codes},
 };
 use sog_rl::{
     ppo::{HookError, Hooks},
@@ -97,14 +97,14 @@ impl Hooks for SogGail<'_> {
         }
         self.sampler.next();
         let codes = match &self.codes {
-            ExpertCodes::Search(search) => TermCodes::Search(*search),
+            ExpertCodes::Search(search) => Codes::Search(*search),
             ExpertCodes::Given(codes) => {
                 let z = self.latent.width();
                 self.given.clear();
                 for &n in &self.sampler.trajectories {
                     self.given.extend_from_slice(&codes[n as usize * z..][..z]);
                 }
-                TermCodes::Given(&self.given)
+                Codes::Given(&self.given)
             }
         };
         let (batch, rng) = self.sampler.batch_and_rng();

@@ -36,6 +36,7 @@ impl CandleMlp {
             let z = self.params.linear(&layer.name, &x)?;
             match layer.activation {
                 Activation::Tanh => z.tanh(),
+                Activation::Elu => z.elu(1.0),
                 Activation::ScaledTanh { scale } => z.tanh()? * f64::from(scale),
                 piecewise => match slopes(&z, piecewise)? {
                     Some(slopes) => z * slopes,
@@ -52,7 +53,10 @@ pub(super) fn slopes(z: &Tensor, activation: Activation) -> Result<Option<Tensor
     let below = match activation {
         Activation::Relu => 0.0,
         Activation::LeakyRelu { slope } => slope,
-        Activation::Identity | Activation::Tanh | Activation::ScaledTanh { .. } => return Ok(None),
+        Activation::Identity
+        | Activation::Tanh
+        | Activation::Elu
+        | Activation::ScaledTanh { .. } => return Ok(None),
     };
     let one = Tensor::ones(z.shape(), DType::F32, z.device())?;
     let below = (&one * f64::from(below))?;

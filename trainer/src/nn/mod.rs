@@ -7,6 +7,7 @@
 //! * [`mlp`], [`policy`]: the networks;
 //! * [`sog`], [`ppo`], [`discriminator`], [`posterior`]: the updates that the engine fuses on the
 //!   processor, op by op on any device;
+//! * [`updates`]: who computes an update, the engine or one of these;
 //! * [`vae`]: VAE-GAIL's trajectory autoencoder.
 
 pub mod adam;
@@ -16,6 +17,7 @@ pub mod policy;
 pub mod posterior;
 pub mod ppo;
 pub mod sog;
+pub mod updates;
 pub mod vae;
 
 use candle_core::{D, DType, Device, Result, Tensor, Var, backprop::GradStore};

@@ -1,13 +1,16 @@
-//! The two-branch policy (paper Fig. 5a) on candle, over the engine's layout.
+//! The policy (by default the paper's, Fig. 5a) on candle, over the engine's layout.
 
 use candle_core::{Device, Result, Tensor};
-use sog_engine::net::{PolicyArch, PolicyNet};
+use sog_engine::net::{Architecture, CODE_OF_STACK, HiddenActivation, PolicyArch, PolicyNet};
 
 use super::Params;
 
 /// The policy's parameters as a candle variable.
 pub struct CandlePolicy {
     arch: PolicyArch,
+    /// Names of the hidden layers, first to last, and the one whose sum the code enters.
+    hidden: Vec<String>,
+    code_enters: usize,
     /// The parameters.
     pub params: Params,
 }
@@ -19,7 +22,10 @@ impl CandlePolicy {
     /// If the device refuses.
     pub fn new(net: &PolicyNet, device: &Device) -> Result<Self> {
         let params = Params::new(net.layout().clone(), &net.params, device)?;
-        Ok(Self { arch: net.arch().clone(), params })
+        let arch = net.arch().clone();
+        let layers = arch.layers().into_iter().take(arch.hidden.len());
+        let hidden = layers.map(|layer| layer.name).collect();
+        Ok(Self { code_enters: arch.code_enters(), hidden, arch, params })
     }
 
     /// Its shape.
@@ -36,35 +42,72 @@ impl CandlePolicy {
         self.mean_from(&self.state_branch(obs)?, latents)
     }
 
-    /// The state branch's share `[n, H]` of what goes into the second tanh.
+    /// The observation's share `[n, M]` of the sum that the code enters.
     ///
     /// # Errors
     /// If the shapes do not fit.
     pub fn state_branch(&self, obs: &Tensor) -> Result<Tensor> {
-        let hidden = self.params.linear("actor.state.0", obs)?.tanh()?;
-        self.params.linear("actor.state.1", &hidden)
+        let before = &self.hidden[..=self.code_enters];
+        let mut x = obs.clone();
+        for (i, name) in before.iter().enumerate() {
+            let input = if i == 0 { x } else { self.activate(&x)? };
+            x = self.params.linear(name, &input)?;
+        }
+        Ok(x)
     }
 
-    /// [`CandlePolicy::mean`] from the state branch `[n, H]`.
+    /// Width M of the sum that the code enters.
+    pub fn sum_width(&self) -> usize {
+        self.arch.hidden[self.code_enters]
+    }
+
+    /// W_z `[M, Z]` of the latent branch, and its bias `[M]` where it has one of its own.
+    ///
+    /// # Errors
+    /// If the policy takes no code.
+    pub fn latent_branch(&self) -> Result<(&Tensor, Option<&Tensor>)> {
+        match self.arch.architecture {
+            Architecture::TwoBranch => {
+                let bias = self.params.get("actor.latent.bias")?;
+                Ok((self.params.get("actor.latent.weight")?, Some(bias)))
+            }
+            Architecture::Mlp => Ok((self.params.get(CODE_OF_STACK)?, None)),
+        }
+    }
+
+    /// [`CandlePolicy::mean`] from the state branch `[n, M]`.
     ///
     /// # Errors
     /// If the shapes do not fit.
     pub fn mean_from(&self, base: &Tensor, latents: Option<&Tensor>) -> Result<Tensor> {
-        match latents {
-            Some(codes) => self.last(&(base + self.params.linear("actor.latent", codes)?)?),
-            None => self.last(base),
-        }
+        let Some(codes) = latents else { return self.last(base) };
+        let (weight, bias) = self.latent_branch()?;
+        let share = codes.matmul(&weight.t()?)?;
+        let share = bias.map_or(Ok(share.clone()), |bias| share.broadcast_add(bias))?;
+        self.last(&(base + share)?)
     }
 
-    /// Action means from what goes into the second tanh `[n, H]`.
+    /// Action means from the sum that the code enters `[n, M]`.
     ///
     /// # Errors
     /// If the shapes do not fit.
     pub fn last(&self, sum: &Tensor) -> Result<Tensor> {
-        let last = self.params.linear("actor.mean", &sum.tanh()?)?;
+        let mut x = self.activate(sum)?;
+        for name in &self.hidden[self.code_enters + 1..] {
+            x = self.activate(&self.params.linear(name, &x)?)?;
+        }
+        let last = self.params.linear("actor.mean", &x)?;
         match self.arch.mean_scale {
             None => Ok(last),
             Some(c) => last.tanh()? * f64::from(c),
+        }
+    }
+
+    fn activate(&self, x: &Tensor) -> Result<Tensor> {
+        match self.arch.activation {
+            HiddenActivation::Tanh => x.tanh(),
+            HiddenActivation::Relu => x.relu(),
+            HiddenActivation::Elu => x.elu(1.0),
         }
     }
 }

@@ -3,8 +3,9 @@
 use candle_core::{D, DType, Device, Result, Tensor};
 use sog_engine::{
     net::PolicyNet,
-    ppo::{ActorCritic, PpoBatch, PpoConfig, PpoStats, SogTerm, TermCodes},
+    ppo::{ActorCritic, PpoBatch, PpoConfig, PpoStats, SogTerm},
     search::Search,
+    sog_bc::Codes,
 };
 use sog_rl::ppo::{HookError, Updates};
 
@@ -94,11 +95,11 @@ struct Sog {
 fn sog_term(policy: &CandlePolicy, search: &mut Search, term: SogTerm<'_>) -> Result<Sog> {
     let loaded = Loaded::new(policy, term.batch)?;
     let codes = match term.codes {
-        TermCodes::Search(plan) => {
+        Codes::Search(plan) => {
             loaded.search(policy, term.batch.groups, plan, search, term.rng)?;
             search.codes()
         }
-        TermCodes::Given(codes) => codes,
+        Codes::Given(codes) => codes,
     };
     Ok(Sog { loss: loaded.loss(policy, codes)?, weight: term.weight })
 }
@@ -266,7 +267,7 @@ mod tests {
             log_std_max: 0.002,
             ..PpoConfig::default()
         };
-        let arch = PolicyArch { obs: 5, latent: 3, hidden: 32, action: 2, mean_scale: Some(1.5) };
+        let arch = PolicyArch { mean_scale: Some(1.5), ..PolicyArch::paper(5, 3, 32, 2) };
         let policy = PolicyNet::new(arch, Init { log_std: 0.0, ..Init::default() }, &mut rng);
         let critic = Mlp::new(MlpArch::value(5 + 3), Init::default(), &mut rng);
         let (policy, critic) = (policy.unwrap(), critic.unwrap());
@@ -281,7 +282,7 @@ mod tests {
                 let term = SogTerm {
                     sog: &mut sog,
                     batch: SogBatch { obs: &obs, actions: &actions, groups: Groups::PerRow },
-                    codes: TermCodes::Search(CodeSearch::coordinate(3)),
+                    codes: Codes::Search(CodeSearch::coordinate(3)),
                     weight: 0.7,
                     rng: &mut rng,
                 };

@@ -18,7 +18,7 @@ use super::{
 
 /// A minibatch of demonstrations on a device, its state branch evaluated.
 pub struct Loaded {
-    /// State branch `[rows, H]`, a function of the parameters.
+    /// State branch `[rows, M]`, a function of the parameters.
     base: Tensor,
     /// Actions `[rows, A]`.
     actions: Tensor,
@@ -102,8 +102,8 @@ impl Model<'_> {
     /// Sums of losses `[groups, candidates]`.
     fn sums(&self, candidates: &Candidates<'_>) -> Result<Vec<f32>> {
         let (net, arch, device) = (self.net, self.net.arch(), self.net.params.device());
-        let weight = net.params.get("actor.latent.weight")?.detach();
-        let bias = net.params.get("actor.latent.bias")?.detach();
+        let (weight, bias) = net.latent_branch()?;
+        let (weight, bias) = (weight.detach(), bias.map(Tensor::detach));
         let (base, deltas) = match candidates {
             Candidates::Codes(codes) => {
                 let count = codes.len() / arch.latent;
@@ -122,9 +122,9 @@ impl Model<'_> {
             }
         };
         let (rows, count) = (base.dim(0)?, deltas.dim(0)?);
-        let base = base.broadcast_add(&bias)?.unsqueeze(1)?;
+        let base = bias.map_or(Ok(base.clone()), |bias| base.broadcast_add(&bias))?.unsqueeze(1)?;
         let sums = base.broadcast_add(&deltas.unsqueeze(0)?)?;
-        let means = net.last(&sums.reshape((rows * count, arch.hidden))?)?.detach();
+        let means = net.last(&sums.reshape((rows * count, net.sum_width()))?)?.detach();
         let means = means.reshape((rows, count, arch.action))?;
         let errors = means.broadcast_sub(&self.batch.actions.unsqueeze(1)?)?;
         let losses = errors.sqr()?.sum(D::Minus1)?;
@@ -211,9 +211,9 @@ impl DeviceCloning {
         &self.codes
     }
 
-    /// Mean losses of the last search, as [`Search::losses`].
-    pub fn losses(&self) -> &[f32] {
-        self.search.losses()
+    /// Mean losses of the last search, as [`Search::losses`], and the codes, to be replaced.
+    pub fn losses_and_codes(&mut self) -> (&[f32], &mut [f32]) {
+        (self.search.losses(), &mut self.codes)
     }
 
     /// Replaces the codes `[groups, Z]`.

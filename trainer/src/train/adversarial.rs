@@ -94,9 +94,9 @@ pub(super) fn train(run: &mut Run, job: Job<'_>) -> Result<PolicyFile, TrainErro
         &normaliser,
         given.as_deref(),
         &config.discriminator,
+        job.compute,
         stream(ADVERSARY_STREAM),
-    )?
-    .on(job.compute);
+    )?;
     if let Some(codes) = given {
         return imitate(run, job, &start, VaeGail::new(adversary, codes));
     }
@@ -133,8 +133,9 @@ pub(super) fn train(run: &mut Run, job: Job<'_>) -> Result<PolicyFile, TrainErro
         }
         Algorithm::InfoGail => {
             let seed = stream(POSTERIOR_STREAM);
-            let hooks = InfoGail::new(adversary, latent, widths, &config.infogail, seed)?;
-            imitate(run, job, &start, hooks.on(job.compute))
+            let hooks =
+                InfoGail::new(adversary, latent, widths, &config.infogail, job.compute, seed)?;
+            imitate(run, job, &start, hooks)
         }
         _ => imitate(run, job, &start, Gail::new(adversary)),
     }
@@ -270,7 +271,9 @@ fn setup(config: &TrainConfig) -> Result<PpoSetup, TrainError> {
     let scale = config.network.mean_scale;
     Ok(PpoSetup {
         latent: config.latent()?,
-        hidden: config.network.hidden,
+        architecture: config.network.arch,
+        activation: config.network.activation,
+        hidden: config.network.hidden.clone(),
         mean_scale: if scale > 0.0 { MeanScale::Tanh(scale) } else { MeanScale::None },
         last_gain: config.network.last_gain,
         total_steps: config.adversarial.total_steps,

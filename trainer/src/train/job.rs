@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use sog_engine::net::{Init, PolicyArch, PolicyNet};
+use sog_engine::net::{Init, PolicyNet};
 use sog_rl::run::write_atomic;
 use sog_runtime::policy::PolicyFile;
 use sog_sim::{seed, task::TaskInfo, tasks::TaskMaker};
@@ -70,14 +70,8 @@ pub fn new_policy(
     task: &TaskInfo,
     attempt: u64,
 ) -> Result<PolicyNet, TrainError> {
-    let scale = config.network.mean_scale;
-    let arch = PolicyArch {
-        obs: task.obs_dim(),
-        latent: config.latent()?.width(),
-        hidden: config.network.hidden,
-        action: task.action_dim(),
-        mean_scale: (scale > 0.0).then_some(scale),
-    };
+    let latent = config.latent()?.width();
+    let arch = config.network.policy_arch(task.obs_dim(), latent, task.action_dim());
     let init = Init { last_gain: config.network.last_gain, ..Init::default() };
     Ok(PolicyNet::new(
         arch,

@@ -97,8 +97,8 @@ fn compare(args: &Args) -> Result<()> {
     let result = json!({
         "policy": args.policy.display().to_string(),
         "network": format!(
-            "{}/{} -> {} -> {}",
-            file.obs_dim(), file.latent_dim(), file.hidden_dim(), file.action_dim(),
+            "{}/{} -> {:?} -> {}",
+            file.obs_dim(), file.latent_dim(), file.network.widths(), file.action_dim(),
         ),
         "instruction_set": Policy::instruction_set_here(),
         "scheduler": obtained.to_json(),

@@ -14,7 +14,7 @@ use sog_engine::{
     ppo::{ActorCritic, Ppo, PpoBatch, PpoConfig},
     search::{CodeSearch, Groups},
     shard::Parallelism,
-    sog_bc::{SogBatch, SogBc, SogPlan},
+    sog_bc::{Codes, SogBatch, SogBc, SogPlan},
 };
 use sog_rl::ppo::Updates;
 use sog_sim::seed::{self, Rng};
@@ -22,7 +22,10 @@ use sog_sim::seed::{self, Rng};
 use super::part::Place;
 use crate::{
     device::Compute,
-    nn::{discriminator::DeviceDiscriminator, ppo::DevicePpo, sog::DeviceCloning},
+    nn::{
+        ppo::DevicePpo,
+        updates::{CloningUpdates, DiscriminatorUpdates},
+    },
 };
 
 pub(super) const COLUMNS: [&str; 7] = [
@@ -161,21 +164,15 @@ impl Case {
         let mut net = self.policy(&mut rng)?;
         let (obs, actions) = (uniform(self.rows * s, &mut rng), uniform(self.rows * a, &mut rng));
         let mut adam = Adam::new(AdamConfig::default(), net.params.len());
-        let search = CodeSearch::OneHot;
-        if let Compute::Candle(device) = by {
-            let mut cloning = DeviceCloning::new(&net, &adam, device)?;
-            return Ok(Box::new(move || {
-                let batch = SogBatch { obs: &obs, actions: &actions, groups: Groups::Shared };
-                cloning.search(batch, search, &mut rng)?;
-                cloning.step(LR, None)?;
-                Ok(())
-            }));
-        }
-        let mut sog = SogBc::new(net.arch()).with_parallelism(threads);
-        let plan = SogPlan { search, lr: LR, max_grad_norm: None };
+        let mut updates: Box<dyn CloningUpdates> = match by {
+            Compute::Candle(_) => by.cloning(net.arch()),
+            Compute::Engine => Box::new(SogBc::new(net.arch()).with_parallelism(threads)),
+        };
+        let codes = Codes::Search(CodeSearch::OneHot);
+        let plan = SogPlan { codes, lr: LR, max_grad_norm: None };
         Ok(Box::new(move || {
             let batch = SogBatch { obs: &obs, actions: &actions, groups: Groups::Shared };
-            sog.update(&mut net, &mut adam, plan, batch, &mut rng)?;
+            updates.update(&mut net, &mut adam, plan, batch, &mut rng, &mut |_, _, _| ())?;
             Ok(())
         }))
     }
@@ -216,10 +213,9 @@ impl Case {
         let arch = MlpArch::new("discriminator", s + a, &[self.hidden; 2], activation, 1);
         let mut net = Mlp::new(arch, Init::default(), &mut rng)?;
         let mut adam = Adam::new(AdamConfig::default(), net.params.len());
-        let mut engine = Discriminator::new(net.arch())?.with_parallelism(threads);
-        let mut device = match by {
-            Compute::Candle(device) => Some(DeviceDiscriminator::new(&net, &adam, device)?),
-            Compute::Engine => None,
+        let mut updates: Box<dyn DiscriminatorUpdates> = match by {
+            Compute::Candle(_) => by.discriminator(net.arch())?,
+            Compute::Engine => Box::new(Discriminator::new(net.arch())?.with_parallelism(threads)),
         };
         let (expert, policy) =
             (uniform(rows * (s + a), &mut rng), uniform(rows * (s + a), &mut rng));
@@ -229,17 +225,14 @@ impl Case {
             let expert = [Part { data: &expert, width: s + a }];
             let policy = [Part { data: &policy, width: s + a }];
             let batch = DiscriminatorBatch { expert: &expert, policy: &policy, mix: &mix };
-            match &mut device {
-                Some(device) => device.update(&config, LR, batch).map(|_| ())?,
-                None => engine.update(&mut net, &mut adam, &config, LR, batch).map(|_| ())?,
-            }
+            updates.update(&mut net, &mut adam, &config, LR, batch)?;
             Ok(())
         }))
     }
 
     fn policy(self, rng: &mut Rng) -> Result<PolicyNet> {
         let [obs, latent, action] = self.widths;
-        let arch = PolicyArch { obs, latent, hidden: self.hidden, action, mean_scale: None };
+        let arch = PolicyArch::paper(obs, latent, self.hidden, action);
         Ok(PolicyNet::new(arch, Init::default(), rng)?)
     }
 }

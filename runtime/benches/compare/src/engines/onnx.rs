@@ -1,6 +1,6 @@
 //! A policy file as an ONNX model.
 
-use sog_runtime::policy::{MeanScale, PolicyFile, VARIANCE_FLOOR};
+use sog_runtime::policy::{Dense, MeanScale, PolicyFile, VARIANCE_FLOOR};
 use tract_onnx::pb::{
     AttributeProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto,
     TensorShapeProto, TypeProto, ValueInfoProto,
@@ -18,8 +18,8 @@ pub(super) const ACTION: &str = "action";
 /// The network of `file` for one row: inputs [`OBS`] `[1, S]` and [`CODE`] `[1, Z]`, output
 /// [`ACTION`] `[1, A]`.
 pub(super) fn model(file: &PolicyFile) -> ModelProto {
-    let (s, h, z, a) = (file.obs_dim(), file.hidden_dim(), file.latent_dim(), file.action_dim());
-    let (w, norm) = (&file.weights, &file.normaliser);
+    let (s, z, a) = (file.obs_dim(), file.latent_dim(), file.action_dim());
+    let (network, norm) = (&file.network, &file.normaliser);
     let inv_std: Vec<f32> = norm.var.iter().map(|v| 1.0 / (v + VARIANCE_FLOOR).sqrt()).collect();
     let mut graph = Graph::default();
     graph.constant("mean", &[s], &norm.mean);
@@ -29,22 +29,22 @@ pub(super) fn model(file: &PolicyFile) -> ModelProto {
     graph.node("Sub", &[OBS, "mean"], "centred");
     graph.node("Mul", &["centred", "inv_std"], "scaled");
     graph.node("Clip", &["scaled", "low", "high"], "x");
-    graph.linear("x", "state0", [h, s], &w.state0_weight, &w.state0_bias);
+    graph.linear("x", "state0", &network.hidden[0]);
     graph.node("Tanh", &["state0"], "hidden");
-    graph.linear("hidden", "state1", [h, h], &w.state1_weight, &w.state1_bias);
+    graph.linear("hidden", "state1", &network.hidden[1]);
     let mut inputs = vec![value(OBS, s)];
     let mut sum = "state1";
-    if z > 0 {
+    if let Some(latent) = &network.latent {
         inputs.push(value(CODE, z));
-        graph.linear(CODE, "latent", [h, z], &w.latent_weight, &w.latent_bias);
+        graph.linear(CODE, "latent", latent);
         graph.node("Add", &["state1", "latent"], "sum");
         sum = "sum";
     }
     graph.node("Tanh", &[sum], "second");
     match file.mean_scale {
-        MeanScale::None => graph.linear("second", ACTION, [a, h], &w.mean_weight, &w.mean_bias),
+        MeanScale::None => graph.linear("second", ACTION, &network.mean),
         MeanScale::Tanh(c) => {
-            graph.linear("second", "last", [a, h], &w.mean_weight, &w.mean_bias);
+            graph.linear("second", "last", &network.mean);
             graph.constant("scale", &[], &[c]);
             graph.node("Tanh", &["last"], "bounded");
             graph.node("Mul", &["bounded", "scale"], ACTION);
@@ -94,11 +94,11 @@ impl Graph {
         &mut self.nodes[last]
     }
 
-    /// W·x + b with W `shape` = `[outputs, inputs]`; the output is called `name`.
-    fn linear(&mut self, x: &str, name: &str, shape: [usize; 2], weight: &[f32], bias: &[f32]) {
+    /// `layer` of `x`; the output is called `name`.
+    fn linear(&mut self, x: &str, name: &str, layer: &Dense) {
         let (w, b) = (format!("{name}.weight"), format!("{name}.bias"));
-        self.constant(&w, &shape, weight);
-        self.constant(&b, &shape[..1], bias);
+        self.constant(&w, &[layer.outputs(), layer.inputs()], &layer.weight);
+        self.constant(&b, &[layer.outputs()], &layer.bias);
         self.node("Gemm", &[x, &w, &b], name).attribute.push(AttributeProto {
             name: "transB".to_string(),
             r#type: AttributeType::Int as i32,

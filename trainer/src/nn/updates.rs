@@ -1,0 +1,294 @@
+//! Who computes the minibatch updates of a network: the fused engine on the processor, or candle on
+//! a device. One trait an update (PPO's is [`sog_rl::ppo::Updates`]); [`Compute`] gives the one that
+//! was asked for, and nobody else asks which it is.
+
+use candle_core::Device;
+use sog_engine::{
+    EngineError,
+    adam::Adam,
+    discriminator::{Discriminator, DiscriminatorBatch, DiscriminatorConfig, DiscriminatorStats},
+    mlp::Part,
+    net::{Mlp, MlpArch, PolicyArch, PolicyNet},
+    posterior::{CodeKind, Posterior, PosteriorStep},
+    shard::Parallelism,
+    sog_bc::{Codes, SogBatch, SogBc, SogPlan, SogStep},
+};
+use sog_sim::seed::Rng;
+
+use super::{discriminator::DeviceDiscriminator, posterior::DevicePosterior, sog::DeviceCloning};
+use crate::{device::Compute, error::TrainError};
+
+/// Chooses codes behind a search, as in [`SogBc::update_choosing`]: losses, codes, and a generator
+/// to draw from.
+pub type Choose<'c> = dyn FnMut(&[f32], &mut [f32], &mut Rng) + Send + 'c;
+
+/// Computes the updates of SOG-BC (Algorithm 2).
+pub trait CloningUpdates: Send {
+    /// One update, as [`SogBc::update_choosing`]. Until [`finish`](Self::finish) policy and
+    /// optimiser may be kept elsewhere and `net` and `adam` be out of date.
+    ///
+    /// # Errors
+    /// If a shape does not match or the device fails.
+    fn update(
+        &mut self,
+        net: &mut PolicyNet,
+        adam: &mut Adam,
+        plan: SogPlan<'_>,
+        batch: SogBatch<'_>,
+        rng: &mut Rng,
+        choose: &mut Choose<'_>,
+    ) -> Result<SogStep, TrainError>;
+
+    /// Codes `[groups, Z]` of the last update.
+    fn codes(&self) -> &[f32];
+
+    /// Brings policy and optimiser up to date.
+    ///
+    /// # Errors
+    /// If the device fails.
+    fn finish(&mut self, net: &mut PolicyNet, adam: &mut Adam) -> Result<(), TrainError>;
+}
+
+/// Computes the updates of a discriminator.
+pub trait DiscriminatorUpdates: Send + Sync {
+    /// One update, as [`Discriminator::update`]. Until [`finish`](Self::finish) `net` and `adam` may
+    /// be out of date.
+    ///
+    /// # Errors
+    /// If a shape does not match or the device fails.
+    fn update(
+        &mut self,
+        net: &mut Mlp,
+        adam: &mut Adam,
+        config: &DiscriminatorConfig,
+        lr: f32,
+        batch: DiscriminatorBatch<'_>,
+    ) -> Result<DiscriminatorStats, TrainError>;
+
+    /// Brings network and optimiser up to date.
+    ///
+    /// # Errors
+    /// If the device fails.
+    fn finish(&mut self, net: &mut Mlp, adam: &mut Adam) -> Result<(), TrainError>;
+}
+
+/// Computes the updates of InfoGAIL's posterior.
+pub trait PosteriorUpdates: Send + Sync {
+    /// One update, as [`Posterior::update`]. Until [`finish`](Self::finish) `net` and `adam` may be
+    /// out of date.
+    ///
+    /// # Errors
+    /// If a shape does not match or the device fails.
+    fn update(
+        &mut self,
+        net: &mut Mlp,
+        adam: &mut Adam,
+        lr: f32,
+        input: &[Part<'_>],
+        codes: &[f32],
+    ) -> Result<PosteriorStep, TrainError>;
+
+    /// Brings network and optimiser up to date.
+    ///
+    /// # Errors
+    /// If the device fails.
+    fn finish(&mut self, net: &mut Mlp, adam: &mut Adam) -> Result<(), TrainError>;
+}
+
+impl Compute {
+    /// SOG-BC's updates of policies of this shape.
+    pub fn cloning(&self, arch: &PolicyArch) -> Box<dyn CloningUpdates> {
+        match self {
+            Self::Engine => Box::new(SogBc::new(arch).with_parallelism(Parallelism::Rayon)),
+            Self::Candle(device) => Box::new(OnDevice::<DeviceCloning>::new(device)),
+        }
+    }
+
+    /// Updates of discriminators of this shape.
+    ///
+    /// # Errors
+    /// If the shape is none of a discriminator.
+    pub fn discriminator(
+        &self,
+        arch: &MlpArch,
+    ) -> Result<Box<dyn DiscriminatorUpdates>, EngineError> {
+        Ok(match self {
+            Self::Engine => {
+                Box::new(Discriminator::new(arch)?.with_parallelism(Parallelism::Rayon))
+            }
+            Self::Candle(device) => Box::new(OnDevice::<DeviceDiscriminator>::new(device)),
+        })
+    }
+
+    /// Updates of posteriors of this shape over codes of this kind.
+    ///
+    /// # Errors
+    /// If the shape does not fit the codes.
+    pub fn posterior(
+        &self,
+        arch: &MlpArch,
+        kind: CodeKind,
+    ) -> Result<Box<dyn PosteriorUpdates>, EngineError> {
+        Ok(match self {
+            Self::Engine => Box::new(Posterior::new(arch, kind)?),
+            Self::Candle(device) => Box::new(PosteriorOnDevice { kind, at: OnDevice::new(device) }),
+        })
+    }
+}
+
+/// A network that is taken to a device with its first update and given back when they are done.
+struct OnDevice<T> {
+    device: Device,
+    there: Option<T>,
+}
+
+impl<T> OnDevice<T> {
+    fn new(device: &Device) -> Self {
+        Self { device: device.clone(), there: None }
+    }
+
+    /// The network there, taken by `take` if it is not.
+    fn take(
+        &mut self,
+        take: impl FnOnce(&Device) -> candle_core::Result<T>,
+    ) -> candle_core::Result<&mut T> {
+        let there = match self.there.take() {
+            Some(there) => there,
+            None => take(&self.device)?,
+        };
+        Ok(self.there.insert(there))
+    }
+}
+
+impl CloningUpdates for SogBc {
+    fn update(
+        &mut self,
+        net: &mut PolicyNet,
+        adam: &mut Adam,
+        plan: SogPlan<'_>,
+        batch: SogBatch<'_>,
+        rng: &mut Rng,
+        choose: &mut Choose<'_>,
+    ) -> Result<SogStep, TrainError> {
+        Ok(self.update_choosing(net, adam, plan, batch, rng, choose)?)
+    }
+
+    fn codes(&self) -> &[f32] {
+        SogBc::codes(self)
+    }
+
+    fn finish(&mut self, _net: &mut PolicyNet, _adam: &mut Adam) -> Result<(), TrainError> {
+        Ok(())
+    }
+}
+
+impl CloningUpdates for OnDevice<DeviceCloning> {
+    fn update(
+        &mut self,
+        net: &mut PolicyNet,
+        adam: &mut Adam,
+        plan: SogPlan<'_>,
+        batch: SogBatch<'_>,
+        rng: &mut Rng,
+        choose: &mut Choose<'_>,
+    ) -> Result<SogStep, TrainError> {
+        let there = self.take(|device| DeviceCloning::new(net, adam, device))?;
+        match plan.codes {
+            Codes::Search(search) => {
+                there.search(batch, search, rng)?;
+                let (losses, codes) = there.losses_and_codes();
+                choose(losses, codes, rng);
+            }
+            Codes::Given(codes) => {
+                there.load(batch)?;
+                there.set_codes(codes);
+            }
+        }
+        Ok(there.step(plan.lr, plan.max_grad_norm)?)
+    }
+
+    fn codes(&self) -> &[f32] {
+        self.there.as_ref().map_or(&[], DeviceCloning::codes)
+    }
+
+    fn finish(&mut self, net: &mut PolicyNet, adam: &mut Adam) -> Result<(), TrainError> {
+        self.there.take().map_or(Ok(()), |there| Ok(there.store(net, adam)?))
+    }
+}
+
+impl DiscriminatorUpdates for Discriminator {
+    fn update(
+        &mut self,
+        net: &mut Mlp,
+        adam: &mut Adam,
+        config: &DiscriminatorConfig,
+        lr: f32,
+        batch: DiscriminatorBatch<'_>,
+    ) -> Result<DiscriminatorStats, TrainError> {
+        Ok(Discriminator::update(self, net, adam, config, lr, batch)?)
+    }
+
+    fn finish(&mut self, _net: &mut Mlp, _adam: &mut Adam) -> Result<(), TrainError> {
+        Ok(())
+    }
+}
+
+impl DiscriminatorUpdates for OnDevice<DeviceDiscriminator> {
+    fn update(
+        &mut self,
+        net: &mut Mlp,
+        adam: &mut Adam,
+        config: &DiscriminatorConfig,
+        lr: f32,
+        batch: DiscriminatorBatch<'_>,
+    ) -> Result<DiscriminatorStats, TrainError> {
+        let there = self.take(|device| DeviceDiscriminator::new(net, adam, device))?;
+        Ok(there.update(config, lr, batch)?)
+    }
+
+    fn finish(&mut self, net: &mut Mlp, adam: &mut Adam) -> Result<(), TrainError> {
+        self.there.take().map_or(Ok(()), |there| Ok(there.store(net, adam)?))
+    }
+}
+
+impl PosteriorUpdates for Posterior {
+    fn update(
+        &mut self,
+        net: &mut Mlp,
+        adam: &mut Adam,
+        lr: f32,
+        input: &[Part<'_>],
+        codes: &[f32],
+    ) -> Result<PosteriorStep, TrainError> {
+        Ok(Posterior::update(self, net, adam, lr, input, codes)?)
+    }
+
+    fn finish(&mut self, _net: &mut Mlp, _adam: &mut Adam) -> Result<(), TrainError> {
+        Ok(())
+    }
+}
+
+/// A posterior on a device, and what codes it is over.
+struct PosteriorOnDevice {
+    kind: CodeKind,
+    at: OnDevice<DevicePosterior>,
+}
+
+impl PosteriorUpdates for PosteriorOnDevice {
+    fn update(
+        &mut self,
+        net: &mut Mlp,
+        adam: &mut Adam,
+        lr: f32,
+        input: &[Part<'_>],
+        codes: &[f32],
+    ) -> Result<PosteriorStep, TrainError> {
+        let kind = self.kind;
+        let there = self.at.take(|device| DevicePosterior::new(net, adam, kind, device))?;
+        Ok(there.update(lr, input, codes)?)
+    }
+
+    fn finish(&mut self, net: &mut Mlp, adam: &mut Adam) -> Result<(), TrainError> {
+        self.at.there.take().map_or(Ok(()), |there| Ok(there.store(net, adam)?))
+    }
+}
