@@ -129,9 +129,10 @@ typedef struct {
     uint32_t inner[8], outer[8]; /* SHA-256 after the padded key */
 } sog_key;
 
-#ifndef SOG_ROBOT_NO_HMAC
-/* A key from the bytes of a secret; false if they are fewer than SOG_MIN_KEY_BYTES. */
+/* A key from the bytes of a secret; false if they are fewer than SOG_MIN_KEY_BYTES, or there is no
+ * authentication. */
 bool sog_key_init(sog_key *key, const uint8_t *secret, size_t len);
+#ifndef SOG_ROBOT_NO_HMAC
 /* HMAC-SHA-256. */
 void sog_hmac(const sog_key *key, const uint8_t *data, size_t len, uint8_t mac[32]);
 #endif
@@ -400,6 +401,11 @@ void sog_hmac(const sog_key *key, const uint8_t *data, size_t len, uint8_t mac[3
     sog_sha_finish(state, data, len, 64, inner);
     memcpy(state, key->outer, sizeof state);
     sog_sha_finish(state, inner, sizeof inner, 64, mac);
+}
+#else
+bool sog_key_init(sog_key *key, const uint8_t *secret, size_t len) {
+    (void)key, (void)secret, (void)len;
+    return false;
 }
 #endif
 

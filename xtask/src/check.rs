@@ -1,7 +1,7 @@
 //! Every check that CI runs, in the order in which they are cheap.
 
 use crate::{
-    cuda, notice,
+    cuda, notice, robot,
     shell::{cargo, root, step},
 };
 
@@ -28,6 +28,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
             .env("RUSTDOCFLAGS", "-D warnings"),
     )?;
     step("tests", &mut cargo(&["test", "--release", "--workspace"]))?;
+    robot::run()?;
     cuda::check()
 }
 

@@ -1,9 +1,11 @@
 //! `cargo xtask`: set-up and one-command entry points.
 
 mod check;
+mod cross;
 mod cuda;
 mod demo;
 mod notice;
+mod robot;
 mod setup;
 mod shell;
 
@@ -29,6 +31,10 @@ enum Command {
     Demo(demo::Options),
     /// Set up, then build the trainer with CUDA, fetching NVIDIA's toolkit where there is none.
     Cuda(cuda::Options),
+    /// Test the robot's side in C and Python against the vectors and under `sog-run`.
+    Robot,
+    /// Build `sog-run` for AArch64, fetching a compiler where there is none, and try it.
+    Cross,
     /// Write THIRD-PARTY.md: the crates in the programs, and their licences.
     Notice,
 }
@@ -39,6 +45,8 @@ fn main() -> ExitCode {
         Command::Test => setup::run().and_then(|()| check::run()),
         Command::Demo(options) => setup::run().and_then(|()| demo::run(&options)),
         Command::Cuda(options) => setup::run().and_then(|()| cuda::run(&options)),
+        Command::Robot => setup::run().and_then(|()| robot::run()),
+        Command::Cross => cross::run(),
         Command::Notice => notice::write(),
     };
     match result {

@@ -51,8 +51,8 @@ class Policy:
         self.metadata = metadata
         if self._meta("schema") != SCHEMA:
             raise PolicyError(f"schema is `{self._meta('schema')}`, this reader knows `{SCHEMA}`")
-        self._activation = self._choice("activation", _ACTIVATIONS)
-        self._mean = self._choice("arch", {"two-branch": self._two_branch})
+        self._activation: Callable[[Doubles], Doubles] = self._choice("activation", _ACTIVATIONS)
+        self._mean = self._choice("arch", {"two-branch": self._two_branch, "mlp": self._stack})
         for name, values in self._p.items():
             if not np.isfinite(values).all():
                 raise PolicyError(f"tensor `{name}` holds numbers that are not finite")
@@ -101,12 +101,26 @@ class Policy:
         return np.clip(self.mean(obs, code), self.action_low, self.action_high).astype(np.float32)
 
     def _two_branch(self, x: Doubles, code: Doubles) -> Doubles:
-        """Vahabpour et al. (2022), Fig. 5a."""
-        f = self._activation
-        total = self._linear("actor.state.1", f(self._linear("actor.state.0", x)))
+        """Vahabpour et al. (2022), Fig. 5a: the code joins before the last activation."""
+        total = self._hidden("actor.state", x)
         if self.latent_dim:
             total = total + self._linear("actor.latent", code)
-        return self._linear("actor.mean", f(total))
+        return self._linear("actor.mean", self._activation(total))
+
+    def _stack(self, x: Doubles, code: Doubles) -> Doubles:
+        """A plain stack over observation and code side by side."""
+        code = np.broadcast_to(code, (*x.shape[:-1], self.latent_dim))
+        total = self._hidden("actor.layer", np.concatenate([x, code], axis=-1))
+        return self._linear("actor.mean", self._activation(total))
+
+    def _hidden(self, name: str, x: Doubles) -> Doubles:
+        """The hidden layers one after the other, without the last one's activation."""
+        x = self._linear(f"{name}.0", x)
+        n = 1
+        while f"{name}.{n}.weight" in self._p:
+            x = self._linear(f"{name}.{n}", self._activation(x))
+            n += 1
+        return x
 
     def _linear(self, name: str, x: Doubles) -> Doubles:
         weight, bias = self._tensor(f"{name}.weight"), self._tensor(f"{name}.bias")

@@ -1,5 +1,7 @@
 """Demonstration and policy files."""
 
+import subprocess
+
 import numpy as np
 import pytest
 from conftest import POLICIES
@@ -133,3 +135,52 @@ def test_damaged_policies_are_refused():
         Policy(good, meta).mean(np.zeros(3), np.zeros(3))
     with pytest.raises(PolicyError, match="code 9"):
         Policy(good, meta).one_hot(9)
+
+
+def policy_file(arch, activation, widths, latent, seed=0):
+    """A policy of random weights whose golden vectors say what NumPy gives."""
+    rng = np.random.default_rng(seed)
+    kind, _, digits = latent.partition(":")
+    (s, z, a), p = (5, int(digits or 0), 2), {}
+
+    def layer(name, inputs, outputs):
+        p[f"{name}.weight"] = rng.normal(size=(outputs, inputs)) / np.sqrt(inputs)
+        p[f"{name}.bias"] = rng.normal(size=outputs)
+
+    inputs = s + z if arch == "mlp" else s
+    for n, width in enumerate(widths):
+        layer(f"actor.{'layer' if arch == 'mlp' else 'state'}.{n}", inputs, width)
+        inputs = width
+    if arch == "two-branch" and z:
+        layer("actor.latent", z, inputs)
+    layer("actor.mean", inputs, a)
+    code = np.eye(z)[np.arange(6) % z] if kind == "one-hot" else rng.normal(size=(6, z))
+    p |= {"obs.mean": rng.normal(size=s), "obs.var": rng.uniform(0.1, 2, s), "log_std": np.zeros(a)}
+    p |= {"action.low": -np.ones(a), "action.high": np.ones(a)}
+    p |= {"golden.obs": 3 * rng.normal(size=(6, s)), "golden.action": np.zeros((6, a))}
+    p |= {"golden.latent": code} if z else {}
+    p = {name: values.astype(np.float32) for name, values in p.items()}
+    meta = {"schema": "sog.policy/1", "task": "cart", "obs.terms": "x:5", "action.terms": "f:2"}
+    meta |= {"dt": "0.01", "latent.kind": latent, "arch": arch, "activation": activation}
+    meta |= {"obs.clip": "2", "mean.scale": "0.7", "producer": "test", "algorithm": "none"}
+    meta |= {"seed": "0", "demos.sha256": "", "created": ""}
+    draft = Policy.__new__(Policy)
+    draft._check_golden = lambda: None
+    draft.__init__(p, meta)
+    p["golden.action"] = draft.mean(p["golden.obs"], code).astype(np.float32)
+    return tensors.serialize(p, meta)
+
+
+@pytest.mark.parametrize("arch", ["two-branch", "mlp"])
+@pytest.mark.parametrize("activation", ["tanh", "relu", "elu"])
+@pytest.mark.parametrize("widths", [(7,), (16, 8), (9, 17, 4)], ids=len)
+@pytest.mark.parametrize("latent", ["none", "one-hot:3", "gaussian:2"])
+def test_networks_of_every_shape(arch, activation, widths, latent, tmp_path, request):
+    data = policy_file(arch, activation, widths, latent)
+    path = tmp_path / "policy.safetensors"
+    path.write_bytes(data)
+    Policy.load(path)
+    # The runtime computes the golden vectors by itself, and refuses the file if they differ.
+    sog_run = request.getfixturevalue("sog_run")
+    done = subprocess.run([sog_run, "info", path], capture_output=True)
+    assert done.returncode == 0, done.stderr.decode()
