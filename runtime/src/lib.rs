@@ -4,7 +4,8 @@
 //! The layers, in the order in which data passes through them:
 //!
 //! * [`tensors`]: safetensors with deterministic bytes and a checksum;
-//! * [`policy`]: the contract of a policy file, its verification, and inference;
+//! * [`contract`]: what policies, demonstrations, tasks and robots must agree on;
+//! * [`policy`]: the policy file, its verification, and inference;
 //! * [`terms`]: observation terms by data, from raw readings to what the policy sees;
 //! * [`control`]: the fixed-rate loop with its states, watchdogs, limits and statistics;
 //! * [`io`]: what a robot looks like to the loop ([`io::RobotIo`]);
@@ -20,6 +21,7 @@
 
 extern crate alloc;
 
+pub mod contract;
 pub mod control;
 #[cfg(feature = "host")]
 pub mod definition;

@@ -17,5 +17,6 @@ static ALLOCATOR: CountingAllocator = CountingAllocator;
 unsafe extern "C" {}
 
 fn main() -> ExitCode {
+    sog_runtime::os::pipe::end_quietly();
     cli::main()
 }

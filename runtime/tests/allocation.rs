@@ -87,7 +87,7 @@ fn a_tick_with_telemetry_and_faults_allocates_nothing() {
     let mut observer = (recorder, Board::new());
     let mut ticker = LockStep::new(controller.period_ns());
     assert_eq!(allocations(&mut controller, &mut robot, &mut ticker, &mut observer), 0);
-    writer.finish().unwrap();
+    writer.finish(&observer.0).unwrap();
 }
 
 #[test]

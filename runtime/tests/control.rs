@@ -12,7 +12,7 @@ use sog_runtime::{
         RateLimit, Request, State, Ticker, Wake, run,
     },
     io::{FaultKind, FaultPlan, FaultyRobot, IoError, RobotIo},
-    policy::{LatentKind, PolicyError},
+    policy::LatentKind,
 };
 
 const ON_TIME: Wake = Wake { deadline_ns: 0, woke_ns: 0, missed: 0 };
@@ -238,11 +238,12 @@ fn a_controller_that_does_not_fit_is_refused_with_the_reason() {
     let plain = Config::default;
 
     let mut other = spec();
-    other.task = "ant-dir-6".to_string();
-    assert!(matches!(refused(other, plain()), ControlError::Policy(PolicyError::Task { .. })));
+    other.contract.task = "ant-dir-6".to_string();
+    assert!(matches!(refused(other, plain()), ControlError::Contract(_)));
     let mut other = spec();
-    other.dt_s = 0.05;
-    assert!(message(other, plain()).contains("dt = 0.1 s, the robot runs at 0.05 s"));
+    other.contract.dt_s = 0.05;
+    let found = message(other, plain());
+    assert!(found.contains("the policy is `0.1 s`, of the robot it is `0.05 s`"), "{found}");
     let mut other = spec();
     other.damping_action = vec![f32::NAN; 2];
     assert!(message(other, plain()).contains("damping action"));

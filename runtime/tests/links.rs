@@ -219,11 +219,18 @@ fn ends_that_do_not_fit_say_why() {
         error.to_string()
     };
     assert!(
-        refused(|s| s.task = "ant-dir-6".to_string()).contains("task of the policy is `ant-dir-6`")
+        refused(|s| s.contract.task = "ant-dir-6".to_string())
+            .contains("task of the policy is `ant-dir-6`")
     );
-    assert!(refused(|s| s.dt_s = 0.2).contains("control period of the policy is `0.2`"));
-    assert!(refused(|s| s.obs_terms = "a:5,b:5".parse().unwrap()).contains("observation terms"));
-    assert!(refused(|s| s.action_terms = "a:2".parse().unwrap()).contains("action terms"));
+    assert!(refused(|s| s.contract.dt_s = 0.2).contains("control period of the policy is `0.2 s`"));
+    assert!(
+        refused(|s| s.contract.obs_terms = "a:5,b:5".parse().unwrap())
+            .contains("observation terms")
+    );
+    assert!(refused(|s| s.contract.action_terms = "a:2".parse().unwrap()).contains("action terms"));
+    let found = refused(|s| s.contract.action_high[1] = 57.3);
+    assert!(found.contains("upper action bound of the policy is `57.3 for"), "{found}");
+    assert!(refused(|s| s.contract.action_low.truncate(1)).contains("describes itself badly"));
 }
 
 #[test]

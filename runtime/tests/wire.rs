@@ -18,12 +18,14 @@ fn cases() -> u64 {
 
 /// Packets of every kind, as they are sent.
 fn packets(key: Option<&Key>) -> Vec<Vec<u8>> {
+    let bounds = [[0xff; 32], [0x3f; 32]];
     let contract = Contract {
-        schema: "sog.policy/1",
         task: "ant-dir-6",
         obs_terms: "qpos:13,qvel:14",
         action_terms: "torque:8",
         dt_s: 0.05,
+        action_low: &bounds[0],
+        action_high: &bounds[1],
     };
     let numbers: Vec<u8> = (0..27).flat_map(|i| (i as f32 * 0.37 - 3.0).to_le_bytes()).collect();
     let messages = [

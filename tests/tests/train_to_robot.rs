@@ -5,7 +5,6 @@ use std::sync::OnceLock;
 use sog_rl::run::Run;
 use sog_runtime::{
     control::{Config, Controller, LockStep, Plan, Request, run},
-    io::RobotSpec,
     policy::{Policy, PolicyError, PolicyFile, Terms},
 };
 use sog_sim::{
@@ -141,7 +140,8 @@ fn a_policy_that_does_not_fit_the_robot_is_refused() {
     // The robot has its terms in the other order, the numbers are as many.
     let mut file_ab = file();
     file_ab.obs_terms = Terms::new(&[("a", 4), ("b", 6)]);
-    let robot = RobotSpec { obs_terms: Terms::new(&[("b", 6), ("a", 4)]), ..spec(&info) };
+    let mut robot = spec(&info);
+    robot.contract.obs_terms = Terms::new(&[("b", 6), ("a", 4)]);
     let error = Controller::new(&file_ab, &robot, Config::default()).err().expect("refused");
     let error = error.to_string();
     assert!(error.contains("a:4,b:6") && error.contains("b:6,a:4"), "{error}");

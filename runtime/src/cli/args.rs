@@ -51,30 +51,30 @@ pub(super) struct RunArgs {
     #[arg(long, value_name = "FILE")]
     pub(super) key: Option<PathBuf>,
     /// How long to wait for the robot's answer, s
-    #[arg(long, default_value_t = 5.0, value_name = "S")]
+    #[arg(long, default_value_t = 5.0, value_name = "S", value_parser = positive_seconds)]
     pub(super) timeout: f64,
 
     /// Number of the code to begin with
-    #[arg(long, default_value_t = 0, value_name = "K")]
-    pub(super) mode: u16,
+    #[arg(long, alias = "mode", default_value_t = 0, value_name = "K")]
+    pub(super) code: u16,
     /// Codes to choose from, for a policy with a Gaussian latent: numbers with commas, codes with
     /// semicolons
     #[arg(long, value_name = "CODES", allow_hyphen_values = true)]
     pub(super) codes: Option<Codes>,
     /// Selects the next code after every so many seconds of the policy's command
-    #[arg(long, value_name = "S")]
+    #[arg(long, value_name = "S", value_parser = positive_seconds)]
     pub(super) switch_every: Option<f64>,
     /// Control rate, 1 to 2000 Hz; without it the policy's own
     #[arg(long, value_name = "HZ")]
     pub(super) rate: Option<f64>,
     /// Ends the run after this many seconds of the policy's command
-    #[arg(long, value_name = "S")]
+    #[arg(long, value_name = "S", value_parser = positive_seconds)]
     pub(super) duration: Option<f64>,
     /// Does not start by itself: waits for the operator to arm and start
     #[arg(long)]
     pub(super) wait: bool,
     /// Seconds of damping at the end (one tick at least)
-    #[arg(long, default_value_t = 0.2, value_name = "S")]
+    #[arg(long, default_value_t = 0.2, value_name = "S", value_parser = seconds)]
     pub(super) damping: f64,
 
     #[command(flatten)]
@@ -85,6 +85,9 @@ pub(super) struct RunArgs {
     /// Log file: one record a tick
     #[arg(long, value_name = "FILE")]
     pub(super) log: Option<PathBuf>,
+    /// Replaces a log file that is there
+    #[arg(long)]
+    pub(super) force: bool,
     /// Local socket on which an operator's commands are taken
     #[arg(long, value_name = "SOCKET")]
     pub(super) control: Option<PathBuf>,
@@ -139,7 +142,7 @@ pub(super) struct RealTimeArgs {
     #[arg(long, value_name = "N")]
     pub(super) cpu: Option<usize>,
     /// Spins through the last microseconds before each deadline
-    #[arg(long, default_value_t = 0, value_name = "US")]
+    #[arg(long, default_value_t = 0, value_name = "US", value_parser = clap::value_parser!(u64).range(..=1_000_000))]
     pub(super) spin_us: u64,
 }
 
@@ -158,11 +161,14 @@ pub(super) struct BenchArgs {
     #[arg(long, value_name = "HZ")]
     pub(super) rate: Option<f64>,
     /// Seconds to run the loop for
-    #[arg(long, default_value_t = 5.0, value_name = "S")]
+    #[arg(long, default_value_t = 5.0, value_name = "S", value_parser = positive_seconds)]
     pub(super) duration: f64,
     /// Log file: one record a tick
     #[arg(long, value_name = "FILE")]
     pub(super) log: Option<PathBuf>,
+    /// Replaces a log file that is there
+    #[arg(long)]
+    pub(super) force: bool,
     #[command(flatten)]
     pub(super) real_time: RealTimeArgs,
     /// Prints JSON
@@ -189,6 +195,9 @@ pub(super) struct ExportArgs {
     /// MCAP file to write, for Foxglove
     #[arg(long, value_name = "FILE")]
     pub(super) mcap: Option<PathBuf>,
+    /// Replaces files that are there
+    #[arg(long)]
+    pub(super) force: bool,
 }
 
 #[derive(clap::Args)]
@@ -258,9 +267,10 @@ impl FromStr for RateArg {
         Ok(Self(match text {
             "robot" => RateLimit::Robot,
             "off" => RateLimit::Off,
-            share => RateLimit::Share(
-                share.parse().map_err(|_| "need `robot`, `off` or a share of the action range")?,
-            ),
+            share => match share.parse::<f32>() {
+                Ok(share) if share.is_finite() && share > 0.0 => RateLimit::Share(share),
+                _ => return Err("need `robot`, `off` or a positive share of the action range"),
+            },
         }))
     }
 }
@@ -274,9 +284,66 @@ impl FromStr for Codes {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let numbers = text.split([';', ',']).map(|number| number.trim().parse::<f32>());
-        numbers
-            .collect::<Result<_, _>>()
-            .map(Self)
-            .map_err(|_| "need numbers with commas, codes with semicolons")
+        match numbers.collect::<Result<Vec<f32>, _>>() {
+            Ok(codes) if codes.iter().all(|v| v.is_finite()) => Ok(Self(codes)),
+            _ => Err("need finite numbers with commas, codes with semicolons"),
+        }
+    }
+}
+
+/// Longest time that can be asked for, s: 31 years.
+const MOST_SECONDS: f64 = 1e9;
+
+/// A time in seconds, from 0.
+fn seconds(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(time_s) if (0.0..=MOST_SECONDS).contains(&time_s) => Ok(time_s),
+        _ => Err(format!("need a number of seconds from 0 to {MOST_SECONDS}")),
+    }
+}
+
+/// A time in seconds, above 0.
+fn positive_seconds(text: &str) -> Result<f64, String> {
+    seconds(text)
+        .ok()
+        .filter(|&time_s| time_s > 0.0)
+        .ok_or_else(|| format!("need a number of seconds above 0 and up to {MOST_SECONDS}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(args: &[&str]) -> Result<Args, clap::Error> {
+        let run = ["sog-run", "p", "--robot", "udp://127.0.0.1:1"];
+        Args::try_parse_from(run.iter().chain(args))
+    }
+
+    #[test]
+    fn numbers_that_are_none_are_refused() {
+        for flag in ["--damping", "--timeout", "--duration", "--switch-every"] {
+            for bad in ["nan", "NaN", "inf", "-inf", "-1", "1e300", "x", ""] {
+                assert!(parse(&[&format!("{flag}={bad}")]).is_err(), "{flag} {bad}");
+            }
+            assert!(parse(&[flag, "0.5"]).is_ok(), "{flag}");
+        }
+        assert!(parse(&["--damping", "0"]).is_ok() && parse(&["--duration", "0"]).is_err());
+        for bad in ["nan", "inf", "0", "-0.1"] {
+            assert!(parse(&[&format!("--rate-limit={bad}")]).is_err(), "{bad}");
+        }
+        assert!(
+            parse(&["--codes", "0.5,nan"]).is_err() && parse(&["--codes", "-1,0.5;2,3"]).is_ok()
+        );
+        assert!(parse(&["--spin-us", "18446744073709551615"]).is_err());
+        for bad in ["nan", "inf", "0"] {
+            assert!(Args::try_parse_from(["sog-run", "bench", "p", "--duration", bad]).is_err());
+        }
+    }
+
+    #[test]
+    fn the_code_has_two_names() {
+        for name in ["--code", "--mode"] {
+            assert_eq!(parse(&[name, "3"]).unwrap().run.code, 3);
+        }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 use serde_json::{Value, json};
 use sog_runtime::{
     control::{Config, Controller, Histogram, Observer, Plan, Request, TickReport, Wake, run},
@@ -15,7 +15,7 @@ use super::{
     args::BenchArgs,
     host::Host,
     info,
-    run::{expected_robot, finish_log, open_log, real_time},
+    run::{claim_log, expected_robot, open_log, real_time},
 };
 
 /// Inferences before measuring, and measured.
@@ -23,7 +23,6 @@ const WARM_UP: usize = 2_000;
 const INFERENCES: usize = 50_000;
 
 pub(super) fn main(args: &BenchArgs) -> Result<bool> {
-    ensure!(args.duration > 0.0, "--duration {}: need seconds", args.duration);
     let (bytes, file) = info::load(&args.policy)?;
     let spec = expected_robot(&file);
     // The stand-in for a robot moves a little at every step.
@@ -31,8 +30,9 @@ pub(super) fn main(args: &BenchArgs) -> Result<bool> {
     // Misses are what is measured here: they must not end the run.
     let config = Config { rate_hz: args.rate, damp_after_misses: None, ..Config::default() };
     let mut controller = Controller::new(&file, &spec, config)?;
-    let log = args.log.as_ref().map(|path| open_log(path, &controller, &bytes)).transpose()?;
-    let (recorder, writer) = log.unzip();
+    let log = claim_log(args.log.as_deref(), args.force, [args.policy.as_path()])?;
+    let log = log.map(|output| open_log(&output, &controller, &bytes)).transpose()?;
+    let (recorder, log) = log.unzip();
     let obtained = os::set_up(&real_time(&args.real_time))?;
 
     let inference = inference(&file);
@@ -43,7 +43,7 @@ pub(super) fn main(args: &BenchArgs) -> Result<bool> {
     let mut ticker = RealTime::new(period_ns, args.real_time.spin_us * 1000);
     let ticks = (args.duration * 1e9 / period_ns as f64).ceil() as u64;
     let report = run(&mut controller, &mut robot, &mut ticker, &Plan::ticks(ticks), &mut observer);
-    let lost = finish_log(observer.0, writer)?;
+    let log = log.zip(observer.0).map(|(log, recorder)| log.finish(&recorder)).transpose()?;
 
     let host = Host::look();
     let mut json = json!({
@@ -61,15 +61,16 @@ pub(super) fn main(args: &BenchArgs) -> Result<bool> {
         "real_time": obtained.is_real_time(),
         "host": host.to_json(),
     });
-    if let Some(lost) = lost {
-        json["log_records_lost"] = lost.into();
+    if let Some(log) = &log {
+        json["log"] = log.to_json();
     }
     if args.json {
         println!("{json}");
     } else {
         show(&json, &host);
+        log.iter().for_each(|log| println!("log           {log}"));
     }
-    Ok(true)
+    Ok(log.is_none_or(|log| log.is_good()))
 }
 
 fn inference(file: &PolicyFile) -> Histogram {

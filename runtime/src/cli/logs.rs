@@ -2,13 +2,14 @@
 
 use std::{
     fs::File,
-    io::{BufWriter, Write},
-    path::Path,
+    io::BufWriter,
+    path::{Path, PathBuf},
 };
 
 use anyhow::{Context, Result};
 use serde_json::json;
 use sog_runtime::{
+    os::files::{Output, Outputs},
     policy::Policy,
     telemetry::{self, Log},
 };
@@ -33,7 +34,9 @@ pub(super) fn replay(args: &ReplayArgs) -> Result<bool> {
             "{}",
             json!({
                 "ok": same, "ticks": report.ticks, "records": log.records.len(),
-                "lost": log.lost(), "misses": log.misses(), "cut_bytes": log.cut_bytes,
+                "lost": log.lost(), "misses": log.misses(), "complete": log.complete,
+                "cut_bytes": log.cut_bytes, "rate_hz": log.rate_hz(),
+                "policy_rate_hz": 1.0 / log.header.spec.contract.dt_s,
                 "gap_before": report.gap_before, "mismatch": mismatch,
                 "logged_on": log.header.instruction_set, "replayed_on": here,
             })
@@ -41,8 +44,12 @@ pub(super) fn replay(args: &ReplayArgs) -> Result<bool> {
         return Ok(same);
     }
     println!("{} of {} ticks replayed to the same bits", report.ticks, log.records.len());
-    if log.cut_bytes > 0 {
-        println!("the last record was not written whole");
+    if let Some(cut) = cut(&log) {
+        println!("{cut}");
+    }
+    if log.header.config.rate_hz.is_some() {
+        let policy_hz = 1.0 / log.header.spec.contract.dt_s;
+        println!("run at {} Hz, trained at {policy_hz:.6} Hz", log.rate_hz());
     }
     if let Some(tick) = report.gap_before {
         println!("records are lost before tick {tick} ({} in all): it cannot go on", log.lost());
@@ -56,19 +63,34 @@ pub(super) fn replay(args: &ReplayArgs) -> Result<bool> {
     Ok(same)
 }
 
+/// What to say about a log without its end.
+fn cut(log: &Log) -> Option<String> {
+    let whole = log.records.len();
+    (!log.complete).then(|| {
+        format!(
+            "the log was cut off (the program was killed, or the disk was full): {whole} whole \
+             records, {} bytes of another",
+            log.cut_bytes
+        )
+    })
+}
+
 pub(super) fn export(args: &ExportArgs) -> Result<bool> {
     let log = load(&args.log)?;
-    let write = |path: &Path, write: fn(&Log, &mut BufWriter<File>) -> std::io::Result<()>| {
-        let mut out = BufWriter::new(File::create(path)?);
-        write(&log, &mut out)?;
-        out.flush()
+    // Both places are looked at before either is written to.
+    let mut outputs = Outputs::new(args.force).reads(&args.log);
+    let mut claim = |path: &Option<PathBuf>| path.as_deref().map(|p| outputs.claim(p)).transpose();
+    let (csv, mcap) = (claim(&args.csv)?, claim(&args.mcap)?);
+    let write = |output: &Output, write: fn(&Log, &mut BufWriter<File>) -> std::io::Result<()>| {
+        output
+            .write_with(|file| write(&log, file))
+            .with_context(|| output.path().display().to_string())
     };
-    if let Some(path) = &args.csv {
-        write(path, telemetry::write_csv).with_context(|| path.display().to_string())?;
-    }
-    if let Some(path) = &args.mcap {
-        write(path, telemetry::write_mcap).with_context(|| path.display().to_string())?;
-    }
+    csv.iter().try_for_each(|output| write(output, telemetry::write_csv))?;
+    mcap.iter().try_for_each(|output| write(output, telemetry::write_mcap))?;
     println!("{} ticks exported", log.records.len());
+    if let Some(cut) = cut(&log) {
+        println!("{cut}");
+    }
     Ok(true)
 }

@@ -1,18 +1,30 @@
 //! `sog-run POLICY --robot …`: the deployed controller.
 
-use std::{fs::File, time::Duration};
+use std::{
+    fmt,
+    fs::File,
+    io,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use anyhow::{Context, Result, bail, ensure};
-use serde_json::Value;
+use serde_json::{Value, json};
 use sog_runtime::{
-    control::{Config, Controller, FreeRun, Plan, RateLimit, Request, RunReport, SwitchCodes, run},
+    control::{
+        Config, Controller, FreeRun, Plan, RateLimit, Request, RunReport, Summary, SwitchCodes, run,
+    },
     io::{
         FaultPlan, FaultyRobot, RobotIo, RobotSpec,
-        link::{LinkOptions, LinkRobot, Transport, open_key},
+        link::{Address, LinkOptions, LinkRobot, Transport, open_key},
     },
-    os::{self, Obtained, RealTime, RealTimeConfig},
+    os::{
+        self, Obtained, RealTime, RealTimeConfig,
+        files::{Output, Outputs},
+        pipe::{Flight, note},
+    },
     policy::PolicyFile,
-    telemetry::{self, Board, Recorder, Writer},
+    telemetry::{self, Board, LogReport, Recorder, Writer},
 };
 
 use super::{
@@ -28,6 +40,8 @@ pub(super) fn main(args: &RunArgs) -> Result<bool> {
     let path = args.policy.as_deref().context("no policy file given")?;
     let (bytes, file) = info::load(path)?;
     let config = config(args);
+    let reads = [Some(path), args.key.as_deref(), args.faults.as_deref(), device(args)];
+    let log = claim_log(args.log.as_deref(), args.force, reads.into_iter().flatten())?;
     // Checked against the policy's own robot first: what is wrong here is no fault of the link.
     let expected = expected_robot(&file);
     let period_ns = Controller::new(&file, &expected, config.clone())?.period_ns();
@@ -35,16 +49,20 @@ pub(super) fn main(args: &RunArgs) -> Result<bool> {
     let switch = args.switch_every.map(|every_s| switch_codes(every_s, period_ns)).transpose()?;
     let faults = fault_plan(args)?;
     let faulty = args.faults.is_some();
+    // From here on a robot depends on this program.
+    let flight = Flight::begin();
     let link = connect(args, &expected, period_ns)?;
     let lock_step = link.lock_step();
     let mut robot = FaultyRobot::new(link, faults);
     let mut controller = Controller::new(&file, &robot.spec().clone(), config)?;
     if args.safety.rate_limit.0 == RateLimit::Robot && !controller.limits_rate() && !args.quiet {
-        eprintln!(
+        note(format_args!(
             "the robot states no largest change of action, so that changes are not limited; \
              --rate-limit 0.2, say, allows a fifth of the range in a step"
-        );
+        ));
     }
+    let warning = rate_warning(file.dt_s, period_ns, lock_step);
+    warning.iter().for_each(|warning| note(format_args!("warning: {warning}")));
     let mailbox = controller.mailbox();
     if !args.wait {
         controller.request(Request::Arm);
@@ -53,8 +71,8 @@ pub(super) fn main(args: &RunArgs) -> Result<bool> {
 
     // All helpers start before the real-time set-up, so that they stay ordinary threads.
     let board = Board::new();
-    let log = args.log.as_ref().map(|path| open_log(path, &controller, &bytes)).transpose()?;
-    let (recorder, writer) = log.unzip();
+    let log = log.map(|output| open_log(&output, &controller, &bytes)).transpose()?;
+    let (recorder, log) = log.unzip();
     let control = args.control.as_ref().map(|path| {
         ControlSocket::listen(path, &mailbox, &board)
             .with_context(|| format!("control socket {}", path.display()))
@@ -63,14 +81,16 @@ pub(super) fn main(args: &RunArgs) -> Result<bool> {
     let keys = if args.no_keys { None } else { Keys::listen(&mailbox)? };
     let attended = keys.is_some() || control.is_some();
     ensure!(attended || !args.wait, "--wait needs an operator: a terminal, or --control SOCKET");
-    os::quit_on_signals(&mailbox).context("signal handlers")?;
+    let quit = controller.mailbox();
+    os::on_signals(move || quit.post(Request::Quit)).context("signal handlers")?;
     if keys.is_some() && !args.quiet {
-        eprintln!("{KEYS}");
+        note(format_args!("{KEYS}"));
     }
     let status = if args.quiet { None } else { Some(StatusLine::show(&board)?) };
     let obtained = os::set_up(&real_time(&args.real_time))?;
     if !args.quiet {
-        eprintln!("{obtained}{}", if lock_step { "; in lock step with the robot" } else { "" });
+        let pace = if lock_step { "; in lock step with the robot" } else { "" };
+        note(format_args!("{obtained}{pace}"));
     }
 
     let plan = plan(args, period_ns, lock_step, attended)?;
@@ -82,11 +102,26 @@ pub(super) fn main(args: &RunArgs) -> Result<bool> {
         run(&mut controller, &mut robot, &mut ticker, &plan, &mut observer)
     };
     drop((status, keys, control));
-    let lost = finish_log(observer.0, writer)?;
-    let mut summary = summary(&report, &robot, &obtained, lost, faulty);
+    let log = log.zip(observer.0).map(|(log, recorder)| log.finish(&recorder)).transpose()?;
+    let round_trip = robot.inner().round_trip().summary();
+    let mut summary = summary(&report, &robot, &obtained, log.as_ref(), faulty);
     summary["rate_limited"] = controller.limits_rate().into();
-    show(args, &report, &summary);
-    Ok(report.end.is_good())
+    summary["rate_hz"] = (1e9 / period_ns as f64).into();
+    summary["policy_rate_hz"] = (1.0 / file.dt_s).into();
+    summary["warnings"] = warning.into_iter().collect();
+    // The robot hears the farewell before anything that may end the program is printed.
+    drop(robot);
+    drop(flight);
+    show(args, &report, &round_trip, &summary, log.as_ref());
+    Ok(report.end.is_good() && log.is_none_or(|log| log.is_good()))
+}
+
+/// The device of a serial line.
+fn device(args: &RunArgs) -> Option<&Path> {
+    match args.robot.as_ref()? {
+        Address::Serial { device, .. } => Some(device),
+        Address::Udp(_) => None,
+    }
 }
 
 fn config(args: &RunArgs) -> Config {
@@ -94,7 +129,7 @@ fn config(args: &RunArgs) -> Config {
     Config {
         rate_hz: args.rate,
         codes: args.codes.as_ref().map(|codes| codes.0.clone()).unwrap_or_default(),
-        code: args.mode,
+        code: args.code,
         on_miss: safety.on_miss.into(),
         damp_after_misses: safety.damp_after.0,
         stale_limit: safety.stale_limit,
@@ -108,17 +143,46 @@ pub(super) fn real_time(args: &RealTimeArgs) -> RealTimeConfig {
     RealTimeConfig { strictness: args.rt.into(), priority: args.priority, cpu: args.cpu }
 }
 
+/// A rate to the micro-hertz.
+fn rounded(rate_hz: f64) -> f64 {
+    (rate_hz * 1e6).round() / 1e6
+}
+
+/// What follows from a control rate that the policy was not trained at.
+fn rate_warning(dt_s: f64, period_ns: u64, lock_step: bool) -> Option<String> {
+    let (trained_hz, asked_hz) = (1.0 / dt_s, 1e9 / period_ns as f64);
+    let ratio = asked_hz / trained_hz;
+    if (ratio - 1.0).abs() <= 1e-3 {
+        return None;
+    }
+    let rates = format!(
+        "the policy was trained at {} Hz and is run at {} Hz",
+        rounded(trained_hz),
+        rounded(asked_hz)
+    );
+    Some(if lock_step {
+        format!(
+            "{rates}; in lock step the robot takes its own steps, so that only time limits change"
+        )
+    } else {
+        format!(
+            "{rates}: an action now lasts {} s instead of {dt_s} s, the robot answers to it \
+             {} times as often, and what the policy learned of speeds, histories and phases \
+             no longer holds; leave --rate out to run it as trained",
+            rounded(1.0 / asked_hz),
+            rounded(ratio),
+        )
+    })
+}
+
 /// The robot that a policy was made for, as far as the policy knows it.
 pub(super) fn expected_robot(file: &PolicyFile) -> RobotSpec {
-    RobotSpec::new(&file.task, file.obs_terms.clone(), file.action_terms.clone(), file.dt_s)
+    RobotSpec::new(file.into())
 }
 
 fn switch_codes(every_s: f64, period_ns: u64) -> Result<SwitchCodes> {
     let ticks = (every_s * 1e9 / period_ns as f64).round();
-    ensure!(
-        ticks >= 1.0 && ticks.is_finite(),
-        "--switch-every {every_s}: need at least one period"
-    );
+    ensure!(ticks >= 1.0, "--switch-every {every_s}: need at least one period");
     Ok(SwitchCodes::every(ticks as u64))
 }
 
@@ -134,7 +198,6 @@ fn connect(
     period_ns: u64,
 ) -> Result<LinkRobot<Box<dyn Transport + Send>>> {
     let address = args.robot.as_ref().context("no robot given")?;
-    ensure!(args.timeout > 0.0 && args.timeout < 1e6, "--timeout {}: need seconds", args.timeout);
     let key = args
         .key
         .as_ref()
@@ -152,12 +215,12 @@ fn connect(
 fn plan(args: &RunArgs, period_ns: u64, lock_step: bool, attended: bool) -> Result<Plan> {
     let ticks = |seconds: f64| (seconds * 1e9 / period_ns as f64).round() as u64;
     if let Some(duration) = args.duration
-        && !(duration > 0.0 && ticks(duration) > 0)
+        && ticks(duration) == 0
     {
         bail!("--duration {duration}: need at least one period");
     }
     // In lock step nothing moves by itself, so one tick of damping says it all.
-    let damping = if lock_step { 1 } else { ticks(args.damping.max(0.0)) };
+    let damping = if lock_step { 1 } else { ticks(args.damping) };
     Ok(Plan {
         policy_ticks: args.duration.map(ticks),
         damping_ticks: u32::try_from(damping).unwrap_or(u32::MAX).max(1),
@@ -165,32 +228,94 @@ fn plan(args: &RunArgs, period_ns: u64, lock_step: bool, attended: bool) -> Resu
     })
 }
 
-pub(super) fn open_log(
-    path: &std::path::Path,
-    controller: &Controller,
-    policy: &[u8],
-) -> Result<(Recorder, Writer<File>)> {
-    let context = || format!("log {}", path.display());
-    let file = File::create(path).with_context(context)?;
-    telemetry::start(controller, policy, file).with_context(context)
+/// A log being written.
+pub(super) struct OpenLog {
+    writer: Writer<File>,
+    path: PathBuf,
 }
 
-/// Waits for the log to be written; how many records were lost, if there is a log.
-pub(super) fn finish_log(
-    recorder: Option<Recorder>,
-    writer: Option<Writer<File>>,
-) -> Result<Option<u64>> {
-    if let Some(writer) = writer {
-        writer.finish().context("the log is not complete")?;
+/// A place for the log that is none of the files read.
+pub(super) fn claim_log<'a>(
+    log: Option<&Path>,
+    force: bool,
+    reads: impl IntoIterator<Item = &'a Path>,
+) -> Result<Option<Output>> {
+    let mut outputs = Outputs::new(force).reads_all(reads);
+    Ok(log.map(|path| outputs.claim(path)).transpose()?)
+}
+
+pub(super) fn open_log(
+    output: &Output,
+    controller: &Controller,
+    policy: &[u8],
+) -> Result<(Recorder, OpenLog)> {
+    let path = output.path();
+    let begun = telemetry::start_in(output, controller, policy);
+    let (recorder, writer) = begun.with_context(|| format!("log {}", path.display()))?;
+    Ok((recorder, OpenLog { writer, path: path.to_path_buf() }))
+}
+
+impl OpenLog {
+    /// Waits for the log to be written; what became of it.
+    pub(super) fn finish(self, recorder: &Recorder) -> Result<LogSummary> {
+        let (file, report) = self.writer.finish(recorder)?;
+        // What a device or a pipe says to this does not matter.
+        let synced = file.sync_all();
+        let error = report.error.as_ref().or(synced.as_ref().err().filter(|e| is_loss(e)));
+        Ok(LogSummary { error: error.map(ToString::to_string), path: self.path, report })
     }
-    Ok(recorder.map(|recorder| recorder.lost()))
+}
+
+/// Whether a failed fsync means that something is lost.
+fn is_loss(error: &io::Error) -> bool {
+    !matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported)
+}
+
+/// What became of a log.
+pub(super) struct LogSummary {
+    path: PathBuf,
+    report: LogReport,
+    error: Option<String>,
+}
+
+impl LogSummary {
+    /// Whether the disk took all it was given.
+    pub(super) fn is_good(&self) -> bool {
+        self.error.is_none()
+    }
+
+    pub(super) fn to_json(&self) -> Value {
+        let since = self
+            .report
+            .missing_since
+            .map(|(tick, time)| json!({ "tick": tick, "s": time.as_secs_f64() }));
+        json!({
+            "path": self.path.display().to_string(),
+            "records": self.report.written,
+            "missing": self.report.missing,
+            "missing_since": since,
+            "error": self.error,
+        })
+    }
+}
+
+impl fmt::Display for LogSummary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let LogReport { written, missing, missing_since, .. } = &self.report;
+        write!(f, "{written} records in {}", self.path.display())?;
+        if let Some((tick, time)) = missing_since {
+            let time_s = time.as_secs_f64();
+            write!(f, "; {missing} are missing, since tick {tick} ({time_s:.3} s)")?;
+        }
+        self.error.iter().try_for_each(|error| write!(f, "; not complete: {error}"))
+    }
 }
 
 fn summary(
     report: &RunReport,
     robot: &Robot,
     obtained: &Obtained,
-    lost: Option<u64>,
+    log: Option<&LogSummary>,
     faulty: bool,
 ) -> Value {
     let link = robot.inner();
@@ -198,8 +323,8 @@ fn summary(
     json["round_trip_ns"] = link.round_trip().summary().to_json();
     json["link"] = link.counts().to_json();
     json["scheduler"] = obtained.to_json();
-    if let Some(lost) = lost {
-        json["log_records_lost"] = lost.into();
+    if let Some(log) = log {
+        json["log"] = log.to_json();
     }
     if faulty {
         let injected = sog_runtime::io::FaultKind::ALL
@@ -209,7 +334,13 @@ fn summary(
     json
 }
 
-fn show(args: &RunArgs, report: &RunReport, json: &Value) {
+fn show(
+    args: &RunArgs,
+    report: &RunReport,
+    round_trip: &Summary,
+    json: &Value,
+    log: Option<&LogSummary>,
+) {
     if args.json {
         println!("{json}");
         return;
@@ -224,9 +355,10 @@ fn show(args: &RunArgs, report: &RunReport, json: &Value) {
     );
     println!("misses        {}", report.misses);
     for (what, s) in [
-        ("wake-up", report.wake_latency_ns),
-        ("execution", report.exec_ns),
-        ("period", report.period_ns),
+        ("wake-up", &report.wake_latency_ns),
+        ("execution", &report.exec_ns),
+        ("period", &report.period_ns),
+        ("round trip", round_trip),
     ] {
         let us = |ns: u64| ns as f64 / 1e3;
         println!(
@@ -237,15 +369,32 @@ fn show(args: &RunArgs, report: &RunReport, json: &Value) {
             us(s.max)
         );
     }
-    let round_trip = &json["round_trip_ns"];
-    println!("round trip    p50 {} ns, p99 {} ns", round_trip["p50"], round_trip["p99"]);
     for (fault, n) in report.faults.iter().filter(|(_, n)| *n > 0) {
         println!("fault         {} in {n} ticks", fault.name());
     }
     if let Some(sum) = report.episode_return {
         println!("return        {sum:.3}");
     }
-    if let Some(lost) = json.get("log_records_lost") {
-        println!("log           {lost} records lost");
+    if let Some(log) = log {
+        println!("log           {log}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rate_that_is_not_the_trained_one_is_warned_of_with_both() {
+        let warning = rate_warning(0.05, 5_000_000, false).unwrap();
+        assert!(
+            warning.contains("trained at 20 Hz") && warning.contains("run at 200 Hz"),
+            "{warning}"
+        );
+        assert!(warning.contains("0.005 s instead of 0.05 s"), "{warning}");
+        assert!(rate_warning(0.05, 5_000_000, true).unwrap().contains("lock step"));
+        assert_eq!(rate_warning(0.05, 50_000_000, false), None);
+        // Rounding of the period is no difference.
+        assert_eq!(rate_warning(1.0 / 3.0, 333_333_333, false), None);
     }
 }

@@ -4,7 +4,7 @@ use alloc::{string::String, vec::Vec};
 use core::num::NonZeroU32;
 
 use super::RateLimit;
-use crate::policy::PolicyError;
+use crate::contract::ContractError;
 
 /// Slowest and fastest control rate, Hz.
 pub const RATE_BOUNDS_HZ: (f64, f64) = (1.0, 2000.0);
@@ -12,6 +12,7 @@ pub const RATE_BOUNDS_HZ: (f64, f64) = (1.0, 2000.0);
 /// What the tick after a missed deadline does under the policy. The schedule is the same: whole
 /// periods are skipped and the phase is kept.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "host", derive(serde::Serialize, serde::Deserialize))]
 pub enum OnMiss {
     /// Infers as always.
     #[default]
@@ -22,6 +23,7 @@ pub enum OnMiss {
 
 /// Settings of a [`Controller`](super::Controller); the default is what a robot should get.
 #[derive(Clone, Debug, PartialEq)]
+#[cfg_attr(feature = "host", derive(serde::Serialize, serde::Deserialize))]
 pub struct Config {
     /// Control rate; `None` takes the policy's. Must lie in [`RATE_BOUNDS_HZ`].
     pub rate_hz: Option<f64>,
@@ -65,17 +67,9 @@ impl Default for Config {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ControlError {
-    /// The policy is for another task, or for other terms.
-    #[error(transparent)]
-    Policy(#[from] PolicyError),
-    /// Policy and robot disagree on the control period.
-    #[error("the policy was trained at dt = {policy} s, the robot runs at {robot} s")]
-    Period {
-        /// The policy's control period.
-        policy: f64,
-        /// The robot's.
-        robot: f64,
-    },
+    /// Policy and robot differ in task, terms, control period or action bounds.
+    #[error("{0}; train for this robot, or adapt it")]
+    Contract(#[from] ContractError),
     /// The control rate is out of bounds.
     #[error("control rate of {found} Hz, need {} to {} Hz", RATE_BOUNDS_HZ.0, RATE_BOUNDS_HZ.1)]
     Rate {

@@ -7,6 +7,7 @@ use super::{
     RateLimit, Request, Requests, State, Stats, TickReport, Wake, limits::Limits, watch::Watchdogs,
 };
 use crate::{
+    contract::Contract,
     io::{Command, IoError, Reading, RobotIo, RobotSpec},
     policy::{LatentKind, Policy, PolicyFile, Workspace},
 };
@@ -60,12 +61,9 @@ impl Controller {
     /// If policy and robot do not fit (task, terms, period), or the configuration does not fit
     /// the policy.
     pub fn new(file: &PolicyFile, spec: &RobotSpec, config: Config) -> Result<Self, ControlError> {
-        file.check_fits(&spec.task, &spec.obs_terms, &spec.action_terms)?;
+        let fits = Contract::from(file).check_fits(&spec.contract);
+        fits.map_err(|error| error.between("the policy", "the robot"))?;
         check_robot(spec)?;
-        let relative = (file.dt_s - spec.dt_s) / spec.dt_s;
-        if !(-1e-9..=1e-9).contains(&relative) {
-            return Err(ControlError::Period { policy: file.dt_s, robot: spec.dt_s });
-        }
         let rate_hz = config.rate_hz.unwrap_or(1.0 / file.dt_s);
         // The policy's own rate may miss a bound by rounding alone.
         if !(RATE_BOUNDS_HZ.0 * 0.999_999..=RATE_BOUNDS_HZ.1 * 1.000_001).contains(&rate_hz) {

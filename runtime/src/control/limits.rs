@@ -6,6 +6,7 @@ use super::{Fault, FaultSet};
 
 /// How fast an action may change.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[cfg_attr(feature = "host", derive(serde::Serialize, serde::Deserialize))]
 pub enum RateLimit {
     /// As the robot states ([`RobotSpec::max_action_step`](crate::io::RobotSpec)).
     #[default]

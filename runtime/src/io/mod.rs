@@ -10,25 +10,16 @@ pub mod link;
 
 pub use fault::{FaultKind, FaultPlan, FaultyRobot, ParseFaultError, Random};
 
-use alloc::{
-    string::{String, ToString},
-    vec,
-    vec::Vec,
-};
+use alloc::{vec, vec::Vec};
 
-use crate::policy::Terms;
+use crate::contract::Contract;
 
 /// What a robot is: what a policy must fit.
 #[derive(Clone, Debug, PartialEq)]
+#[cfg_attr(feature = "host", derive(serde::Serialize, serde::Deserialize))]
 pub struct RobotSpec {
-    /// Task name.
-    pub task: String,
-    /// Observation terms, in order.
-    pub obs_terms: Terms,
-    /// Action terms, in order.
-    pub action_terms: Terms,
-    /// Control period in seconds.
-    pub dt_s: f64,
+    /// Task, terms, control period and action bounds.
+    pub contract: Contract,
     /// What the actuators get in damping, `[A]`: the action that takes energy out of the robot.
     pub damping_action: Vec<f32>,
     /// What the actuators get in an emergency stop, `[A]`.
@@ -41,13 +32,10 @@ pub struct RobotSpec {
 impl RobotSpec {
     /// A robot that rests at zero action, in damping as in an emergency stop, and bears any
     /// change of action.
-    pub fn new(task: &str, obs_terms: Terms, action_terms: Terms, dt_s: f64) -> Self {
-        let width = action_terms.width();
+    pub fn new(contract: Contract) -> Self {
+        let width = contract.action_dim();
         Self {
-            task: task.to_string(),
-            obs_terms,
-            action_terms,
-            dt_s,
+            contract,
             damping_action: vec![0.0; width],
             stop_action: vec![0.0; width],
             max_action_step: vec![f32::INFINITY; width],
@@ -56,12 +44,12 @@ impl RobotSpec {
 
     /// Observation width S.
     pub fn obs_dim(&self) -> usize {
-        self.obs_terms.width()
+        self.contract.obs_dim()
     }
 
     /// Action width A.
     pub fn action_dim(&self) -> usize {
-        self.action_terms.width()
+        self.contract.action_dim()
     }
 }
 

@@ -1,8 +1,10 @@
-//! The operating system: the only place in this crate with `unsafe`.
+//! The operating system: real time, files, signals; the only place in this crate with `unsafe`.
 //!
 //! * [`RealTime`]: periods with absolute deadlines on the monotonic clock;
 //! * [`set_up`], [`RealTimeConfig`], [`Obtained`]: scheduling class, affinity, locked memory;
-//! * [`quit_on_signals`]: `SIGINT`, `SIGTERM` and `SIGHUP` end a run in damping;
+//! * [`files`]: outputs that are written whole, and never over something that matters;
+//! * [`pipe`]: what becomes of a program whose reader is gone;
+//! * [`on_signals`]: a callback for `SIGINT`, `SIGTERM` and `SIGHUP`;
 //! * [`monotonic_ns`], [`random_u64`], [`wait_readable`], [`wait_writable`]: small services;
 //! * [`CountingAllocator`]: proof that a tick allocates nothing;
 //!
@@ -19,6 +21,8 @@
 
 mod alloc;
 mod clock;
+pub mod files;
+pub mod pipe;
 mod schedule;
 mod signals;
 mod system;
@@ -26,5 +30,5 @@ mod system;
 pub use alloc::CountingAllocator;
 pub use clock::{RealTime, monotonic_ns};
 pub use schedule::{Obtained, RealTimeConfig, RealTimeError, Scheduler, Strictness, set_up};
-pub use signals::quit_on_signals;
+pub use signals::on_signals;
 pub use system::{random_u64, wait_readable, wait_writable};

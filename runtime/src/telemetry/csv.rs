@@ -2,21 +2,23 @@
 
 use std::io::{self, Write};
 
-use super::{Log, LogError};
+use super::Log;
 use crate::policy::Terms;
 
 /// Writes a log as CSV; columns are named after the terms: `obs.position.0`, `action.torque.3`,
 /// `latent.0`.
 ///
 /// # Errors
-/// What the disk says, or a [`LogError`] as [`io::ErrorKind::InvalidData`].
+/// What the disk says.
 pub fn write_csv(log: &Log, out: &mut impl Write) -> io::Result<()> {
-    let spec = log.header.spec().map_err(|error| io::Error::other(LogError::Terms(error)))?;
+    let spec = &log.header.spec;
     write!(out, "tick,deadline_ns,wake_latency_ns,exec_ns,missed,state,code,command,faults")?;
     write!(out, ",step,reward,terminated")?;
-    for (group, terms) in
-        [("obs", &spec.obs_terms), ("raw", &spec.action_terms), ("action", &spec.action_terms)]
-    {
+    for (group, terms) in [
+        ("obs", &spec.contract.obs_terms),
+        ("raw", &spec.contract.action_terms),
+        ("action", &spec.contract.action_terms),
+    ] {
         for name in columns(terms) {
             write!(out, ",{group}.{name}")?;
         }

@@ -1,22 +1,24 @@
 //! The log file.
 //!
 //! ```text
-//! file   = "SOGLOG" 2 0   header length u32   header (postcard)   header CRC-32   record*
+//! file   = "SOGLOG" 3 0   header length u32   header (postcard)   header CRC-32   record*   end
 //! record = 32-bit words (fixed part, observation, raw action, action, code)   CRC-32 of them
+//! end    = "SOGEND" 3 0   records u64   missing records u64   CRC-32 of both
 //! ```
 //!
-//! All numbers are little-endian. A file that ends within a record (the power failed) is read up
-//! to it.
+//! All numbers are little-endian. A file without its end, perhaps within a record (the program was
+//! killed, the disk was full, the power failed), is read up to its last whole record.
 
-use std::io::{self, Write};
+use std::io;
 
 use super::{
     Header, Record,
     record::{self, Widths},
 };
-use crate::policy::ParseKindError;
 
-const MARK: [u8; 8] = *b"SOGLOG\x02\x00";
+const MARK: [u8; 8] = *b"SOGLOG\x03\x00";
+const END: [u8; 8] = *b"SOGEND\x03\x00";
+const END_BYTES: usize = 8 + 16 + 4;
 const CRC: crc::Crc<u32, crc::Table<16>> =
     crc::Crc::<u32, crc::Table<16>>::new(&crc::CRC_32_ISO_HDLC);
 
@@ -27,8 +29,13 @@ pub struct Log {
     pub header: Header,
     /// Its ticks; where records were lost, tick numbers jump.
     pub records: Vec<Record>,
+    /// Whether the log has its end; if not, the program was killed or the disk took no more, and
+    /// ticks may follow of which nothing is known.
+    pub complete: bool,
     /// Bytes of a last record that was not written whole.
     pub cut_bytes: usize,
+    /// Ticks without a record, as counted by the run; 0 if the end is not there to say.
+    missing: u64,
 }
 
 /// Why a log cannot be read.
@@ -44,9 +51,6 @@ pub enum LogError {
     /// The header is damaged.
     #[error("the header is damaged")]
     Header,
-    /// The terms in the header cannot be read.
-    #[error("the header is damaged: {0}")]
-    Terms(#[from] ParseKindError),
     /// A record is damaged.
     #[error("record {index} is damaged")]
     Record {
@@ -59,26 +63,42 @@ impl Log {
     /// Reads a whole log.
     ///
     /// # Errors
-    /// [`LogError`]; a last record that is not whole is none.
+    /// [`LogError`]; a log that was cut off is none.
     pub fn parse(bytes: &[u8]) -> Result<Self, LogError> {
         let mark = || LogError::Mark { found: bytes[..bytes.len().min(MARK.len())].to_vec() };
         let rest = bytes.strip_prefix(&MARK).ok_or_else(mark)?;
         let (header, rest) = split_header(rest).ok_or(LogError::Header)?;
         let header: Header = postcard::from_bytes(header).map_err(|_| LogError::Header)?;
-        let widths = header.widths(&header.spec()?);
-        let size = (widths.words() + 1) * 4;
-        let mut chunks = rest.chunks_exact(size);
-        let read = |(index, chunk): (usize, &[u8])| {
-            read_record(chunk, widths).ok_or(LogError::Record { index })
+        let widths = header.widths();
+        let size = record_bytes(widths.words());
+        let (rest, end) = match split_end(rest, size) {
+            Some((records, missing)) => (records, Some(missing)),
+            None => (rest, None),
         };
-        let records = chunks.by_ref().enumerate().map(read).collect::<Result<_, _>>()?;
-        Ok(Self { header, records, cut_bytes: chunks.remainder().len() })
+        let mut records = Vec::with_capacity(rest.len() / size);
+        let mut left = rest;
+        while let Some((chunk, behind)) = left.split_at_checked(size) {
+            match read_record(chunk, widths) {
+                Some(record) => records.push(record),
+                // Room that the file system made and never filled, because the power failed.
+                None if end.is_none() && left.iter().all(|&byte| byte == 0) => break,
+                None => return Err(LogError::Record { index: records.len() }),
+            }
+            left = behind;
+        }
+        let (complete, cut_bytes) = (end.is_some(), left.len());
+        Ok(Self { header, records, complete, cut_bytes, missing: end.unwrap_or(0) })
     }
 
-    /// Ticks whose records were lost.
+    /// Ticks without a record: those that the run counted, or at least the gaps between records.
     pub fn lost(&self) -> u64 {
         let expected = self.records.last().map_or(0, |record| record.tick.tick + 1);
-        expected.saturating_sub(self.records.len() as u64)
+        expected.saturating_sub(self.records.len() as u64).max(self.missing)
+    }
+
+    /// Control rate of the run, Hz.
+    pub fn rate_hz(&self) -> f64 {
+        self.header.config.rate_hz.unwrap_or(1.0 / self.header.spec.contract.dt_s)
     }
 
     /// Periods without a tick.
@@ -103,21 +123,40 @@ fn read_record(chunk: &[u8], widths: Widths) -> Option<Record> {
     record::decode(&words, widths)
 }
 
-pub(super) fn write_header(file: &mut impl Write, header: &Header) -> io::Result<()> {
-    let bytes = postcard::to_allocvec(header).map_err(io::Error::other)?;
-    let len = u32::try_from(bytes.len()).map_err(io::Error::other)?;
-    file.write_all(&MARK)?;
-    file.write_all(&len.to_le_bytes())?;
-    file.write_all(&bytes)?;
-    file.write_all(&CRC.checksum(&bytes).to_le_bytes())
+/// The records before the end of a log, and how many are missing; `None` without a sound end.
+fn split_end(bytes: &[u8], record_bytes: usize) -> Option<(&[u8], u64)> {
+    let (records, end) = bytes.split_at_checked(bytes.len().checked_sub(END_BYTES)?)?;
+    let (numbers, crc) = end.strip_prefix(&END)?.split_last_chunk::<4>()?;
+    let (count, missing) = numbers.split_first_chunk::<8>()?;
+    let count = u64::from_le_bytes(*count);
+    let sound = CRC.checksum(numbers) == u32::from_le_bytes(*crc)
+        && Some(records.len()) == usize::try_from(count).ok()?.checked_mul(record_bytes);
+    sound.then_some((records, u64::from_le_bytes(missing.try_into().ok()?)))
 }
 
-pub(super) fn write_record(file: &mut impl Write, words: &[u32]) -> io::Result<()> {
-    let mut digest = CRC.digest();
-    for word in words {
-        let bytes = word.to_le_bytes();
-        digest.update(&bytes);
-        file.write_all(&bytes)?;
-    }
-    file.write_all(&digest.finalize().to_le_bytes())
+/// Everything that stands before the records.
+pub(super) fn head(header: &Header) -> io::Result<Vec<u8>> {
+    let bytes = postcard::to_allocvec(header).map_err(io::Error::other)?;
+    let len = u32::try_from(bytes.len()).map_err(io::Error::other)?;
+    let crc = CRC.checksum(&bytes).to_le_bytes();
+    Ok([MARK.as_slice(), &len.to_le_bytes(), &bytes, &crc].concat())
+}
+
+/// Length of a record of so many words.
+pub(super) const fn record_bytes(words: usize) -> usize {
+    (words + 1) * 4
+}
+
+pub(super) fn append_record(out: &mut Vec<u8>, words: &[u32]) {
+    let begin = out.len();
+    words.iter().for_each(|word| out.extend_from_slice(&word.to_le_bytes()));
+    let crc = CRC.checksum(&out[begin..]);
+    out.extend_from_slice(&crc.to_le_bytes());
+}
+
+/// The end of a log with so many records in it, and so many missing.
+pub(super) fn end(records: u64, missing: u64) -> Vec<u8> {
+    let numbers = [records.to_le_bytes(), missing.to_le_bytes()].concat();
+    let crc = CRC.checksum(&numbers).to_le_bytes();
+    [END.as_slice(), &numbers, &crc].concat()
 }

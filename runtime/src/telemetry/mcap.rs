@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use serde_json::{Map, Value, json};
 
-use super::{Log, LogError, Record};
+use super::{Log, Record};
 use crate::{io::RobotSpec, policy::Terms};
 
 const MAGIC: [u8; 8] = *b"\x89MCAP0\r\n";
@@ -34,9 +34,9 @@ mod op {
 /// by term, `obs`, `raw_action` and `action`.
 ///
 /// # Errors
-/// What the disk says, or a [`LogError`] as [`io::Error`].
+/// What the disk says.
 pub fn write_mcap(log: &Log, out: &mut impl Write) -> io::Result<()> {
-    let spec = log.header.spec().map_err(|error| io::Error::other(LogError::Terms(error)))?;
+    let spec = &log.header.spec;
     let mut file = File { out, at: 0 };
     file.write(&MAGIC)?;
     file.record(op::HEADER, &Content::default().string("").string("sog-run").0)?;
@@ -46,7 +46,7 @@ pub fn write_mcap(log: &Log, out: &mut impl Write) -> io::Result<()> {
     let origin = log.records.first().map_or(0, |record| record.wake.woke_ns);
     for (i, record) in log.records.iter().enumerate() {
         let time = log.header.started_unix_ns + record.wake.woke_ns.saturating_sub(origin);
-        chunk.add(i as u32, time, &message(record, &spec));
+        chunk.add(i as u32, time, &message(record, spec));
         if chunk.records.len() >= CHUNK_BYTES {
             chunks.push(file.chunk(std::mem::take(&mut chunk))?);
         }
@@ -83,9 +83,9 @@ fn message(record: &Record, spec: &RobotSpec) -> Value {
         "step": reading.map(|r| r.step),
         "reward": reading.and_then(|r| r.reward),
         "terminated": reading.map(|r| r.terminated),
-        "obs": by_term(&spec.obs_terms, &record.obs),
-        "raw_action": by_term(&spec.action_terms, &record.raw_action),
-        "action": by_term(&spec.action_terms, &record.action),
+        "obs": by_term(&spec.contract.obs_terms, &record.obs),
+        "raw_action": by_term(&spec.contract.action_terms, &record.raw_action),
+        "action": by_term(&spec.contract.action_terms, &record.action),
     })
 }
 

@@ -1,8 +1,9 @@
-//! Telemetry: one fixed-size record a tick, through a wait-free ring, to a file.
+//! Telemetry: one fixed-size record a tick, through wait-free queues, to a file.
 //!
-//! * [`Recorder`]: an [`Observer`](crate::control::Observer) that puts a [`Record`] into the ring;
-//!   where the ring is full the record is lost and counted, and the tick goes on;
-//! * [`Writer`]: the thread that empties the ring into a file;
+//! * [`Recorder`]: an [`Observer`](crate::control::Observer) that hands a [`Record`] on; where the
+//!   disk is behind the record is missing and counted, and the tick goes on;
+//! * [`Writer`]: the thread that writes to the file, every few milliseconds, so that a program that
+//!   is killed leaves a log; [`LogReport`]: what became of the records;
 //! * [`Log`]: a file read back; [`replay`]: the same ticks once more, compared bit for bit;
 //! * [`export`](crate::telemetry): [`write_csv`], [`write_mcap`] (for Foxglove);
 //! * [`Board`]: the latest figures, for a status line.
@@ -25,7 +26,7 @@
 //! # }
 //!
 //! let file = example(7);
-//! let spec = RobotSpec::new(&file.task, file.obs_terms.clone(), file.action_terms.clone(), file.dt_s);
+//! let spec = RobotSpec::new((&file).into());
 //! # let mut robot = Still { spec: spec.clone(), step: 0 };
 //! let mut controller = Controller::new(&file, &spec, Config::default()).expect("they fit");
 //!
@@ -35,8 +36,9 @@
 //! controller.request(Request::Start);
 //! let mut ticker = LockStep::new(controller.period_ns());
 //! run(&mut controller, &mut robot, &mut ticker, &Plan::ticks(50), &mut recorder);
-//! assert_eq!(recorder.lost(), 0);
-//! let bytes = writer.finish().expect("written").into_inner();
+//! let (disk, written) = writer.finish(&recorder).expect("no panic");
+//! assert_eq!((written.written, written.missing), (51, 0));
+//! let bytes = disk.into_inner();
 //!
 //! let log = telemetry::Log::parse(&bytes).expect("a good log");
 //! let replayed = telemetry::replay(&log).expect("the policy fits");
@@ -59,4 +61,4 @@ pub use log::{Log, LogError};
 pub use mcap::write_mcap;
 pub use record::Record;
 pub use replay::{Mismatch, ReplayError, ReplayReport, ReplayRobot, replay};
-pub use ring::{Recorder, Writer, start};
+pub use ring::{LogReport, Recorder, Writer, start, start_in};

@@ -78,6 +78,15 @@ pub(super) fn encode(
     }
 }
 
+/// Number of the tick of a record, and when it began, ns.
+pub(super) fn when(words: &[u32]) -> (u64, u64) {
+    let long = |at: usize| {
+        let word = |at| words.get(at).copied().map_or(0, u64::from);
+        word(at) | word(at + 1) << 32
+    };
+    (long(0), long(4))
+}
+
 /// Reads a record; `None` if it is none.
 pub(super) fn decode(words: &[u32], widths: Widths) -> Option<Record> {
     let (fixed, numbers) = words.split_first_chunk::<FIXED>()?;

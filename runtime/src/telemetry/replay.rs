@@ -1,10 +1,10 @@
 //! Replay: the ticks of a log once more, compared bit for bit.
 
-use super::{Log, Record};
+use super::{Header, Log, Record};
 use crate::{
     control::{ControlError, Controller, Request},
     io::{Command, IoError, Reading, RobotIo, RobotSpec},
-    policy::{ParseKindError, PolicyError, PolicyFile},
+    policy::{PolicyError, PolicyFile},
 };
 
 /// Why a log cannot be replayed.
@@ -14,9 +14,6 @@ pub enum ReplayError {
     /// The policy in the log is refused.
     #[error("the policy in the log is refused: {0}")]
     Policy(#[from] PolicyError),
-    /// The robot in the log cannot be understood.
-    #[error("the robot in the log cannot be understood: {0}")]
-    Spec(#[from] ParseKindError),
     /// Policy, robot and settings in the log do not fit.
     #[error(transparent)]
     Control(#[from] ControlError),
@@ -86,9 +83,9 @@ impl RobotIo for ReplayRobot<'_> {
 /// [`ReplayError`] if the log cannot be replayed at all.
 pub fn replay(log: &Log) -> Result<ReplayReport, ReplayError> {
     let file = PolicyFile::parse(&log.header.policy)?;
-    let spec = log.header.spec()?;
-    let mut controller = Controller::new(&file, &spec, log.header.config())?;
-    let mut robot = ReplayRobot::new(spec);
+    let Header { spec, config, .. } = &log.header;
+    let mut controller = Controller::new(&file, spec, config.clone())?;
+    let mut robot = ReplayRobot::new(spec.clone());
     let mut report = ReplayReport { ticks: 0, mismatch: None, gap_before: None };
     for record in &log.records {
         if record.tick.tick != report.ticks {

@@ -1,7 +1,12 @@
-//! From the tick to the disk: a wait-free ring and the thread that empties it.
+//! From the tick to the disk: two wait-free queues and the thread between them and the file.
+//!
+//! A fixed stock of sheets goes round: the tick takes an empty one, fills it and hands it on; the
+//! writer writes it out and hands it back. Where there is no empty sheet the record is missing and
+//! counted, and the tick goes on. The writer empties its hands every few milliseconds, so that a
+//! program that is killed leaves a log of all but the last ticks.
 
 use std::{
-    io::{self, BufWriter, Write},
+    io::{self, Write},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -10,64 +15,142 @@ use std::{
     time::Duration,
 };
 
-use rtrb::{Consumer, Producer, RingBuffer};
+use heapless::spsc::{Consumer, Producer, Queue};
 
 use super::{header::Header, log, record};
-use crate::control::{Controller, Observer, TickReport, Wake};
+use crate::{
+    control::{Controller, Observer, TickReport, Wake},
+    os::files::Output,
+};
 
-/// Memory of the ring.
-const RING_BYTES: usize = 1 << 20;
-/// Fewest records that it holds.
-const FEWEST_RECORDS: usize = 256;
-/// How long the writer rests when there is nothing to write.
+/// Memory of the stock of sheets.
+const STOCK_BYTES: usize = 1 << 20;
+/// Fewest and most sheets.
+const SHEETS: std::ops::RangeInclusive<usize> = 256..=8192;
+/// How long the writer rests when there is nothing to write: what a killed program loses.
 const REST: Duration = Duration::from_millis(5);
+/// Bytes that are written at once while there is more to come.
+const BATCH_BYTES: usize = 64 * 1024;
 /// Enough for the writer, and little to lock.
 const STACK_BYTES: usize = 128 * 1024;
 
+/// The record of a tick, in words.
+type Sheet = Box<[u32]>;
+/// One more than fit, as the queue wants it.
+type Sheets = Queue<Sheet, { *SHEETS.end() + 1 }>;
+
 /// The loop's end: records every tick, and never waits.
 pub struct Recorder {
-    ring: Producer<u32>,
-    record: Vec<u32>,
-    lost: u64,
+    empty: Consumer<'static, Sheet>,
+    full: Producer<'static, Sheet>,
+    missing: Missing,
 }
 
 impl Recorder {
-    /// Records lost because the ring was full.
+    /// Records that are missing because the writer was behind.
     pub fn lost(&self) -> u64 {
-        self.lost
+        self.missing.count
     }
 }
 
 impl Observer for Recorder {
     fn observe(&mut self, controller: &Controller, wake: &Wake, tick: &TickReport, end_ns: u64) {
+        self.missing.begin_ns.get_or_insert(wake.woke_ns);
+        let Some(mut sheet) = self.empty.dequeue() else {
+            self.missing.add(tick.tick, wake.woke_ns);
+            return;
+        };
         let numbers = [
             controller.observation(),
             controller.raw_action(),
             controller.action(),
             controller.latent(),
         ];
-        record::encode(wake, tick, end_ns, numbers, &mut self.record);
-        if self.ring.push_entire_slice(&self.record).is_err() {
-            self.lost += 1;
-        }
+        record::encode(wake, tick, end_ns, numbers, &mut sheet);
+        // There is room for every sheet there is.
+        let _ = self.full.enqueue(sheet);
     }
+}
+
+/// Records that are missing, and since when.
+#[derive(Clone, Copy, Debug, Default)]
+struct Missing {
+    count: u64,
+    /// Number of the first tick without a record, and when it began, ns.
+    since: Option<(u64, u64)>,
+    /// When the first tick of all began, ns.
+    begin_ns: Option<u64>,
+}
+
+impl Missing {
+    fn add(&mut self, tick: u64, woke_ns: u64) {
+        self.count += 1;
+        self.since.get_or_insert((tick, woke_ns));
+    }
+}
+
+/// What became of the records of a run.
+#[derive(Debug)]
+pub struct LogReport {
+    /// Records in the log.
+    pub written: u64,
+    /// Ticks without a record.
+    pub missing: u64,
+    /// The first of them: its number, and how long after the first tick it was.
+    pub missing_since: Option<(u64, Duration)>,
+    /// What the disk said, if it took no more.
+    pub error: Option<io::Error>,
 }
 
 /// The disk's end.
 pub struct Writer<W> {
-    thread: JoinHandle<io::Result<W>>,
+    thread: JoinHandle<Disk<W>>,
     done: Arc<AtomicBool>,
 }
 
 impl<W> Writer<W> {
-    /// Writes what is left in the ring, and gives the file back.
+    /// Writes what is left and the end of the log; gives the file back, and says what became of
+    /// the records.
     ///
     /// # Errors
-    /// What went wrong while writing, now or before.
-    pub fn finish(self) -> io::Result<W> {
+    /// If the writer panicked. A disk that took no more is no error here, but is reported.
+    pub fn finish(self, recorder: &Recorder) -> io::Result<(W, LogReport)>
+    where
+        W: Write,
+    {
         self.done.store(true, Ordering::Release);
-        self.thread.join().unwrap_or_else(|_| Err(io::Error::other("the log writer panicked")))
+        let panicked = |_| io::Error::other("the log writer panicked");
+        let mut disk = self.thread.join().map_err(panicked)?;
+        let (behind, failed) = (recorder.missing, disk.missing);
+        let missing = behind.count + failed.count;
+        disk.end(missing);
+        let first = [behind.since, failed.since].into_iter().flatten().min();
+        let since_begin = |(tick, woke_ns): (u64, u64)| {
+            let begin_ns = behind.begin_ns.unwrap_or(woke_ns);
+            (tick, Duration::from_nanos(woke_ns.saturating_sub(begin_ns)))
+        };
+        let report = LogReport {
+            written: disk.written,
+            missing,
+            missing_since: first.map(since_begin),
+            error: disk.error,
+        };
+        Ok((disk.file, report))
     }
+}
+
+/// Begins a log in a file: it appears under its name with its header whole.
+///
+/// # Errors
+/// What the disk or the system says.
+pub fn start_in(
+    output: &Output,
+    controller: &Controller,
+    policy: &[u8],
+) -> io::Result<(Recorder, Writer<std::fs::File>)> {
+    let header = Header::new(controller, policy);
+    let file = output.begin(&log::head(&header)?)?;
+    spawn(file, header.widths().words())
 }
 
 /// Begins a log: writes its header, and starts the writer. Call it before the real-time set-up of
@@ -78,39 +161,128 @@ impl<W> Writer<W> {
 pub fn start<W: Write + Send + 'static>(
     controller: &Controller,
     policy: &[u8],
-    file: W,
+    mut file: W,
 ) -> io::Result<(Recorder, Writer<W>)> {
-    let mut file = BufWriter::with_capacity(64 * 1024, file);
     let header = Header::new(controller, policy);
-    log::write_header(&mut file, &header)?;
-    let words = header.widths(controller.spec()).words();
-    let records = (RING_BYTES / 4 / words).max(FEWEST_RECORDS);
-    let (producer, consumer) = RingBuffer::new(words * records);
+    file.write_all(&log::head(&header)?)?;
+    spawn(file, header.widths().words())
+}
+
+fn spawn<W: Write + Send + 'static>(file: W, words: usize) -> io::Result<(Recorder, Writer<W>)> {
+    // A process has one log, or a few: what is never freed needs no owner.
+    let (mut to_tick, empty) = Box::leak(Box::new(Sheets::new())).split();
+    let (full, to_disk) = Box::leak(Box::new(Sheets::new())).split();
+    let sheets = (STOCK_BYTES / 4 / words).clamp(*SHEETS.start(), *SHEETS.end());
+    for _ in 0..sheets {
+        // Not zeros, which the system would give without memory behind them.
+        let _ = to_tick.enqueue(vec![u32::MAX; words].into_boxed_slice());
+    }
     let done = Arc::new(AtomicBool::new(false));
     let flag = Arc::clone(&done);
+    let disk = Disk::new(file, words);
     let thread = thread::Builder::new()
         .name("sog-log".to_string())
         .stack_size(STACK_BYTES)
-        .spawn(move || write_all(file, consumer, words, &flag))?;
-    Ok((Recorder { ring: producer, record: vec![0; words], lost: 0 }, Writer { thread, done }))
+        .spawn(move || disk.write_all(to_disk, to_tick, &flag))?;
+    let recorder = Recorder { empty, full, missing: Missing::default() };
+    Ok((recorder, Writer { thread, done }))
 }
 
-fn write_all<W: Write>(
-    mut file: BufWriter<W>,
-    mut ring: Consumer<u32>,
-    words: usize,
-    done: &AtomicBool,
-) -> io::Result<W> {
-    let mut record = vec![0; words];
-    loop {
-        // Looked at before the ring, so that nothing pushed before the end is left behind.
-        let last = done.load(Ordering::Acquire);
-        while ring.pop_entire_slice(&mut record).is_ok() {
-            log::write_record(&mut file, &record)?;
+/// The file, and what it took.
+struct Disk<W> {
+    file: W,
+    /// Records that are not written yet.
+    batch: Vec<u8>,
+    record_bytes: usize,
+    /// Bytes of records written.
+    bytes: u64,
+    /// Whole records written.
+    written: u64,
+    missing: Missing,
+    error: Option<io::Error>,
+}
+
+impl<W: Write> Disk<W> {
+    fn new(file: W, words: usize) -> Self {
+        let record_bytes = log::record_bytes(words);
+        Self {
+            file,
+            batch: Vec::with_capacity(BATCH_BYTES + record_bytes),
+            record_bytes,
+            bytes: 0,
+            written: 0,
+            missing: Missing::default(),
+            error: None,
         }
-        if last {
-            return file.into_inner().map_err(|error| error.into_error());
+    }
+
+    fn write_all(
+        mut self,
+        mut full: Consumer<'_, Sheet>,
+        mut empty: Producer<'_, Sheet>,
+        done: &AtomicBool,
+    ) -> Self {
+        loop {
+            // Looked at before the queue, so that nothing handed on before the end is left behind.
+            let last = done.load(Ordering::Acquire);
+            while let Some(sheet) = full.dequeue() {
+                self.take(&sheet);
+                // There is room for every sheet there is.
+                let _ = empty.enqueue(sheet);
+            }
+            self.flush();
+            if last {
+                return self;
+            }
+            thread::sleep(REST);
         }
-        thread::sleep(REST);
+    }
+
+    fn take(&mut self, sheet: &[u32]) {
+        if self.error.is_some() {
+            let (tick, woke_ns) = record::when(sheet);
+            self.missing.add(tick, woke_ns);
+            return;
+        }
+        log::append_record(&mut self.batch, sheet);
+        if self.batch.len() >= BATCH_BYTES {
+            self.flush();
+        }
+    }
+
+    /// Writes the batch out; what the disk does not take whole is missing.
+    fn flush(&mut self) {
+        let mut taken = 0;
+        while taken < self.batch.len() && self.error.is_none() {
+            match self.file.write(&self.batch[taken..]) {
+                Ok(0) => self.error = Some(io::ErrorKind::WriteZero.into()),
+                Ok(n) => taken += n,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => self.error = Some(error),
+            }
+        }
+        if self.error.is_none()
+            && let Err(error) = self.file.flush()
+        {
+            self.error = Some(error);
+        }
+        self.bytes += taken as u64;
+        self.written = self.bytes / self.record_bytes as u64;
+        let whole = taken / self.record_bytes * self.record_bytes;
+        for record in self.batch[whole..].chunks_exact(self.record_bytes) {
+            let words: Vec<u32> =
+                record.as_chunks::<4>().0.iter().map(|b| u32::from_le_bytes(*b)).collect();
+            let (tick, woke_ns) = record::when(&words);
+            self.missing.add(tick, woke_ns);
+        }
+        self.batch.clear();
+    }
+
+    /// The mark by which an orderly end is known.
+    fn end(&mut self, missing: u64) {
+        if self.error.is_none() {
+            let end = log::end(self.written, missing);
+            self.error = self.file.write_all(&end).and_then(|()| self.file.flush()).err();
+        }
     }
 }

@@ -54,8 +54,7 @@ pub fn policy() -> PolicyFile {
 }
 
 pub fn spec() -> RobotSpec {
-    let file = policy();
-    let mut spec = RobotSpec::new(&file.task, file.obs_terms, file.action_terms, file.dt_s);
+    let mut spec = RobotSpec::new((&policy()).into());
     spec.max_action_step = vec![MAX_STEP; 2];
     spec
 }

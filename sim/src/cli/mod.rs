@@ -71,6 +71,7 @@ enum Outcome {
 
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
+    sog_runtime::os::pipe::end_quietly();
     env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("warn")).init();
     let outcome = match Cli::parse().command {
         Command::Tasks(args) => list::run(&args),
@@ -95,10 +96,9 @@ fn parse_task(name: &str) -> Result<TaskId, crate::error::SimError> {
     name.parse()
 }
 
-/// Prints one JSON value; a closed pipe is no error.
+/// Prints one JSON value.
 fn print_json(value: &serde_json::Value) {
-    use std::io::Write as _;
-    let _ = writeln!(std::io::stdout(), "{value:#}");
+    println!("{value:#}");
 }
 
 /// A progress bar on a terminal; nothing elsewhere.

@@ -7,17 +7,17 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    thread,
-    time::Duration,
 };
 
 use anyhow::{Context, Result};
 use clap::Args;
 use serde_json::json;
 use sog_runtime::{
-    control::{Mailbox, Request},
     io::link::{Address, PlantOptions, PlantReport, PlantServer, Transport, Udp, open_key},
-    os,
+    os::{
+        self,
+        pipe::{Flight, note},
+    },
 };
 
 use super::{Outcome, RobotArgs, labels, parse_task, print_json};
@@ -90,14 +90,17 @@ pub(super) fn run(args: &PlantArgs) -> Result<Outcome> {
         ..PlantOptions::default()
     };
     let (transport, place) = listen(args)?;
+    let flight = Flight::begin();
     let pace = if args.lock_step { "in lock step" } else { "in real time" };
-    eprintln!("{} listens on {place}, {pace}", args.task);
+    note(format_args!("{} listens on {place}, {pace}", args.task));
     if !args.lock_step {
-        eprintln!("scheduling: {}", os::set_up(&os::RealTimeConfig::default())?);
+        let obtained = os::set_up(&os::RealTimeConfig::default())?;
+        note(format_args!("scheduling: {obtained}"));
     }
     let stop = stop_on_signals()?;
     let spec = crate::robot::spec(robot.task().info());
     let report = PlantServer::new(transport, &spec, options).serve(&mut robot, &stop)?;
+    drop(flight);
     if args.json {
         print_json(&to_json(args, &robot, &report));
     } else {
@@ -125,17 +128,9 @@ fn listen(args: &PlantArgs) -> Result<(Box<dyn Transport + Send>, String)> {
 
 /// A flag that SIGINT and SIGTERM set.
 fn stop_on_signals() -> Result<Arc<AtomicBool>> {
-    let mailbox = Arc::new(Mailbox::new());
-    os::quit_on_signals(&mailbox)?;
     let stop = Arc::new(AtomicBool::new(false));
     let flag = Arc::clone(&stop);
-    // Ends with the process.
-    thread::spawn(move || {
-        while !mailbox.take().contains(Request::Quit) {
-            thread::sleep(Duration::from_millis(20));
-        }
-        flag.store(true, Ordering::Relaxed);
-    });
+    os::on_signals(move || flag.store(true, Ordering::Relaxed))?;
     Ok(stop)
 }
 

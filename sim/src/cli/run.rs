@@ -119,7 +119,8 @@ fn simulate(args: &RunArgs) -> Result<Run> {
     let mut robot = SimRobot::new(task, args.seed)?;
     let config = Config { codes: args.code.clone(), code: args.mode, ..Config::default() };
     let mut controller = Controller::new(&file, &crate::robot::spec(&info), config)?;
-    os::quit_on_signals(&controller.mailbox())?;
+    let mailbox = controller.mailbox();
+    os::on_signals(move || mailbox.post(Request::Quit))?;
     robot.record(usize::try_from(steps)?);
     controller.request(Request::Arm);
     controller.request(Request::Start);

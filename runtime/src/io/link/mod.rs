@@ -7,8 +7,8 @@
 //! * [`wire`]: the one versioned wire format; [`Key`]: authentication;
 //! * [`LinkCounts`], [`Fate`]: what became of packets that were not used.
 //!
-//! A session begins with a handshake in which both ends compare schema, task, terms in their order
-//! and control period:
+//! A session begins with a handshake in which both ends compare task, terms in their order, control
+//! period and action bounds:
 //!
 //! ```text
 //! controller                      robot
@@ -29,7 +29,7 @@
 //!
 //! ```
 //! # use sog_runtime::io::{Command, IoError, Reading, RobotIo, RobotSpec};
-//! # use sog_runtime::policy::Terms;
+//! # use sog_runtime::{contract::Contract, policy::Terms};
 //! use sog_runtime::io::link::{LinkOptions, LinkRobot, Memory, PlantOptions, PlantServer};
 //! # struct Cart { spec: RobotSpec, step: u64, fresh: bool, x: f32 }
 //! # impl RobotIo for Cart {
@@ -46,7 +46,14 @@
 //! #     }
 //! # }
 //!
-//! let spec = RobotSpec::new("cart", Terms::new(&[("x", 1)]), Terms::new(&[("v", 1)]), 0.01);
+//! let spec = RobotSpec::new(Contract {
+//!     task: "cart".to_string(),
+//!     obs_terms: Terms::new(&[("x", 1)]),
+//!     action_terms: Terms::new(&[("v", 1)]),
+//!     dt_s: 0.01,
+//!     action_low: vec![-1.0],
+//!     action_high: vec![1.0],
+//! });
 //! let mut cart = Cart { spec: spec.clone(), step: 0, fresh: true, x: 0.0 };
 //! let (here, there) = Memory::pair();
 //!
@@ -67,6 +74,7 @@
 //! ```
 
 mod address;
+mod contract;
 mod counts;
 mod endpoint;
 mod faulty;

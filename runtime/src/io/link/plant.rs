@@ -7,8 +7,8 @@ use std::{
 
 use super::{
     Fate, Key, LinkCounts, Transport,
+    contract::{Packed, to_bytes, unpack},
     endpoint::Endpoint,
-    robot::{contract_of, difference},
     wire::{Message, WireCommand, get_numbers, put_numbers},
 };
 use crate::{
@@ -135,7 +135,7 @@ impl<T: Transport> PlantServer<T> {
             reading: Reading::default(),
             obs: vec![0.0; spec.obs_dim()],
             action: vec![0.0; spec.action_dim()],
-            bytes: vec![0; spec.obs_dim().max(spec.action_dim() * 3) * 4],
+            bytes: vec![0; spec.obs_dim() * 4],
             follows: true,
             heard_ns: 0,
             sessions: 0,
@@ -245,19 +245,18 @@ impl<T: Transport> PlantServer<T> {
             self.granted = None;
             return Ok(Some(period_ns));
         }
-        let terms = (self.spec.obs_terms.to_string(), self.spec.action_terms.to_string());
-        let ours = contract_of(&self.spec, &terms);
         let answer = match self.endpoint.message(received) {
             Some(Message::Hello { nonce, contract, period_ns }) => {
                 let bounds = 1_000_000_000 / 2_000..=1_000_000_000;
-                let refusal = match difference(&ours, &contract) {
-                    Some((what, robot, policy)) => Some(format!(
-                        "{what} of the policy is `{policy}`, the robot's is `{robot}`"
-                    )),
-                    None if !bounds.contains(&period_ns) => {
-                        Some(format!("a period of {period_ns} ns, need 0.5 ms to 1 s"))
-                    }
-                    None => None,
+                let refusal = match unpack(&contract) {
+                    Err(what) => Some(format!("the policy describes itself badly: {what}")),
+                    Ok(theirs) => match theirs.check_fits(&self.spec.contract) {
+                        Err(error) => Some(error.between("the policy", "the robot").to_string()),
+                        Ok(()) if !bounds.contains(&period_ns) => {
+                            Some(format!("a period of {period_ns} ns, need 0.5 ms to 1 s"))
+                        }
+                        Ok(()) => None,
+                    },
                 };
                 Some((nonce, period_ns, refusal))
             }
@@ -278,16 +277,15 @@ impl<T: Transport> PlantServer<T> {
             _ => os::random_u64() | 1,
         };
         self.granted = Some(Granted { nonce, session, period_ns });
-        let width = self.spec.action_dim() * 4;
-        let (damping, rest) = self.bytes.split_at_mut(width);
-        let (stop, rest) = rest.split_at_mut(width);
+        let contract = Packed::new(&self.spec.contract);
+        let RobotSpec { damping_action, stop_action, max_action_step, .. } = &self.spec;
         let welcome = Message::Welcome {
             nonce,
-            contract: ours,
+            contract: contract.as_wire(),
             lock_step: self.options.lock_step,
-            damping_action: put_numbers(&self.spec.damping_action, damping),
-            stop_action: put_numbers(&self.spec.stop_action, stop),
-            max_action_step: put_numbers(&self.spec.max_action_step, rest),
+            damping_action: &to_bytes(damping_action),
+            stop_action: &to_bytes(stop_action),
+            max_action_step: &to_bytes(max_action_step),
         };
         self.endpoint.send_as(session, 1, welcome).ok();
         Ok(None)

@@ -4,20 +4,19 @@ use std::time::{Duration, Instant};
 
 use super::{
     Fate, Key, LinkCounts, Transport,
+    contract::{Packed, unpack},
     endpoint::{Endpoint, Received},
-    wire::{Contract, Message, WireCommand, get_numbers, put_numbers},
+    wire::{Message, WireCommand, get_numbers, put_numbers},
 };
 use crate::{
+    contract::{Contract, ContractError},
     control::Histogram,
     io::{Command, IoError, Reading, RobotIo, RobotSpec},
     os,
-    policy::{SCHEMA, Terms},
 };
 
 /// How often a question is asked again while no answer comes.
 const ASK_AGAIN: Duration = Duration::from_millis(20);
-/// Largest observation or action that a packet has room for.
-const MAX_WIDTH: usize = 8192;
 
 /// Settings of a controller's end.
 #[derive(Clone, Debug)]
@@ -71,16 +70,9 @@ pub enum LinkError {
         /// Its reason.
         reason: String,
     },
-    /// Robot and policy do not fit.
-    #[error("{what} of the robot is `{robot}`, the policy's is `{policy}`")]
-    Mismatch {
-        /// What differs.
-        what: &'static str,
-        /// The robot's.
-        robot: String,
-        /// The policy's.
-        policy: String,
-    },
+    /// Policy and robot do not fit.
+    #[error(transparent)]
+    Contract(#[from] ContractError),
     /// The robot's description is not sound.
     #[error("the robot describes itself badly: {0}")]
     Description(&'static str),
@@ -129,9 +121,9 @@ impl<T: Transport> LinkRobot<T> {
         options: &LinkOptions,
     ) -> Result<Self, LinkError> {
         let mut endpoint = Endpoint::new(transport, options.key.clone());
-        let contract_terms = (policy.obs_terms.to_string(), policy.action_terms.to_string());
-        let contract = contract_of(policy, &contract_terms);
-        let natural_ns = (policy.dt_s * 1e9).round() as u64;
+        let packed = Packed::new(&policy.contract);
+        let contract = packed.as_wire();
+        let natural_ns = (policy.contract.dt_s * 1e9).round() as u64;
         let period_ns = if options.period_ns == 0 { natural_ns } else { options.period_ns };
         let nonce = os::random_u64();
         let deadline = Instant::now() + options.timeout;
@@ -141,7 +133,7 @@ impl<T: Transport> LinkRobot<T> {
             }
             endpoint.send_as(0, 1, Message::Hello { nonce, contract, period_ns }).ok();
             endpoint.begin_round();
-            if let Some(welcome) = await_welcome(&mut endpoint, nonce, &contract)? {
+            if let Some(welcome) = await_welcome(&mut endpoint, nonce, &policy.contract)? {
                 break welcome;
             }
         };
@@ -312,36 +304,6 @@ impl<T: Transport> Drop for LinkRobot<T> {
     }
 }
 
-pub(super) fn contract_of<'a>(spec: &'a RobotSpec, terms: &'a (String, String)) -> Contract<'a> {
-    Contract {
-        schema: SCHEMA,
-        task: &spec.task,
-        obs_terms: &terms.0,
-        action_terms: &terms.1,
-        dt_s: spec.dt_s,
-    }
-}
-
-/// The first thing in which two contracts differ: what, ours, theirs.
-pub(super) fn difference(
-    ours: &Contract<'_>,
-    theirs: &Contract<'_>,
-) -> Option<(&'static str, String, String)> {
-    for (what, ours, theirs) in [
-        ("schema", ours.schema, theirs.schema),
-        ("task", ours.task, theirs.task),
-        ("observation terms", ours.obs_terms, theirs.obs_terms),
-        ("action terms", ours.action_terms, theirs.action_terms),
-    ] {
-        if ours != theirs {
-            return Some((what, ours.to_string(), theirs.to_string()));
-        }
-    }
-    // Written so that NaN differs.
-    let same = (ours.dt_s - theirs.dt_s).abs() <= 1e-9 * ours.dt_s.abs();
-    (!same).then(|| ("control period", ours.dt_s.to_string(), theirs.dt_s.to_string()))
-}
-
 fn timeout<T: Transport>(endpoint: &Endpoint<T>, waited: Duration) -> LinkError {
     let counts = endpoint.counts();
     let drops: Vec<String> = Fate::ALL
@@ -360,7 +322,7 @@ fn timeout<T: Transport>(endpoint: &Endpoint<T>, waited: Duration) -> LinkError 
 fn await_welcome<T: Transport>(
     endpoint: &mut Endpoint<T>,
     our_nonce: u64,
-    ours: &Contract<'_>,
+    ours: &Contract,
 ) -> Result<Option<(Received, RobotSpec, bool)>, LinkError> {
     while let Some(received) = endpoint.receive(ASK_AGAIN)? {
         let session = received.session;
@@ -376,11 +338,11 @@ fn await_welcome<T: Transport>(
                 stop_action,
                 max_action_step,
             }) if nonce == our_nonce && session != 0 => {
-                if let Some((what, policy, robot)) = difference(ours, &contract) {
-                    return Err(LinkError::Mismatch { what, robot, policy });
-                }
+                let theirs = unpack(&contract).map_err(LinkError::Description)?;
+                let fits = ours.check_fits(&theirs);
+                fits.map_err(|error| error.between("the policy", "the robot"))?;
                 let parts = [damping_action, stop_action, max_action_step];
-                return Ok(Some((received, describe(&contract, parts)?, lock_step)));
+                return Ok(Some((received, describe(theirs, parts)?, lock_step)));
             }
             _ => endpoint.count(Fate::Foreign),
         }
@@ -388,17 +350,8 @@ fn await_welcome<T: Transport>(
     Ok(None)
 }
 
-fn describe(contract: &Contract<'_>, parts: [&[u8]; 3]) -> Result<RobotSpec, LinkError> {
-    let terms = |text: &str| -> Result<Terms, LinkError> {
-        let terms: Terms =
-            text.parse().map_err(|_| LinkError::Description("its terms cannot be read"))?;
-        if terms.width() > MAX_WIDTH {
-            return Err(LinkError::Description("it is wider than a packet"));
-        }
-        Ok(terms)
-    };
-    let (obs_terms, action_terms) = (terms(contract.obs_terms)?, terms(contract.action_terms)?);
-    let mut spec = RobotSpec::new(contract.task, obs_terms, action_terms, contract.dt_s);
+fn describe(contract: Contract, parts: [&[u8]; 3]) -> Result<RobotSpec, LinkError> {
+    let mut spec = RobotSpec::new(contract);
     let own = [&mut spec.damping_action, &mut spec.stop_action, &mut spec.max_action_step];
     for (bytes, numbers) in parts.into_iter().zip(own) {
         if !get_numbers(bytes, numbers) {

@@ -15,7 +15,7 @@ use sha2::Sha256;
 use super::Fate;
 
 /// Version of the wire format.
-pub const WIRE_VERSION: u8 = 1;
+pub const WIRE_VERSION: u8 = 2;
 
 /// Largest packet: what a UDP datagram can hold.
 pub const MAX_PACKET: usize = 65_507;
@@ -149,19 +149,21 @@ pub enum WireCommand {
     Reset,
 }
 
-/// What policy and robot must agree on.
+/// What policy and robot must agree on: a [`Contract`](crate::contract::Contract) as it is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Contract<'a> {
-    /// Schema of the policy file.
-    pub schema: &'a str,
     /// Task.
     pub task: &'a str,
-    /// Observation terms, in order.
+    /// Observation terms, in order: `name:width,name:width,…`.
     pub obs_terms: &'a str,
     /// Action terms, in order.
     pub action_terms: &'a str,
     /// Control period of the task, s.
     pub dt_s: f64,
+    /// Lower action bounds, `[A]`.
+    pub action_low: &'a [u8],
+    /// Upper action bounds, `[A]`.
+    pub action_high: &'a [u8],
 }
 
 /// Writes a frame into `packet`; `None` if it does not fit.
@@ -244,11 +246,12 @@ mod tests {
     use proptest::prelude::*;
 
     const CONTRACT: Contract<'static> = Contract {
-        schema: "sog.policy/1",
         task: "circles",
         obs_terms: "position:10",
         action_terms: "displacement:2",
         dt_s: 0.1,
+        action_low: &[3; 8],
+        action_high: &[4; 8],
     };
 
     fn samples() -> Vec<Frame<'static>> {
