@@ -7,6 +7,7 @@
 //! * [`contract`]: what policies, demonstrations, tasks and robots must agree on;
 //! * [`policy`]: the policy file, its verification, and inference;
 //! * [`terms`]: observation terms by data, from raw readings to what the policy sees;
+//! * `adapter`: from what a robot has to what a policy wants, by `robot.toml` (feature `host`);
 //! * [`control`]: the fixed-rate loop with its states, watchdogs, limits and statistics;
 //! * [`io`]: what a robot looks like to the loop ([`io::RobotIo`]);
 //! * `telemetry`: a record a tick, logs, replay, export (feature `host`);
@@ -21,6 +22,8 @@
 
 extern crate alloc;
 
+#[cfg(feature = "host")]
+pub mod adapter;
 pub mod contract;
 pub mod control;
 #[cfg(feature = "host")]

@@ -1,0 +1,311 @@
+//! Outwards: from the policy's action to what the robot is told.
+
+use alloc::{format, vec, vec::Vec};
+
+use super::{
+    command::{ActionTerm, Sets, ToldHolds},
+    file::RobotFile,
+    filter::{Coefficients, Memory},
+    joint::Part,
+};
+use crate::definition::{At, DefinitionError};
+
+/// From an action to targets, and from targets to a command. Its state is a function of the
+/// actions since the policy began to act.
+#[derive(Clone, Debug)]
+pub(super) struct Acting {
+    /// One an action component, in the policy's order.
+    targets: Vec<Target>,
+    /// One a component of the command, in the robot's order.
+    outs: Vec<Out>,
+    /// The action as it was given last; zeros while the policy does not act. `[A]`
+    action: Vec<f64>,
+    command: Vec<f32>,
+}
+
+/// What an action component sets: default + scale · action, within bounds, smoothed.
+#[derive(Clone, Debug)]
+struct Target {
+    default: f64,
+    scale: f64,
+    clip: Option<[f64; 2]>,
+    filter: Option<Coefficients>,
+    memory: Memory,
+    value: f64,
+}
+
+/// A component of the command.
+#[derive(Clone, Debug)]
+struct Out {
+    what: What,
+    low: f64,
+    high: f64,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum What {
+    /// The same always.
+    Constant(f64),
+    /// target / gain + offset.
+    Target { target: usize, offset: f64, gain: f64 },
+    /// (kp · (target − position) − kd · velocity, within ± limit) / gain.
+    Pd { target: usize, position: usize, velocity: usize, kp: f64, kd: f64, limit: f64, gain: f64 },
+}
+
+impl Acting {
+    /// `terms` are the file's action terms in the policy's order.
+    pub(super) fn new(file: &RobotFile, terms: &[&ActionTerm]) -> Result<Self, DefinitionError> {
+        let mut targets = vec![];
+        for term in terms {
+            targets.extend((0..term.width()).map(|i| Target {
+                default: term.default[i],
+                scale: term.scale[i],
+                clip: term.clip,
+                filter: term.low_pass.map(|low_pass| low_pass.at_rate(1.0 / file.dt_s)),
+                memory: Memory::default(),
+                value: 0.0,
+            }));
+        }
+        let outs = Wiring::new(file, terms)?.outs()?;
+        let (actions, commands) = (targets.len(), outs.len());
+        Ok(Self { targets, outs, action: vec![0.0; actions], command: vec![0.0; commands] })
+    }
+
+    /// Whether torque is computed here.
+    pub(super) fn has_pd(&self) -> bool {
+        self.outs.iter().any(|out| matches!(out.what, What::Pd { .. }))
+    }
+
+    /// The last action; zeros while the policy does not act.
+    pub(super) fn action(&self) -> &[f64] {
+        &self.action
+    }
+
+    /// The last command.
+    pub(super) fn last_command(&self) -> &[f32] {
+        &self.command
+    }
+
+    /// The policy's action, `[A]`.
+    pub(super) fn set(&mut self, action: &[f32]) {
+        self.action.iter_mut().zip(action).for_each(|(kept, &given)| *kept = f64::from(given));
+    }
+
+    /// The policy does not act: smoothing begins anew with its next action.
+    pub(super) fn rest(&mut self) {
+        self.action.fill(0.0);
+        self.targets.iter_mut().for_each(|target| target.memory = Memory::default());
+    }
+
+    /// What the robot is told now, one period of its own further.
+    pub(super) fn command(&mut self, signals: &[f64]) -> &[f32] {
+        for (target, &action) in self.targets.iter_mut().zip(&self.action) {
+            let mut value = target.default + target.scale * action;
+            if let Some([low, high]) = target.clip {
+                value = value.clamp(low, high);
+            }
+            target.value = match &target.filter {
+                Some(filter) => filter.step(&mut target.memory, value),
+                None => value,
+            };
+        }
+        for (command, out) in self.command.iter_mut().zip(&self.outs) {
+            let value = match out.what {
+                What::Constant(value) => value,
+                What::Target { target, offset, gain } => self.targets[target].value / gain + offset,
+                What::Pd { target, position, velocity, kp, kd, limit, gain } => {
+                    let error = self.targets[target].value - signals[position];
+                    (kp * error - kd * signals[velocity]).clamp(-limit, limit) / gain
+                }
+            };
+            *command = value.clamp(out.low, out.high) as f32;
+        }
+        &self.command
+    }
+
+    /// The action that gives this command of the robot's, as far as one component gives another:
+    /// 0 for those that only a PD loop follows.
+    pub(super) fn action_of(&self, command: &[f32], action: &mut [f32]) {
+        action.fill(0.0);
+        for (out, &command) in self.outs.iter().zip(command) {
+            if let What::Target { target, offset, gain } = out.what {
+                let Target { default, scale, .. } = self.targets[target];
+                action[target] = (((f64::from(command) - offset) * gain - default) / scale) as f32;
+            }
+        }
+    }
+
+    /// The largest change of an action that changes no component of the command by more than
+    /// these.
+    pub(super) fn action_steps_of(&self, steps: &[f32], action: &mut [f32]) {
+        action.fill(f32::INFINITY);
+        for (out, &step) in self.outs.iter().zip(steps) {
+            if let What::Target { target, gain, .. } = out.what {
+                let most = (f64::from(step) * gain / self.targets[target].scale).abs() as f32;
+                action[target] = action[target].min(most);
+            }
+        }
+    }
+
+    /// The largest change of a command that a change of the action by these makes.
+    pub(super) fn steps_of_action(&self, action: &[f32], steps: &mut [f32]) {
+        for (out, step) in self.outs.iter().zip(steps) {
+            *step = match out.what {
+                What::Constant(_) | What::Pd { .. } => f32::INFINITY,
+                What::Target { target, gain, .. } => {
+                    (f64::from(action[target]) * self.targets[target].scale / gain).abs() as f32
+                }
+            };
+        }
+    }
+}
+
+/// Which action component sets what.
+struct Wiring<'a> {
+    file: &'a RobotFile,
+    /// Part of a joint, and the action component that sets it.
+    joints: Vec<(Part, usize, usize, &'a ActionTerm)>,
+    /// First action component that sets the plain numbers of a command.
+    numbers: Vec<(usize, usize, &'a ActionTerm)>,
+}
+
+impl<'a> Wiring<'a> {
+    fn new(file: &'a RobotFile, terms: &[&'a ActionTerm]) -> Result<Self, DefinitionError> {
+        let mut wiring = Self { file, joints: vec![], numbers: vec![] };
+        let mut component = 0;
+        for term in terms {
+            match &term.sets {
+                Sets::Joints { part, of } => {
+                    for (i, &joint) in of.iter().enumerate() {
+                        if let Some((.., first)) =
+                            wiring.joints.iter().find(|(_, j, ..)| *j == joint)
+                        {
+                            let joint = &file.joints[joint].name;
+                            let (first, second) = (&first.name, &term.name);
+                            return Err(term.at.error(format!(
+                                "joint `{joint}` is set by `{first}` and by `{second}`; need one"
+                            )));
+                        }
+                        wiring.joints.push((*part, joint, component + i, term));
+                    }
+                }
+                Sets::Numbers { command, .. } => {
+                    if let Some((.., first)) = wiring.numbers.iter().find(|(c, ..)| c == command) {
+                        return Err(term.at.error(format!(
+                            "command `{}` is set by `{}` and by `{}`; need one",
+                            file.told[*command].name, first.name, term.name
+                        )));
+                    }
+                    wiring.numbers.push((*command, component, term));
+                }
+            }
+            component += term.width();
+        }
+        Ok(wiring)
+    }
+
+    fn outs(&self) -> Result<Vec<Out>, DefinitionError> {
+        let mut outs = vec![];
+        for (c, told) in self.file.told.iter().enumerate() {
+            for i in 0..told.holds.width() {
+                let what = match &told.holds {
+                    ToldHolds::Numbers { .. } => self.number(c, i, &told.at)?,
+                    ToldHolds::Joints { part, of } => self.joint(*part, of[i], &told.at)?,
+                };
+                outs.push(Out { what, low: told.low[i], high: told.high[i] });
+            }
+        }
+        let used = |component: usize| {
+            outs.iter().any(|out| match out.what {
+                What::Constant(_) => false,
+                What::Target { target, .. } | What::Pd { target, .. } => target == component,
+            })
+        };
+        for (part, joint, component, term) in &self.joints {
+            if !used(*component) {
+                let (joint, part) = (&self.file.joints[*joint].name, part.name());
+                return Err(term.at.error(format!(
+                    "`{}` sets the {part} of joint `{joint}`, which no [[command]] tells the robot",
+                    term.name
+                )));
+            }
+        }
+        Ok(outs)
+    }
+
+    fn number(&self, command: usize, i: usize, at: &At) -> Result<What, DefinitionError> {
+        let first = self.numbers.iter().find(|(c, ..)| *c == command).map(|(_, first, _)| *first);
+        let Some(first) = first else {
+            let name = &self.file.told[command].name;
+            return Err(at.error(format!("no [[action]] sets command `{name}`")));
+        };
+        Ok(What::Target { target: first + i, offset: 0.0, gain: 1.0 })
+    }
+
+    /// What the robot is told of a part of a joint.
+    fn joint(&self, part: Part, joint: usize, at: &At) -> Result<What, DefinitionError> {
+        let described = &self.file.joints[joint];
+        let (offset, gain) = described.affine(part);
+        let name = &described.name;
+        let gains = |value: Option<f64>| {
+            value.map(|value| What::Constant(value / gain)).ok_or_else(|| {
+                let part = part.name();
+                described.at.error(format!("joint `{name}` has no {part}, which the robot is told"))
+            })
+        };
+        match part {
+            Part::Kp => return gains(described.kp),
+            Part::Kd => return gains(described.kd),
+            _ => {}
+        }
+        let set = self.joints.iter().find(|(_, j, ..)| *j == joint);
+        let told_position = self.file.told.iter().any(|told| {
+            matches!(&told.holds, ToldHolds::Joints { part: Part::Position, of } if of.contains(&joint))
+        });
+        match set {
+            Some((sets, _, target, _)) if *sets == part => {
+                Ok(What::Target { target: *target, offset, gain })
+            }
+            // Beside a target position the others are fed forward, and there is nothing to feed.
+            Some((Part::Position, ..)) if told_position && part != Part::Position => {
+                Ok(What::Constant(0.0))
+            }
+            Some((Part::Position, _, target, _)) if part == Part::Torque => {
+                self.pd(joint, *target, gain)
+            }
+            Some((sets, .., term)) => Err(at.error(format!(
+                "the robot is told the {} of joint `{name}`, but `{}` sets its {}",
+                part.name(),
+                term.name,
+                sets.name()
+            ))),
+            None => Err(at.error(format!("no [[action]] sets joint `{name}`"))),
+        }
+    }
+
+    fn pd(&self, joint: usize, target: usize, gain: f64) -> Result<What, DefinitionError> {
+        let described = &self.file.joints[joint];
+        let missing = |what: &str| {
+            described.at.error(format!(
+                "joint `{}`: its torque is computed here from its target position, which needs \
+                 {what}",
+                described.name
+            ))
+        };
+        Ok(What::Pd {
+            target,
+            position: self
+                .file
+                .signal_of(joint, Part::Position)
+                .ok_or_else(|| missing("a [[channel]] with its position"))?,
+            velocity: self
+                .file
+                .signal_of(joint, Part::Velocity)
+                .ok_or_else(|| missing("a [[channel]] or a [[velocity]] with its velocity"))?,
+            kp: described.kp.ok_or_else(|| missing("kp"))?,
+            kd: described.kd.ok_or_else(|| missing("kd"))?,
+            limit: described.torque_limit,
+            gain,
+        })
+    }
+}

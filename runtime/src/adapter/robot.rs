@@ -1,0 +1,266 @@
+//! The adapter as a robot around a robot: outwards the robot's channels and commands, inwards the
+//! policy's terms.
+
+use alloc::{vec, vec::Vec};
+
+use super::{acting::Acting, program::AdapterProgram, sensing::Sensing};
+use crate::{
+    contract::{Contract, ContractError},
+    io::{Command, IoError, Reading, RobotIo, RobotSpec},
+};
+
+/// Who drives the robot's periods between two of the policy's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Between {
+    /// [`write`](RobotIo::write) does, one after the other: for a robot in lock step, which waits
+    /// for its controller.
+    Write,
+    /// [`Adapter::step_between`] does, called once a period of the robot's:
+    /// [`PacedTicker`](super::PacedTicker) calls it on time.
+    Ticker,
+}
+
+/// What is repeated to the robot between the policy's periods.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Last {
+    Nothing,
+    Act,
+    Damp,
+    Stop,
+}
+
+/// A robot of the policy's contract, made of one of its own.
+///
+/// Its state is a function of the readings, commands and operator's numbers since the last reset.
+/// Nothing allocates after construction.
+pub struct Adapter<R> {
+    robot: R,
+    spec: RobotSpec,
+    channel_names: Vec<alloc::string::String>,
+    sensing: Sensing,
+    acting: Acting,
+    /// The robot's periods in one of the policy's.
+    steps: u32,
+    between: Between,
+    /// What the robot sent last, `[channels]`.
+    readings: Vec<f32>,
+    /// What came since the policy last read.
+    news: Option<Reading>,
+    /// Control steps since the policy began to act.
+    step: u64,
+    last: Last,
+    operator: Vec<f64>,
+    /// An error between two periods, told at the next reading.
+    failed: Option<IoError>,
+    bad_quaternion: Option<(usize, f64)>,
+}
+
+impl<R: RobotIo> Adapter<R> {
+    /// Puts an adapter around a robot.
+    ///
+    /// # Errors
+    /// [`ContractError`] if the robot is not the one that the file describes.
+    pub fn new(
+        robot: R,
+        program: &AdapterProgram,
+        between: Between,
+    ) -> Result<Self, ContractError> {
+        let fits = program.robot.check_fits(&robot.spec().contract);
+        fits.map_err(|error| error.between("the adapter", "the robot"))?;
+        let spec = policy_side(program, robot.spec());
+        Ok(Self {
+            readings: vec![0.0; robot.spec().obs_dim()],
+            robot,
+            spec,
+            channel_names: program.file.channels.iter().map(|c| c.name.clone()).collect(),
+            sensing: program.sensing.clone(),
+            acting: program.acting.clone(),
+            steps: program.steps,
+            between,
+            news: None,
+            step: 0,
+            last: Last::Nothing,
+            operator: program.operator.clone(),
+            failed: None,
+            bad_quaternion: None,
+        })
+    }
+
+    /// The robot inside.
+    pub fn inner(&self) -> &R {
+        &self.robot
+    }
+
+    /// The robot inside.
+    pub fn inner_mut(&mut self) -> &mut R {
+        &mut self.robot
+    }
+
+    /// The robot inside.
+    pub fn into_inner(self) -> R {
+        self.robot
+    }
+
+    /// What the robot sent last, `[channels]`.
+    pub fn readings(&self) -> &[f32] {
+        &self.readings
+    }
+
+    /// What the robot was last told to do by an action, `[commands]`.
+    pub fn command(&self) -> &[f32] {
+        self.acting.last_command()
+    }
+
+    /// The robot's periods in one of the policy's.
+    pub fn steps(&self) -> u32 {
+        self.steps
+    }
+
+    /// Sets one of the operator's numbers; false if there is no such slot.
+    pub fn set_operator(&mut self, slot: usize, value: f64) -> bool {
+        self.operator.get_mut(slot).map(|number| *number = value).is_some()
+    }
+
+    /// The channel whose quaternion was last refused, and its length.
+    pub fn bad_quaternion(&self) -> Option<(&str, f64)> {
+        let (channel, length) = self.bad_quaternion?;
+        Some((self.channel_names.get(channel)?, length))
+    }
+
+    /// One period of the robot's between two of the policy's: reads, and repeats the command,
+    /// computed anew. What goes wrong is told at the next [`read`](RobotIo::read).
+    pub fn step_between(&mut self) {
+        let done = match self.take() {
+            // What was sent last goes on to count, as long as the controller bears it.
+            Ok(()) | Err(IoError::Stale) => self.repeat(),
+            Err(error) => Err(error),
+        };
+        if let Err(error) = done {
+            self.failed = Some(error);
+        }
+    }
+
+    /// Takes one reading of the robot's.
+    fn take(&mut self) -> Result<(), IoError> {
+        let reading = self.robot.read(&mut self.readings)?;
+        if let Err(bad) = self.sensing.take(&self.readings, reading.step) {
+            self.bad_quaternion = Some((bad.channel, bad.length));
+            return Err(IoError::Robot("a quaternion that it sent is not of length 1"));
+        }
+        let before = self.news.unwrap_or_default();
+        let reward = match (before.reward, reading.reward) {
+            (Some(sum), Some(reward)) => Some(sum + reward),
+            (sum, reward) => reward.or(sum),
+        };
+        let terminated = before.terminated || reading.terminated;
+        self.news = Some(Reading { step: reading.step, reward, terminated });
+        Ok(())
+    }
+
+    fn repeat(&mut self) -> Result<(), IoError> {
+        match self.last {
+            Last::Nothing => Ok(()),
+            Last::Damp => self.robot.write(Command::Damp),
+            Last::Stop => self.robot.write(Command::Stop),
+            Last::Act => {
+                let command = self.acting.command(self.sensing.signals());
+                self.robot.write(Command::Act(command))
+            }
+        }
+    }
+
+    /// The policy does not act.
+    fn rest(&mut self, last: Last) {
+        self.acting.rest();
+        self.step = 0;
+        self.last = last;
+    }
+}
+
+impl<R: RobotIo> RobotIo for Adapter<R> {
+    fn spec(&self) -> &RobotSpec {
+        &self.spec
+    }
+
+    fn read(&mut self, obs: &mut [f32]) -> Result<Reading, IoError> {
+        let (found, needed) = (obs.len(), self.spec.obs_dim());
+        if found != needed {
+            return Err(IoError::Width { found, needed });
+        }
+        if let Some(error) = self.failed.take() {
+            return Err(error);
+        }
+        match self.take() {
+            Ok(()) => {}
+            // Read between the periods, it is new to the policy all the same.
+            Err(IoError::Stale) if self.news.is_some() => {}
+            Err(error) => return Err(error),
+        }
+        if self.last != Last::Act {
+            self.sensing.reset_terms();
+        }
+        let observed = self.sensing.observe(self.acting.action(), &self.operator, self.step, obs);
+        observed.map_err(|error| IoError::Width { found: error.found, needed: error.needed })?;
+        self.news.take().ok_or(IoError::Stale)
+    }
+
+    fn write(&mut self, command: Command<'_>) -> Result<(), IoError> {
+        match command {
+            Command::Act(action) => {
+                let (found, needed) = (action.len(), self.spec.action_dim());
+                if found != needed {
+                    return Err(IoError::Width { found, needed });
+                }
+                self.acting.set(action);
+                self.step += 1;
+                self.last = Last::Act;
+            }
+            Command::Damp => self.rest(Last::Damp),
+            Command::Stop => self.rest(Last::Stop),
+            Command::Reset => {
+                self.rest(Last::Nothing);
+                self.sensing.reset();
+                self.news = None;
+                self.failed = None;
+                return self.robot.write(Command::Reset);
+            }
+        }
+        self.repeat()?;
+        if self.between == Between::Write {
+            for _ in 1..self.steps {
+                self.take()?;
+                self.repeat()?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What the robot is to the policy.
+fn policy_side(program: &AdapterProgram, robot: &RobotSpec) -> RobotSpec {
+    let mut spec = RobotSpec::new(program.policy.clone());
+    program.acting.action_of(&robot.damping_action, &mut spec.damping_action);
+    program.acting.action_of(&robot.stop_action, &mut spec.stop_action);
+    program.acting.action_steps_of(&robot.max_action_step, &mut spec.max_action_step);
+    spec
+}
+
+/// What the robot is told and sends, for whoever plays it.
+pub(super) fn robot_side(
+    contract: &Contract,
+    program: &AdapterProgram,
+    task: &RobotSpec,
+) -> RobotSpec {
+    let mut spec = RobotSpec::new(contract.clone());
+    let mut acting = program.acting.clone();
+    let still = vec![0.0; program.sensing.signals().len()];
+    let mut told = |action: &[f32], command: &mut [f32]| {
+        acting.rest();
+        acting.set(action);
+        command.copy_from_slice(acting.command(&still));
+    };
+    told(&task.damping_action, &mut spec.damping_action);
+    told(&task.stop_action, &mut spec.stop_action);
+    program.acting.steps_of_action(&task.max_action_step, &mut spec.max_action_step);
+    spec
+}
