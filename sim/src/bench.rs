@@ -12,12 +12,13 @@ use std::time::{Duration, Instant};
 use mujoco_rs::prelude::MjData;
 
 use crate::{
+    compiled::task::ControlStep,
     error::SimError,
     physics::Data,
     rollout::{Actor, ActorWorker, Batch, Ended, Fleet, FleetConfig, Noise, reset_seed},
     seed,
     task::{Task, TaskInfo},
-    tasks::{self, TaskMaker},
+    tasks::TaskMaker,
 };
 
 /// Environments stepped by one core.
@@ -81,7 +82,7 @@ pub fn bench(maker: &TaskMaker, time: Duration) -> Result<BenchReport, SimError>
         }
         many_s = many_s.min(all.install(|| many.turn())?);
     }
-    let skip = tasks::control_step(maker.info().id()).map(|c| c.frame_skip as f64);
+    let skip = maker.control_step().map(|c| c.frame_skip as f64);
     let rate_1 = one.batch.rows() as f64 / one_s;
     Ok(BenchReport {
         task: maker.info().name().to_string(),
@@ -151,7 +152,7 @@ impl Turns {
 /// MuJoCo's side: the same starts and actions.
 struct Raw {
     data: Data,
-    control: tasks::ControlStep,
+    control: ControlStep,
     episodes: Vec<RawEpisode>,
 }
 
@@ -168,7 +169,7 @@ impl Raw {
     /// What the fleet of `batch` did; `None` without MuJoCo.
     fn new(maker: &TaskMaker, batch: &Batch) -> Result<Option<Self>, SimError> {
         let mut task = maker.make()?;
-        let Some(control) = tasks::control_step(maker.info().id()) else { return Ok(None) };
+        let Some(control) = maker.control_step() else { return Ok(None) };
         let Some(physics) = task.physics() else { return Ok(None) };
         let data = MjData::new(physics.data().model_clone());
         let a = maker.info().action_dim();
@@ -190,7 +191,7 @@ impl Raw {
 
     /// Seconds of all episodes.
     fn turn(&mut self) -> f64 {
-        let (data, control) = (&mut self.data, self.control);
+        let (data, control) = (&mut self.data, &self.control);
         let begun = Instant::now();
         for episode in &self.episodes {
             data.reset();
@@ -202,7 +203,9 @@ impl Raw {
                     data.mocap_pos_mut()[0].copy_from_slice(&command[..3]);
                     data.mocap_quat_mut()[0].copy_from_slice(&command[3..]);
                 } else {
-                    data.ctrl_mut().copy_from_slice(command);
+                    for (&index, &number) in control.controls.iter().zip(command) {
+                        data.ctrl_mut()[index] = number;
+                    }
                 }
                 for _ in 0..control.frame_skip {
                     data.step();

@@ -10,12 +10,11 @@ use std::path::Path;
 use sog_runtime::tensors::{TensorError, TensorFile};
 
 use crate::{
+    compiled::task::MujocoTask,
     error::SimError,
-    task::{Modes, Task, TaskId},
-    tasks::{
-        TaskMaker, TaskOptions,
-        fetch::{self, FetchReach},
-    },
+    registry::fetch,
+    task::{Modes, Task},
+    tasks::{TaskMaker, TaskOptions},
 };
 
 /// Control steps over which a trajectory is judged.
@@ -31,7 +30,7 @@ pub const GRIPPER_TOLERANCE_M: f64 = 2e-3;
 #[derive(Clone, Debug, PartialEq)]
 pub struct Report {
     /// The task.
-    pub task: TaskId,
+    pub task: String,
     /// Control steps in the file.
     pub steps: usize,
     /// Largest error of an observation within the judged steps (`fetchreach`: of the gripper's
@@ -98,10 +97,9 @@ pub fn check_file(path: &Path, options: &TaskOptions) -> Result<Report, CheckErr
 /// As [`check_file`].
 pub fn check_bytes(bytes: &[u8], options: &TaskOptions) -> Result<Report, CheckError> {
     let file = TensorFile::parse(bytes)?;
-    let id: TaskId = file.meta("task")?.parse()?;
-    let maker = TaskMaker::new(id, options)?;
-    match id {
-        TaskId::FetchReach => check_fetch(&file, maker.fetch()?),
+    let maker = TaskMaker::new(file.meta("task")?, options)?;
+    match maker.mujoco()? {
+        Some(task) if file.contains("achieved_goals") => check_reaching(&file, task),
         _ => check_walker(&file, maker.make()?),
     }
 }
@@ -158,12 +156,12 @@ fn check_walker(file: &TensorFile<'_>, mut task: Box<dyn Task>) -> Result<Report
     let ok = obs_errors.judged_relative <= OBS_TOLERANCE
         && reward_errors.judged <= REWARD_TOLERANCE
         && flags_off == 0;
-    Ok(report(info.id(), steps, obs_errors, reward_errors, flags_off, ok))
+    Ok(report(info.name, steps, obs_errors, reward_errors, flags_off, ok))
 }
 
-/// The Fetch arm: judged by its gripper's position; rewards and successes only where the reference
+/// An arm that reaches for goals: judged by its gripper's position; rewards and successes only where the reference
 /// is not within the tolerance of the distance that decides.
-fn check_fetch(file: &TensorFile<'_>, mut task: FetchReach) -> Result<Report, CheckError> {
+fn check_reaching(file: &TensorFile<'_>, mut task: MujocoTask) -> Result<Report, CheckError> {
     let (s, a) = (task.info().obs_dim(), task.info().action_dim());
     let actions = table(file, "actions", None, a)?;
     let steps = actions.len() / a;
@@ -184,22 +182,22 @@ fn check_fetch(file: &TensorFile<'_>, mut task: FetchReach) -> Result<Report, Ch
         task.step(&actions[t * a..][..a], &mut reward)?;
         task.observe(&mut obs);
         gripper.add(t + 1, &obs[..3], &observations[(t + 1) * s..][..3]);
-        gripper.add(t + 1, &task.gripper_m(), &achieved[(t + 1) * 3..][..3]);
+        gripper.add(t + 1, &task.probe().position_m, &achieved[(t + 1) * 3..][..3]);
         let reference_m = fetch::distance_m(&achieved[(t + 1) * 3..][..3], &goal);
         if (reference_m - fetch::SUCCESS_M).abs() > GRIPPER_TOLERANCE_M {
             reward_errors.add(t + 1, &reward, &rewards[t..][..1]);
-            let succeeded = fetch::distance_m(&task.gripper_m(), &goal) < fetch::SUCCESS_M;
+            let succeeded = fetch::distance_m(&task.probe().position_m, &goal) < fetch::SUCCESS_M;
             flags_off += usize::from(t < JUDGED_STEPS && succeeded != (success[t] != 0.0));
         }
     }
     let ok = gripper.judged <= GRIPPER_TOLERANCE_M
         && reward_errors.judged <= REWARD_TOLERANCE
         && flags_off == 0;
-    Ok(report(TaskId::FetchReach, steps, gripper, reward_errors, flags_off, ok))
+    Ok(report(task.info().name.clone(), steps, gripper, reward_errors, flags_off, ok))
 }
 
 fn report(
-    task: TaskId,
+    task: String,
     steps: usize,
     obs: Errors,
     reward: Errors,

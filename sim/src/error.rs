@@ -1,8 +1,6 @@
 //! What can go wrong in the simulator.
 
-use std::path::PathBuf;
-
-use crate::{definition::DefinitionError, folder::FolderError};
+use crate::{definition::DefinitionError, folder::FolderError, tasks::Simulator};
 
 /// Why the simulator refuses or fails.
 #[derive(Debug, thiserror::Error)]
@@ -62,23 +60,19 @@ pub enum SimError {
         /// How many there are.
         count: usize,
     },
-    /// A robot's model file cannot be read.
-    #[error("{task} needs the robot file {}: {reason}", path.display())]
-    RobotFile {
+    /// Nothing here simulates the task.
+    #[error("{task}: {}", no_simulator(*.simulator))]
+    NoSimulator {
         /// The task.
         task: String,
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        reason: String,
+        /// Who does.
+        simulator: Simulator,
     },
-    /// A robot's model does not compile or is not the robot the task is written for.
-    #[error("{task}: robot `{robot}` cannot be used: {reason}")]
+    /// A robot's model cannot be used.
+    #[error("{task}: its robot cannot be used: {reason}")]
     Robot {
         /// The task.
         task: String,
-        /// The robot's file.
-        robot: String,
         /// What is wrong.
         reason: String,
     },
@@ -90,6 +84,16 @@ pub enum SimError {
         /// Version of the bindings.
         needed: i32,
     },
+}
+
+fn no_simulator(simulator: Simulator) -> &'static str {
+    match simulator {
+        Simulator::External => {
+            "its simulator is another program, which this version does not drive; there are no \
+             rollouts"
+        }
+        _ => "it has no [sim] in its task.toml, so there are no rollouts of it",
+    }
 }
 
 /// 3017000 as 3.17.0.

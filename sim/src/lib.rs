@@ -4,7 +4,9 @@
 //!
 //! * [`physics`]: MuJoCo: robot files, compiled models, one simulated state;
 //! * [`task`]: the [`task::Task`] trait, one environment instance, and what is known beforehand;
-//! * [`tasks`]: the tasks, one file a robot family, and [`tasks::make`];
+//! * [`folder`], [`definition`]: a task's folder and what its `task.toml` says;
+//! * [`tasks`]: the tasks, opened by name or path, and [`tasks::TaskMaker`];
+//! * [`registry`]: what a `task.toml` cannot say and names a function for;
 //! * [`rollout`]: many environments on all cores, and evaluation;
 //! * [`robot`]: a task as a robot to the control loop, in this process or behind a link;
 //! * [`render`]: pictures, drawn off-screen;
@@ -16,10 +18,9 @@
 //! `render::egl`.
 //!
 //! ```
-//! use sog_sim::{task::TaskId, tasks::{TaskOptions, make}};
+//! use sog_sim::tasks::{TaskOptions, make};
 //! # fn main() -> Result<(), sog_sim::error::SimError> {
-//! let id: TaskId = "hopper-vel-6".parse()?;
-//! let mut hopper = make(id, &TaskOptions::default())?;
+//! let mut hopper = make("hopper-vel-6", &TaskOptions::default())?;
 //! hopper.reset(7)?;                                        // all randomness comes from the seed
 //! let mut obs = vec![0.0; hopper.info().obs_dim()];
 //! let mut rewards = vec![0.0; hopper.reward_count()];      // one a mode, at every step
@@ -37,12 +38,12 @@
 pub mod bench;
 pub mod check;
 pub mod cli;
-#[allow(dead_code)]
 mod compiled;
 pub mod definition;
 pub mod error;
 pub mod folder;
 pub mod physics;
+pub mod registry;
 pub mod render;
 pub mod robot;
 pub mod rollout;

@@ -244,18 +244,15 @@ fn check_width(found: usize, needed: usize) -> Result<(), IoError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        task::TaskId,
-        tasks::{TaskOptions, make},
-    };
+    use crate::tasks::{TaskOptions, make};
 
-    fn robot(id: TaskId) -> SimRobot {
+    fn robot(id: &str) -> SimRobot {
         SimRobot::new(make(id, &TaskOptions::default()).unwrap(), 5).unwrap()
     }
 
     #[test]
     fn each_command_is_one_step_with_one_observation() {
-        let mut robot = robot(TaskId::HalfCheetahFwdBack);
+        let mut robot = robot("halfcheetah-fwd-back");
         robot.report_reward(1).unwrap();
         let mut obs = [0.0; 20];
         assert_eq!(robot.read(&mut obs).unwrap(), Reading::default());
@@ -275,7 +272,7 @@ mod tests {
 
     #[test]
     fn a_stop_is_latched_until_a_reset() {
-        let mut robot = robot(TaskId::Circles);
+        let mut robot = robot("circles");
         let mut obs = [0.0; 10];
         let mut moved = |robot: &mut SimRobot, command| {
             robot.write(command).unwrap();
@@ -294,7 +291,7 @@ mod tests {
 
     #[test]
     fn what_is_recorded_is_what_happened() {
-        let mut robot = robot(TaskId::HopperVel6);
+        let mut robot = robot("hopper-vel-6");
         robot.record(3);
         for _ in 0..5 {
             robot.write(Command::Act(&[0.1, 0.2, -0.3])).unwrap();

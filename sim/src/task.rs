@@ -143,17 +143,6 @@ pub enum Modes {
 }
 
 impl Modes {
-    /// Goals in the interval of one dimension.
-    pub(crate) fn interval(what: &str, low: f64, high: f64, default: &[f64]) -> Self {
-        let (low, high) = (vec![low], vec![high]);
-        Self::Continuous(GoalSpace { what: what.to_string(), low, high, default: default.to_vec() })
-    }
-
-    /// Discrete modes labelled by `label` of their value.
-    pub(crate) fn discrete(values: &[f64], label: impl Fn(f64) -> String) -> Self {
-        Self::Discrete(values.iter().map(|&value| Mode { label: label(value), value }).collect())
-    }
-
     /// Number of discrete modes; `None` for goals.
     pub fn count(&self) -> Option<usize> {
         match self {
@@ -268,6 +257,23 @@ pub trait Task: Send {
     fn set_goals(&mut self, goals: &[f64]) -> Result<(), SimError> {
         let _ = goals;
         Err(SimError::NoGoals { task: self.info().name().to_string() })
+    }
+
+    /// Whether the last step left the robot where mode (or goal) number `reward` counts as
+    /// succeeded; `None` where the task does not say what success is.
+    fn succeeded(&self, reward: usize) -> Option<bool> {
+        let _ = reward;
+        None
+    }
+
+    /// Names of the numbers that an operator sets and the policy sees, by slot.
+    fn commands(&self) -> &[String] {
+        &[]
+    }
+
+    /// Sets the command of a slot; one that is not there is passed over.
+    fn set_command(&mut self, slot: usize, value: f64) {
+        let _ = (slot, value);
     }
 
     /// Where the robot is.

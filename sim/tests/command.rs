@@ -8,7 +8,7 @@ use std::{
 
 use serde_json::Value;
 use sog_runtime::policy::{PolicyFile, example};
-use sog_sim::{task::TaskId, tasks};
+use sog_sim::tasks;
 
 fn sog_sim(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_sog-sim")).args(arguments).output().unwrap()
@@ -29,7 +29,7 @@ fn error(output: &Output) -> String {
 
 /// A policy for circles in a file of `directory`.
 fn policy(directory: &Path, change: impl FnOnce(&mut PolicyFile)) -> PathBuf {
-    let info = tasks::info(TaskId::Circles);
+    let info = tasks::open("circles").unwrap().info().clone();
     let mut file = example(7);
     (file.obs_terms, file.action_terms, file.dt_s) = (info.obs_terms, info.action_terms, info.dt_s);
     change(&mut file);
@@ -114,7 +114,7 @@ fn run_refuses_what_it_cannot_run() {
         (vec!["run", &path, "--mode", "x"], "--mode"),
         (vec!["run", &path, "--steps", "0"], "--steps"),
         (vec!["run", &path, "--code", "0.5"], "latent codes"),
-        (vec!["bench", "--task", "hopper"], "no task is called `hopper`"),
+        (vec!["bench", "--task", "hopper"], "no task and no folder is called `hopper`"),
         (vec!["bench", "--task", "hopper-vel-6", "--robots", "/nowhere"], "/nowhere/hopper.xml"),
         (vec!["bench", "--seconds", "0"], "positive number of seconds"),
     ] {
@@ -158,7 +158,7 @@ fn tasks_lists_all() {
     let tasks = json(&sog_sim(&["tasks", "--json"]));
     let names: Vec<_> =
         tasks.as_array().unwrap().iter().map(|t| t["task"].as_str().unwrap()).collect();
-    assert_eq!(names, TaskId::ALL.map(TaskId::name));
+    assert_eq!(names, tasks::names());
     let text = String::from_utf8(sog_sim(&["tasks"]).stdout).unwrap();
     assert!(text.contains("halfcheetah-vel") && text.contains("[1.5, 3]"), "{text}");
 }

@@ -23,7 +23,6 @@ use sog_runtime::{
 };
 use sog_sim::{
     robot::{SimRobot, spec},
-    task::TaskId,
     tasks::{self, TaskOptions, make},
 };
 
@@ -35,9 +34,9 @@ struct Plant {
 }
 
 impl Plant {
-    fn start(task: TaskId, arguments: &[&str]) -> Self {
+    fn start(task: &str, arguments: &[&str]) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_sog-sim"))
-            .args(["plant", "--task", task.name(), "--listen", "0", "--json"])
+            .args(["plant", "--task", task, "--listen", "0", "--json"])
             .args(arguments)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -55,9 +54,14 @@ impl Plant {
         Self { child, stdout, address }
     }
 
-    fn connect(&self, task: TaskId) -> LinkRobot<Box<dyn Transport + Send>> {
+    fn connect(&self, task: &str) -> LinkRobot<Box<dyn Transport + Send>> {
         let transport = self.address.connect(None).unwrap();
-        LinkRobot::connect(transport, &spec(&tasks::info(task)), &LinkOptions::default()).unwrap()
+        LinkRobot::connect(
+            transport,
+            &spec(&tasks::open(task).unwrap().info().clone()),
+            &LinkOptions::default(),
+        )
+        .unwrap()
     }
 
     /// Waits for the end; exit code and what was printed.
@@ -108,7 +112,7 @@ fn drive(file: &PolicyFile, robot: &mut dyn RobotIo, ticks: u64) -> (RunReport, 
 
 #[test]
 fn in_lock_step_a_link_changes_not_a_bit() {
-    for task in [TaskId::HalfCheetahFwdBack, TaskId::Circles] {
+    for task in ["halfcheetah-fwd-back", "circles"] {
         let file = policy_for(task, 2);
         let plant =
             Plant::start(task, &["--lock-step", "--sessions", "2", "--seed", "9", "--reward", "1"]);
@@ -141,7 +145,7 @@ fn in_lock_step_a_link_changes_not_a_bit() {
 
 #[test]
 fn in_real_time_the_plant_serves_until_it_is_told_to_end() {
-    let task = TaskId::Circles;
+    let task = "circles";
     let plant = Plant::start(task, &["--watchdog", "20"]);
     let mut robot = plant.connect(task);
     let config = Config { damp_after_misses: None, ..Config::default() };
@@ -162,9 +166,9 @@ fn in_real_time_the_plant_serves_until_it_is_told_to_end() {
 
 #[test]
 fn another_tasks_policy_is_refused_by_name() {
-    let plant = Plant::start(TaskId::HopperVel6, &["--lock-step"]);
+    let plant = Plant::start("hopper-vel-6", &["--lock-step"]);
     let transport = plant.address.connect(None).unwrap();
-    let other = spec(&tasks::info(TaskId::Circles));
+    let other = spec(&tasks::open("circles").unwrap().info().clone());
     let error = LinkRobot::connect(transport, &other, &LinkOptions::default()).err().unwrap();
     assert!(matches!(error, LinkError::Refused { .. }), "{error}");
     assert!(error.to_string().contains("`circles`"), "{error}");

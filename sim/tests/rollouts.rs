@@ -7,19 +7,20 @@ use common::policy_for;
 use sog_runtime::policy::{LatentKind, Policy, example};
 use sog_sim::{
     error::SimError,
+    registry::circles::CirclesExpert,
     rollout::{
         Actor, ActorWorker, Batch, Capture, Ended, EpisodeStart, EvaluateOptions, Fleet,
         FleetConfig, Noise, Plan, Switch, evaluate, sample_prior,
     },
     seed,
-    task::{Modes, TaskId},
-    tasks::{TaskMaker, TaskOptions, circles::CirclesExpert},
+    task::Modes,
+    tasks::{TaskMaker, TaskOptions},
 };
 
 const STD: [f32; 2] = [0.3, 0.2];
 
 fn circles() -> TaskMaker {
-    TaskMaker::new(TaskId::Circles, &TaskOptions::default()).unwrap()
+    TaskMaker::new("circles", &TaskOptions::default()).unwrap()
 }
 
 fn uniform_codes(start: &mut EpisodeStart<'_>) {
@@ -55,7 +56,7 @@ fn threads_do_not_change_a_byte() {
 
 #[test]
 fn threads_do_not_change_a_byte_of_physics() {
-    for id in [TaskId::AntDir6, TaskId::HopperVel6, TaskId::HumanoidDir6, TaskId::FetchReach] {
+    for id in ["ant-dir-6", "hopper-vel-6", "humanoid-dir-6", "fetchreach"] {
         let maker = TaskMaker::new(id, &TaskOptions::default()).unwrap();
         let policy = Policy::new(&policy_for(id, 3));
         let std = vec![0.3; maker.info().action_dim()];
@@ -78,12 +79,12 @@ fn threads_do_not_change_a_byte_of_physics() {
 
 #[test]
 fn goals_are_drawn_for_each_episode_and_rewarded() {
-    let maker = TaskMaker::new(TaskId::HalfCheetahVel, &TaskOptions::default()).unwrap();
+    let maker = TaskMaker::new("halfcheetah-vel", &TaskOptions::default()).unwrap();
     let config =
         FleetConfig { envs: 3, latent_dim: 1, goals: 2, horizon: Some(10), ..Default::default() };
     let mut fleet = Fleet::new(&maker, &config).unwrap();
     let mut batch = fleet.batch(35);
-    let policy = Policy::new(&policy_for(TaskId::HalfCheetahVel, 1));
+    let policy = Policy::new(&policy_for("halfcheetah-vel", 1));
     let Modes::Continuous(space) = &maker.info().modes else { panic!("it has goals") };
     let rule = |start: &mut EpisodeStart<'_>| {
         assert_eq!(start.goals.len(), 2);

@@ -290,13 +290,19 @@ impl<'a> Table<'a> {
 
     /// The value of a key that must be there.
     pub fn need(&mut self, key: &'static str, what: &str) -> Read<Value<'a>> {
-        match self.get(key) {
-            Some(value) => Ok(value),
-            None => {
-                let at = self.source.at(&self.path(key), self.span.clone());
-                Err(at.error(format!("is missing; need {what}")))
-            }
+        if let Some(value) = self.get(key) {
+            return Ok(value);
         }
+        // Perhaps it is there, misspelt.
+        let near = |found: &str| {
+            !self.known.contains(&found) && strsim::damerau_levenshtein(found, key) <= 2
+        };
+        if let Some(found) = self.table.keys().find(|found| near(found.get_ref())) {
+            let at = self.source.at(&self.path(found.get_ref()), found.span());
+            return Err(at.error(format!("no such key; did you mean `{key}`?")));
+        }
+        let at = self.source.at(&self.path(key), self.span.clone());
+        Err(at.error(format!("is missing; need {what}")))
     }
 
     /// The value of a key as `read` reads it, if it is there.

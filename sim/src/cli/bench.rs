@@ -1,6 +1,6 @@
 //! `sog-sim bench`: how fast the tasks run.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use anyhow::Result;
 use clap::Args;
@@ -9,8 +9,7 @@ use serde_json::json;
 use super::{Outcome, RobotArgs, parse_task, print_json};
 use crate::{
     bench::{BenchReport, bench},
-    task::TaskId,
-    tasks::TaskMaker,
+    tasks::{self, TaskFolder, TaskMaker},
 };
 
 #[derive(Args)]
@@ -21,9 +20,9 @@ use crate::{
     a fiftieth of a second and the best turn of each counts."
 )]
 pub(super) struct BenchArgs {
-    /// Task to measure; may be repeated [default: all]
+    /// Task to measure, a name or a folder; may be repeated [default: all built-in ones]
     #[arg(long = "task", value_name = "TASK", value_parser = parse_task)]
-    tasks: Vec<TaskId>,
+    tasks: Vec<Arc<TaskFolder>>,
     /// Seconds to spend on each task
     #[arg(long, value_name = "S", default_value = "3", value_parser = parse_seconds)]
     seconds: Duration,
@@ -35,7 +34,10 @@ pub(super) struct BenchArgs {
 }
 
 pub(super) fn run(args: &BenchArgs) -> Result<Outcome> {
-    let tasks = if args.tasks.is_empty() { &TaskId::ALL[..] } else { &args.tasks };
+    let tasks = match args.tasks.is_empty() {
+        true => tasks::names().into_iter().map(tasks::open).collect::<Result<Vec<_>, _>>()?,
+        false => args.tasks.clone(),
+    };
     if !args.json {
         println!(
             "{:<22}{:>14}{:>14}{:>9}{:>16}{:>16}{:>8}",
@@ -43,8 +45,8 @@ pub(super) fn run(args: &BenchArgs) -> Result<Outcome> {
         );
     }
     let mut rows = Vec::new();
-    for &task in tasks {
-        let report = bench(&TaskMaker::new(task, &args.robots.options())?, args.seconds)?;
+    for task in &tasks {
+        let report = bench(&TaskMaker::of(task, &args.robots.options())?, args.seconds)?;
         if !args.json {
             print_row(&report);
         }

@@ -71,7 +71,7 @@ fn to_json(name: &str, result: &Result<Report, CheckError>) -> serde_json::Value
     match result {
         Ok(r) => json!({
             "file": name,
-            "task": r.task.name(),
+            "task": r.task,
             "steps": r.steps,
             "max_abs_obs": number(r.max_abs_obs),
             "max_rel_obs": number(r.max_rel_obs),

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::{Outcome, print_json};
 use crate::{
-    task::{Modes, TaskId, TaskInfo},
+    task::{Modes, TaskInfo},
     tasks,
 };
 
@@ -21,7 +21,8 @@ pub(super) struct ListArgs {
 }
 
 pub(super) fn run(args: &ListArgs) -> Result<Outcome> {
-    let infos = TaskId::ALL.map(tasks::info);
+    let open = |name| Ok(tasks::open(name)?.info().clone());
+    let infos = tasks::names().into_iter().map(open).collect::<Result<Vec<TaskInfo>>>()?;
     if args.json {
         print_json(&infos.iter().map(to_json).collect());
         return Ok(Outcome::Good);

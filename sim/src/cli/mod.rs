@@ -8,14 +8,14 @@ mod list;
 mod plant;
 mod run;
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{path::PathBuf, process::ExitCode, sync::Arc};
 
 use clap::{Args, Parser, Subcommand};
 
 use crate::{
     physics::RobotSource,
-    task::{Modes, TaskId},
-    tasks::TaskOptions,
+    task::Modes,
+    tasks::{TaskFolder, TaskOptions},
 };
 
 /// The simulated robots: check them against references, measure, run policies on them.
@@ -91,9 +91,9 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// A task given by name.
-fn parse_task(name: &str) -> Result<TaskId, crate::error::SimError> {
-    name.parse()
+/// A task given by its name, or by the path of its folder.
+fn parse_task(name: &str) -> Result<Arc<TaskFolder>, crate::error::SimError> {
+    crate::tasks::open(name)
 }
 
 /// Prints one JSON value.

@@ -21,7 +21,10 @@ use sog_runtime::{
 };
 
 use super::{Outcome, RobotArgs, labels, parse_task, print_json};
-use crate::{robot::SimRobot, task::TaskId, tasks};
+use crate::{
+    robot::SimRobot,
+    tasks::{TaskFolder, TaskMaker},
+};
 
 #[derive(Args)]
 #[command(
@@ -33,9 +36,9 @@ use crate::{robot::SimRobot, task::TaskId, tasks};
     SIGINT or SIGTERM, or after --sessions; then prints what happened."
 )]
 pub(super) struct PlantArgs {
-    /// The task (see `sog-sim tasks`)
+    /// The task: a name (see `sog-sim tasks`) or a folder
     #[arg(long, value_name = "TASK", value_parser = parse_task)]
-    task: TaskId,
+    task: Arc<TaskFolder>,
     /// UDP address to listen on; loopback unless another is given
     #[arg(long, value_name = "[HOST:]PORT", value_parser = parse_listen, required_unless_present = "serial", conflicts_with = "serial")]
     listen: Option<SocketAddr>,
@@ -74,7 +77,7 @@ pub(super) struct PlantArgs {
 }
 
 pub(super) fn run(args: &PlantArgs) -> Result<Outcome> {
-    let mut task = tasks::make(args.task, &args.robots.options())?;
+    let mut task = TaskMaker::of(&args.task, &args.robots.options())?.make()?;
     if !args.goal.is_empty() {
         task.set_goals(&args.goal)?;
     }
@@ -92,7 +95,7 @@ pub(super) fn run(args: &PlantArgs) -> Result<Outcome> {
     let (transport, place) = listen(args)?;
     let flight = Flight::begin();
     let pace = if args.lock_step { "in lock step" } else { "in real time" };
-    note(format_args!("{} listens on {place}, {pace}", args.task));
+    note(format_args!("{} listens on {place}, {pace}", args.task.info().name));
     if !args.lock_step {
         let obtained = os::set_up(&os::RealTimeConfig::default())?;
         note(format_args!("scheduling: {obtained}"));
@@ -136,7 +139,7 @@ fn stop_on_signals() -> Result<Arc<AtomicBool>> {
 
 fn to_json(args: &PlantArgs, robot: &SimRobot, report: &PlantReport) -> serde_json::Value {
     let mut object = report.to_json();
-    object["task"] = json!(args.task.name());
+    object["task"] = json!(args.task.info().name);
     object["seed"] = json!(args.seed);
     object["lock_step"] = json!(args.lock_step);
     object["episodes"] = json!(robot.episodes());
@@ -149,7 +152,7 @@ fn print(args: &PlantArgs, robot: &SimRobot, report: &PlantReport) {
     let [act, damp, stop, reset] = report.commands;
     println!(
         "{}: {} sessions, {} steps, {} episodes, {} periods missed, {} times damped for silence",
-        args.task,
+        args.task.info().name,
         report.sessions,
         report.steps,
         robot.episodes(),

@@ -3,6 +3,7 @@
 use std::{
     fmt::Write as _,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use anyhow::{Context, Result, bail, ensure};
@@ -14,12 +15,12 @@ use sog_runtime::{
     policy::PolicyFile,
 };
 
-use super::{Outcome, RobotArgs, labels, print_json};
+use super::{Outcome, RobotArgs, labels, parse_task, print_json};
 use crate::{
     render::{FilmKind, Reel},
     robot::{Recording, SimRobot},
-    task::{TaskId, TaskInfo},
-    tasks,
+    task::TaskInfo,
+    tasks::{self, TaskFolder, TaskMaker},
 };
 
 #[derive(Args)]
@@ -33,6 +34,9 @@ use crate::{
 pub(super) struct RunArgs {
     /// Policy file
     policy: PathBuf,
+    /// The task, a name or a folder [default: the one that the policy names]
+    #[arg(long, value_name = "TASK", value_parser = parse_task)]
+    task: Option<Arc<TaskFolder>>,
     /// Number of the code to run: one of the policy's K codes
     #[arg(long, value_name = "K", default_value_t = 0, conflicts_with = "code")]
     mode: u16,
@@ -109,8 +113,16 @@ fn simulate(args: &RunArgs) -> Result<Run> {
         .with_context(|| format!("cannot read {}", args.policy.display()))?;
     let file = PolicyFile::parse(&bytes)
         .with_context(|| format!("{} is refused", args.policy.display()))?;
-    let id: TaskId = file.task.parse().context("the policy's task is not one of this simulator")?;
-    let mut task = tasks::make(id, &args.robots.options())?;
+    let folder = match &args.task {
+        Some(folder) => Arc::clone(folder),
+        None => tasks::open(&file.task).with_context(|| {
+            format!(
+                "the policy's task `{}` is not built in; give its folder with --task",
+                file.task
+            )
+        })?,
+    };
+    let mut task = TaskMaker::of(&folder, &args.robots.options())?.make()?;
     if !args.goal.is_empty() {
         task.set_goals(&args.goal)?;
     }
@@ -161,8 +173,9 @@ fn switch_codes(every_s: f64, dt_s: f64) -> Result<SwitchCodes> {
 /// Draws what was recorded; says what was written.
 fn draw(args: &RunArgs, run: &Run, path: &Path) -> Result<String> {
     let best = best(&run.returns);
-    let label = &labels(&run.info.modes, &args.goal)[best];
-    let caption = format!("{}\ncode {}: {label}", run.info.name(), run.report.code);
+    let labels = labels(&run.info.modes, &args.goal);
+    let label = labels.get(best).map_or(String::new(), |label| format!(": {label}"));
+    let caption = format!("{}\ncode {}{label}", run.info.name(), run.report.code);
     let reel = Reel::of(run.robot.task(), &run.recording, &args.goal);
     let progress = super::progress("drawing", reel.frames() as u64);
     let written = reel.draw(path, args.size, &caption, &mut || progress.inc(1))?;
@@ -193,8 +206,9 @@ fn to_json(args: &RunArgs, run: &Run) -> serde_json::Value {
     object["scheduling"] = json!(run.scheduling.as_ref().map(os::Obtained::to_json));
     object["returns"] = json!(run.returns);
     object["labels"] = json!(labels);
-    object["best_mode"] = json!(best);
-    object["return"] = json!(run.returns[best]);
+    // Without modes there is no return, and none is best.
+    object["best_mode"] = json!(run.returns.get(best).map(|_| best));
+    object["return"] = json!(run.returns.get(best));
     object
 }
 

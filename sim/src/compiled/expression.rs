@@ -127,9 +127,10 @@ enum Step {
     Norm2 { of: Range<usize>, out: usize },
 }
 
-/// The expressions of one task.
+/// The expressions of one task. Environments share it, each with its own [`Machine::values`].
 #[derive(Clone, Debug)]
 pub(crate) struct Machine {
+    /// Numbers of a step before it, constants included.
     values: Vec<f64>,
     action: Range<usize>,
     goal: Range<usize>,
@@ -176,19 +177,39 @@ impl Machine {
         self.readings.iter().map(|(reading, _)| reading)
     }
 
+    /// Numbers of one environment.
+    pub(crate) fn values(&self) -> Vec<f64> {
+        self.values.clone()
+    }
+
+    /// Numbers of a goal.
+    pub(crate) fn goal_dims(&self) -> usize {
+        self.goal.len()
+    }
+
+    /// An expression that is a number.
+    pub(crate) fn constant(&mut self, value: f64) -> Compiled {
+        Compiled(self.slot(value))
+    }
+
+    /// x, y and z of a body.
+    pub(crate) fn position_of_body(&mut self, body: usize) -> [Compiled; 3] {
+        let start = self.reading(Reading::Position(Point::Body(body))).start;
+        [0, 1, 2].map(|i| Compiled(start + i))
+    }
+
     /// Takes in what has come of a control step; `action` is `[A]`.
-    pub(crate) fn observe(&mut self, physics: &Physics, action: &[f64], step: u64) {
-        self.values[self.action.clone()].copy_from_slice(action);
-        self.values[self.step] = step as f64;
+    pub(crate) fn observe(&self, values: &mut [f64], physics: &Physics, action: &[f64], step: u64) {
+        values[self.action.clone()].copy_from_slice(action);
+        values[self.step] = step as f64;
         for (reading, range) in &self.readings {
-            reading.write(physics, &mut self.values[range.clone()]);
+            reading.write(physics, &mut values[range.clone()]);
         }
     }
 
     /// Computes all expressions for one goal, `[dims]`.
-    pub(crate) fn run(&mut self, goal: &[f64]) {
-        self.values[self.goal.clone()].copy_from_slice(goal);
-        let values = &mut self.values;
+    pub(crate) fn run(&self, values: &mut [f64], goal: &[f64]) {
+        values[self.goal.clone()].copy_from_slice(goal);
         for step in &self.steps {
             match step {
                 Step::Arithmetic { formula, inputs, out } => {
@@ -213,8 +234,8 @@ impl Machine {
     }
 
     /// Value of an expression when the machine last ran.
-    pub(crate) fn value(&self, expression: Compiled) -> f64 {
-        self.values[expression.0]
+    pub(crate) fn value(&self, values: &[f64], expression: Compiled) -> f64 {
+        values[expression.0]
     }
 
     fn slot(&mut self, value: f64) -> usize {

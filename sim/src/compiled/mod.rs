@@ -4,3 +4,5 @@ pub(crate) mod expression;
 pub(crate) mod names;
 pub(crate) mod observation;
 pub(crate) mod readings;
+pub(crate) mod start;
+pub(crate) mod task;

@@ -1,10 +1,8 @@
 //! `[[action]]`: what each number of an action is.
 
-use super::{
-    error::At,
-    observation::term_name,
-    read::{Named, Read, Table, Value},
-};
+use sog_runtime::definition::{At, Named, Read, Table, Value};
+
+use super::observation::term_name;
 
 /// One term of the action.
 #[derive(Clone, Debug, PartialEq)]

@@ -1,9 +1,6 @@
 //! An expression as it stands in the file.
 
-use super::{
-    error::At,
-    read::{Read, Value},
-};
+use sog_runtime::definition::{At, Read, Value};
 
 /// Longest expression, in bytes.
 const LONGEST: usize = 4000;

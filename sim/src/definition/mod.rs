@@ -10,11 +10,9 @@
 //! the task is built, and a fault then is told in the same way.
 
 mod action;
-mod error;
 mod expression;
 mod modes;
 mod observation;
-mod read;
 mod simulator;
 #[cfg(test)]
 mod tests;
@@ -22,15 +20,16 @@ mod tests;
 use std::{collections::BTreeSet, path::PathBuf, sync::Arc};
 
 pub use action::ActionTerm;
-pub(crate) use error::hint;
-pub use error::{At, DefinitionError};
 pub use expression::Formula;
 pub use modes::{GoalDefinition, ModeDefinition, Reward, Success};
 pub use observation::{ObservationTerm, Origin, Pick, What};
-pub use read::Named;
-use read::{Read, Source, Table, Value};
 pub use simulator::{Engine, Noise, NoiseKind, Registered, SimDefinition, Terminate};
-use sog_runtime::policy::{Term, Terms};
+pub(crate) use sog_runtime::definition::hint;
+pub use sog_runtime::definition::{At, DefinitionError, Named};
+use sog_runtime::{
+    definition::{Read, Source, Table, Value},
+    policy::{Term, Terms},
+};
 
 /// Schema of the file.
 pub const SCHEMA: &str = "sog.task/1";

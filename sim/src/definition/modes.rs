@@ -1,9 +1,9 @@
 //! `[[mode]]` and `[goal]`: the ways of doing a task, as evaluation knows them.
 
+use sog_runtime::definition::{At, Read, Table, Value};
+
 use super::{
-    error::At,
     expression::Formula,
-    read::{Read, Table, Value},
     simulator::{Registered, bounds},
 };
 

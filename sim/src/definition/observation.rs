@@ -1,9 +1,6 @@
 //! `[[observation]]`: where each term comes from.
 
-use super::{
-    error::At,
-    read::{Named, Read, Table, Value},
-};
+use sog_runtime::definition::{At, Named, Read, Table, Value};
 
 /// Most numbers of a term.
 const MOST_NUMBERS: usize = 65_536;

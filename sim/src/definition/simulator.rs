@@ -1,10 +1,8 @@
 //! `[sim]`: what simulates the task, how an episode starts and when it fails.
 
-use super::{
-    error::At,
-    expression::Formula,
-    read::{Named, Read, Table, Value},
-};
+use sog_runtime::definition::{At, Named, Read, Table, Value, hint};
+
+use super::expression::Formula;
 
 /// What simulates a task.
 #[derive(Clone, Debug, PartialEq)]
@@ -85,12 +83,11 @@ impl Registered {
     }
 
     /// Refuses parameters that are none of `known`.
-    #[allow(dead_code)]
     pub(crate) fn only(&self, known: &[&str]) -> Read<()> {
         match self.parameters.iter().find(|(key, _)| !known.contains(&key.as_str())) {
             None => Ok(()),
             Some((key, _)) => {
-                let hint = super::error::hint(key, known.iter().copied());
+                let hint = hint(key, known.iter().copied());
                 Err(self.at.error(format!("`{}` has no parameter `{key}`{hint}", self.name)))
             }
         }

@@ -21,88 +21,14 @@ use crate::{
 /// A robot's state in MuJoCo, with the model it belongs to.
 pub type Data = MjData<Arc<MjModel>>;
 
-/// The robots.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Robot {
-    /// Four-legged ant.
-    Ant,
-    /// Planar half-cheetah.
-    HalfCheetah,
-    /// Planar two-legged walker.
-    Walker2d,
-    /// Planar one-legged hopper.
-    Hopper,
-    /// Humanoid.
-    Humanoid,
-    /// Fetch arm.
-    Fetch,
-}
-
-impl Robot {
-    /// File name in a directory of robots.
-    pub fn file_name(self) -> &'static str {
-        match self {
-            Self::Ant => "ant.xml",
-            Self::HalfCheetah => "half_cheetah.xml",
-            Self::Walker2d => "walker2d.xml",
-            Self::Hopper => "hopper.xml",
-            Self::Humanoid => "humanoid.xml",
-            Self::Fetch => "fetch.xml",
-        }
-    }
-
-    /// The file as it was when this program was built.
-    fn embedded(self) -> &'static str {
-        macro_rules! robot {
-            ($file:literal) => {
-                include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../models/robots/", $file))
-            };
-        }
-        match self {
-            Self::Ant => robot!("ant.xml"),
-            Self::HalfCheetah => robot!("half_cheetah.xml"),
-            Self::Walker2d => robot!("walker2d.xml"),
-            Self::Hopper => robot!("hopper.xml"),
-            Self::Humanoid => robot!("humanoid.xml"),
-            Self::Fetch => robot!("fetch.xml"),
-        }
-    }
-}
-
 /// Where robot files come from.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum RobotSource {
     /// Built into the program.
     #[default]
     Embedded,
-    /// Files of a directory, named as [`Robot::file_name`] says.
+    /// Files of a directory, named as those of the tasks.
     Directory(PathBuf),
-}
-
-/// Compiles a robot.
-///
-/// # Errors
-/// [`SimError::RobotFile`] if the file cannot be read, [`SimError::Robot`] if MuJoCo refuses it,
-/// [`SimError::MujocoVersion`] if the library is not the one the bindings are for.
-pub(crate) fn load(
-    task: &str,
-    robot: Robot,
-    source: &RobotSource,
-) -> Result<Arc<MjModel>, SimError> {
-    ffi::set_up()?;
-    let compiled = match source {
-        RobotSource::Embedded => MjModel::from_xml_string(robot.embedded()),
-        RobotSource::Directory(directory) => {
-            let path = directory.join(robot.file_name());
-            check_readable(task, &path)?;
-            MjModel::from_xml(&path)
-        }
-    };
-    compiled.map(Arc::new).map_err(|e| SimError::Robot {
-        task: task.to_string(),
-        robot: robot.file_name().to_string(),
-        reason: e.to_string(),
-    })
 }
 
 /// Compiles the model of a task's folder; `robots` may hold other files of the same names.
@@ -145,27 +71,19 @@ pub(crate) fn load_model(
     MjModel::from_xml(&path).map(Arc::new).map_err(|e| refuse_model(model, &path, &e))
 }
 
+/// Compiles a model file.
+///
+/// # Errors
+/// What the system, MuJoCo or the check of its version said.
+pub(crate) fn load_file(path: &Path) -> Result<Arc<MjModel>, String> {
+    ffi::set_up().map_err(|e| e.to_string())?;
+    // Read once, so that a missing file is told from a bad one.
+    std::fs::read(path).map_err(|e| format!("cannot read it: {e}"))?;
+    MjModel::from_xml(path).map(Arc::new).map_err(|e| format!("MuJoCo refuses it: {e}"))
+}
+
 fn refuse_model(model: &Named, path: &Path, error: &MjModelError) -> SimError {
     model.at.error(format!("MuJoCo refuses {}: {error}", path.display())).into()
-}
-
-/// Reads the file once, so that a missing one is told from a bad one.
-fn check_readable(task: &str, path: &Path) -> Result<(), SimError> {
-    std::fs::read(path).map(drop).map_err(|e| SimError::RobotFile {
-        task: task.to_string(),
-        path: path.to_path_buf(),
-        reason: e.to_string(),
-    })
-}
-
-/// What a task needs a robot's model to be; a file from a directory may be anything.
-pub(crate) struct Needs {
-    /// Numbers of positions, velocities and controls.
-    pub(crate) sizes: [usize; 3],
-    /// Physics steps of a control step.
-    pub(crate) frame_skip: usize,
-    /// Control period in seconds.
-    pub(crate) dt_s: f64,
 }
 
 /// Most degrees of freedom of a robot whose site velocities come by the Jacobian, as in the
@@ -175,7 +93,6 @@ const MAX_DOFS: usize = 32;
 /// One simulated state of a robot.
 pub struct Physics {
     task: String,
-    robot: Robot,
     data: Data,
 }
 
@@ -183,34 +100,11 @@ impl Physics {
     /// A new state of a compiled robot.
     ///
     /// # Errors
-    /// [`SimError::Robot`] if the model is not what the task needs.
-    pub(crate) fn new(
-        task: &str,
-        robot: Robot,
-        model: Arc<MjModel>,
-        needs: &Needs,
-    ) -> Result<Self, SimError> {
-        let refuse = |reason: String| SimError::Robot {
-            task: task.to_string(),
-            robot: robot.file_name().to_string(),
-            reason,
-        };
-        let sizes = [model.nq(), model.nv(), model.nu()].map(|n| n as usize);
-        if sizes != needs.sizes {
-            return Err(refuse(format!(
-                "it has {sizes:?} positions, velocities and controls, need {:?}",
-                needs.sizes
-            )));
-        }
-        let dt_s = model.opt().timestep * needs.frame_skip as f64;
-        if (dt_s - needs.dt_s).abs() > 1e-9 {
-            return Err(refuse(format!(
-                "{} physics steps take {dt_s} s, need {} s",
-                needs.frame_skip, needs.dt_s
-            )));
-        }
+    /// [`SimError::Robot`] if MuJoCo cannot allocate it.
+    pub(crate) fn new(task: &str, model: Arc<MjModel>) -> Result<Self, SimError> {
+        let refuse = |reason: String| SimError::Robot { task: task.to_string(), reason };
         let data = MjData::try_new(model).map_err(|e| refuse(e.to_string()))?;
-        Ok(Self { task: task.to_string(), robot, data })
+        Ok(Self { task: task.to_string(), data })
     }
 
     /// The compiled model.
@@ -226,12 +120,6 @@ impl Physics {
     /// The state, to be changed.
     pub(crate) fn data_mut(&mut self) -> &mut Data {
         &mut self.data
-    }
-
-    /// Index of a named body, joint, geom or site.
-    pub(crate) fn id(&self, kind: MjtObjBase, name: &str) -> Result<usize, SimError> {
-        let id = self.model().name_to_id(kind, name);
-        id.ok_or_else(|| self.refuse(format!("it has no `{name}`")))
     }
 
     /// Starts from positions and velocities: everything else as in a fresh state.
@@ -263,20 +151,8 @@ impl Physics {
         Ok(())
     }
 
-    /// Refuses a model in which body `index` is not called `name`.
-    pub(crate) fn need_body(&self, index: usize, name: &str) -> Result<(), SimError> {
-        match self.id(MjtObjBase::mjOBJ_BODY, name)? {
-            found if found == index => Ok(()),
-            found => Err(self.refuse(format!("its body `{name}` is number {found}, need {index}"))),
-        }
-    }
-
     fn refuse(&self, reason: String) -> SimError {
-        SimError::Robot {
-            task: self.task.clone(),
-            robot: self.robot.file_name().to_string(),
-            reason,
-        }
+        SimError::Robot { task: self.task.clone(), reason }
     }
 
     /// Refuses a model without exactly one mocap body.

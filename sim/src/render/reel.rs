@@ -7,7 +7,7 @@ use mujoco_rs::prelude::{MjModel, MjtObjBase};
 use super::{Film, RenderError, Renderer, circles_scene};
 use crate::{
     robot::Recording,
-    task::{Modes, Task, TaskId},
+    task::{Modes, Task},
 };
 
 /// What a film's frames should last.
@@ -25,7 +25,7 @@ pub struct Reel {
 
 impl Reel {
     /// The states of a recording at about 25 frames a second; `goal` is marked where the scene
-    /// has a mark (`fetchreach`).
+    /// has a mark for it.
     pub fn of(task: &dyn Task, recording: &Recording, goal: &[f64]) -> Self {
         let stride = ((FRAME_S / task.info().dt_s).round() as usize).max(1);
         let frame_s = task.info().dt_s * stride as f64;
@@ -39,7 +39,7 @@ impl Reel {
             return Self { model: circles_scene(&radii), states, positions: 2, frame_s };
         };
         let mut model = physics.model().clone();
-        if task.info().id() == TaskId::FetchReach {
+        if let Modes::Continuous(_) = task.info().modes {
             mark_goal(&mut model, goal);
         }
         let positions = model.nq() as usize;

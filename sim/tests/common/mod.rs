@@ -2,11 +2,11 @@
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
 
 use sog_runtime::policy::{LatentKind, MeanScale, Network, NetworkShape, PolicyFile, example};
-use sog_sim::{task::TaskId, tasks};
+use sog_sim::tasks;
 
 /// A policy file with random weights and `codes` codes that fits a task.
-pub fn policy_for(id: TaskId, codes: usize) -> PolicyFile {
-    let info = tasks::info(id);
+pub fn policy_for(id: impl AsRef<str>, codes: usize) -> PolicyFile {
+    let info = tasks::open(id).unwrap().info().clone();
     let (s, h, a) = (info.obs_dim(), 16, info.action_dim());
     let mut numbers = example(3).network.hidden[1].weight.clone().into_iter().cycle();
     let mut take = |n: usize| numbers.by_ref().take(n).collect::<Vec<f32>>();

@@ -1,25 +1,22 @@
-//! `circles`: a point in the plane runs around one of three circles through the origin.
+//! A point in the plane that runs around circles through the origin; no MuJoCo.
 //!
-//! No MuJoCo. The observation is the last five positions, so the policy sees its own heading but
-//! not its mode; the modes part at the origin and demonstrations do not say which is which.
+//! The observation is the last five positions, so the policy sees its own heading but not its mode;
+//! the modes part at the origin and demonstrations do not say which is which.
 
 use std::f64::consts::TAU;
 
 use rand_distr::{Distribution, StandardNormal};
-use sog_runtime::policy::Terms;
 
 use crate::{
+    definition::{Definition, Registered, Reward},
     error::SimError,
     rollout::{Actor, ActorWorker},
     seed::{self, Rng},
-    task::{Modes, Probe, Step, Task, TaskId, TaskInfo, check_action, check_numbers, check_width},
+    task::{Probe, Step, Task, TaskInfo, check_action, check_numbers, check_width},
 };
 
-/// Signed radii: the circle of radius |R| about (0, R).
+/// Signed radii of the paper's three circles: the circle of radius |R| about (0, R).
 pub const RADII: [f64; 3] = [-10.0, 10.0, 20.0];
-
-/// Signed radii of the variant `circles-6`.
-pub const RADII_6: [f64; 6] = [-20.0, -15.0, -10.0, 10.0, 15.0, 20.0];
 
 /// Largest displacement a step and axis.
 pub const ACTION_BOUND: f64 = 1.5;
@@ -32,29 +29,6 @@ const HISTORY: usize = 5;
 
 /// Outside of ± this the episode ends.
 const BOUND: [f64; 2] = [30.0, 60.0];
-
-/// What is known about `circles`.
-pub fn info() -> TaskInfo {
-    info_of(TaskId::Circles, &RADII)
-}
-
-/// What is known about the variant `circles-6`.
-pub(super) fn info_6() -> TaskInfo {
-    info_of(TaskId::Circles6, &RADII_6)
-}
-
-fn info_of(id: TaskId, radii: &[f64]) -> TaskInfo {
-    TaskInfo {
-        name: id.name().to_string(),
-        obs_terms: Terms::new(&[("position_history", 2 * HISTORY)]),
-        action_terms: Terms::new(&[("displacement", 2)]),
-        action_low: vec![-ACTION_BOUND; 2],
-        action_high: vec![ACTION_BOUND; 2],
-        dt_s: 0.01,
-        horizon: 1000,
-        modes: Modes::discrete(radii, |r| format!("R = {r}")),
-    }
-}
 
 /// Reward of being at `position` for the circle of signed radius `radius`:
 /// exp(−10·((r − |R|)/|R|)²) with r the distance from (0, R).
@@ -108,37 +82,51 @@ impl ActorWorker for CirclesExpert {
 }
 
 /// The environment.
-pub struct Circles {
+pub(crate) struct Circles {
     info: TaskInfo,
-    radii: &'static [f64],
+    /// One a mode.
+    radii: Vec<f64>,
     /// Newest last.
     positions: [[f64; 2]; HISTORY],
     rng: Rng,
 }
 
 impl Circles {
-    /// A new environment, reset with seed 0.
-    pub fn new() -> Self {
-        Self::of(info(), &RADII)
-    }
-
-    /// A new environment of the variant `circles-6`, reset with seed 0.
-    pub(super) fn new_6() -> Self {
-        Self::of(info_6(), &RADII_6)
-    }
-
-    fn of(info: TaskInfo, radii: &'static [f64]) -> Self {
-        Self { info, radii, positions: Default::default(), rng: seed::rng(0) }
+    /// A new environment of a definition, reset with seed 0.
+    ///
+    /// # Errors
+    /// [`SimError::Definition`] if it is not a point's: five positions, a displacement, and modes
+    /// that are circles.
+    pub(super) fn of(
+        registered: &Registered,
+        definition: &Definition,
+        info: &TaskInfo,
+    ) -> Result<Self, SimError> {
+        if [info.obs_dim(), info.action_dim()] != [2 * HISTORY, 2] {
+            let needed =
+                format!("need an observation of {} numbers and an action of 2", 2 * HISTORY);
+            return Err(registered.at.error(needed).into());
+        }
+        let mut radii = Vec::new();
+        for mode in &definition.modes {
+            let Some(Reward::Rust(circle)) = mode
+                .reward
+                .as_ref()
+                .filter(|reward| matches!(reward, Reward::Rust(circle) if circle.name == "circle"))
+            else {
+                return Err(mode
+                    .at
+                    .error("need reward = { rust = \"circle\", radius = … }")
+                    .into());
+            };
+            circle.only(&["radius"])?;
+            radii.push(circle.parameter("radius")?);
+        }
+        Ok(Self { info: info.clone(), radii, positions: Default::default(), rng: seed::rng(0) })
     }
 
     fn position(&self) -> [f64; 2] {
         self.positions[HISTORY - 1]
-    }
-}
-
-impl Default for Circles {
-    fn default() -> Self {
-        Self::new()
     }
 }
 
@@ -175,7 +163,7 @@ impl Task for Circles {
         }
         self.positions.rotate_left(1);
         self.positions[HISTORY - 1] = position;
-        for (out, radius) in rewards.iter_mut().zip(self.radii) {
+        for (out, radius) in rewards.iter_mut().zip(&self.radii) {
             *out = reward(*radius, position);
         }
         Ok(Step { terminated: position.iter().zip(BOUND).any(|(p, bound)| p.abs() > bound) })
@@ -198,9 +186,19 @@ impl Task for Circles {
 mod tests {
     use super::*;
 
+    fn circles() -> Circles {
+        let task = crate::tasks::open("circles").unwrap();
+        let definition = task.definition();
+        let crate::definition::Engine::Rust(registered) = &definition.sim.as_ref().unwrap().engine
+        else {
+            panic!("circles is written in Rust")
+        };
+        Circles::of(registered, definition, task.info()).unwrap()
+    }
+
     /// Returns by mode of one episode of the scripted expert of `radius`.
     fn expert_returns(radius: f64, seed: u64) -> [f64; 3] {
-        let mut task = Circles::new();
+        let mut task = circles();
         task.reset(seed).unwrap();
         let (mut returns, mut rewards) = ([0.0; 3], [0.0; 3]);
         for _ in 0..task.info().horizon {
@@ -228,7 +226,7 @@ mod tests {
 
     #[test]
     fn the_observation_is_the_last_five_positions_oldest_first() {
-        let mut task = Circles::new();
+        let mut task = circles();
         let (mut obs, mut rewards) = ([0.0; 10], [0.0; 3]);
         let mut track = vec![0.0; 10];
         for _ in 0..7 {
@@ -241,7 +239,7 @@ mod tests {
 
     #[test]
     fn leaving_the_field_ends_the_episode() {
-        let mut task = Circles::new();
+        let mut task = circles();
         for (qpos, action, ended) in [
             ([29.0, 0.0], [-1.5, 0.0], false),
             ([30.0, 0.0], [1.5, 0.0], true),
@@ -255,7 +253,7 @@ mod tests {
 
     #[test]
     fn actions_are_clipped_and_bad_ones_refused() {
-        let (mut a, mut b) = (Circles::new(), Circles::new());
+        let (mut a, mut b) = (circles(), circles());
         a.step(&[9.0, -9.0], &mut [0.0; 3]).unwrap();
         b.step(&[1.5, -1.5], &mut [0.0; 3]).unwrap();
         assert_eq!(a.position(), b.position());
