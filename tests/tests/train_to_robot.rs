@@ -33,7 +33,9 @@ fn trained() -> &'static [u8] {
         let info = tasks::info(TASK);
         let options = RecordOptions { episodes_per_mode: 20, seed: 3, action_noise: 0.0 };
         let demos = record(&maker(), &info, &CirclesExpert, &options, &|| ()).expect("recorded");
-        let mut config = TrainConfig::defaults(&info, Algorithm::SogBc);
+        let mut config =
+            TrainConfig::defaults(&tasks::open(TASK).expect("built in"), Algorithm::SogBc)
+                .expect("its folder is sound");
         config.cloning.updates = 4000;
         config.cloning.checkpoint_interval = 4000;
         let dir = tempfile::tempdir().expect("a directory");

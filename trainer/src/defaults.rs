@@ -1,37 +1,29 @@
 //! Defaults: the general ones of an algorithm, and the keys that are tuned for one task.
 //!
-//! They lie in `trainer/tasks/TASK/ALGORITHM.toml`, each key with a line saying why it differs,
-//! and are built into the program: `sog train` and `sog reproduce` start from the same numbers.
+//! The latter lie in the task's folder: `[train]` in its `task.toml` for all algorithms, and
+//! `ALGORITHM.toml` beside it for one, each key with a line saying why it differs. `sog train` and
+//! `sog reproduce` start from the same numbers.
 
 use sog_engine::ppo::PpoConfig as UpdateConfig;
-use sog_rl::ppo::PpoConfig;
+use sog_rl::{
+    ppo::PpoConfig,
+    run::{ConfigError, parse_config},
+};
 use sog_runtime::policy::LatentKind;
-use sog_sim::task::{Modes, TaskId, TaskInfo};
+use sog_sim::{
+    task::{Modes, TaskInfo},
+    tasks::TaskFolder,
+};
 use toml::{Table, Value};
 
-use crate::config::{
-    AdversarialConfig, Algorithm, CloningConfig, DiscriminatorConfig, InfoGailConfig, RewardForm,
-    SogGailConfig, TrainConfig, VaeGailConfig,
+use crate::{
+    config::{
+        AdversarialConfig, Algorithm, CloningConfig, DiscriminatorConfig, InfoGailConfig,
+        SogGailConfig, TrainConfig, VaeGailConfig,
+    },
+    error::TrainError,
+    network::NetworkConfig,
 };
-use crate::network::NetworkConfig;
-
-/// The files: task, algorithm, text.
-const FILES: &[(&str, Algorithm, &str)] = &[
-    ("circles", Algorithm::SogGail, include_str!("../tasks/circles/sog-gail.toml")),
-    ("circles", Algorithm::InfoGail, include_str!("../tasks/circles/infogail.toml")),
-    ("circles", Algorithm::VaeGail, include_str!("../tasks/circles/vae-gail.toml")),
-    ("hopper-vel-6", Algorithm::SogBc, include_str!("../tasks/hopper-vel-6/sog-bc.toml")),
-    ("fetchreach", Algorithm::SogBc, include_str!("../tasks/fetchreach/sog-bc.toml")),
-    ("fetchreach", Algorithm::SogGail, include_str!("../tasks/fetchreach/sog-gail.toml")),
-    ("fetchreach", Algorithm::InfoGail, include_str!("../tasks/fetchreach/infogail.toml")),
-    ("fetchreach", Algorithm::VaeGail, include_str!("../tasks/fetchreach/vae-gail.toml")),
-];
-
-/// The tuned keys of an algorithm on a task, as TOML; empty where the general defaults serve.
-pub fn text(task: &str, algorithm: Algorithm) -> &'static str {
-    let file = FILES.iter().find(|(t, a, _)| *t == task && *a == algorithm);
-    file.map_or("", |(_, _, text)| text)
-}
 
 /// The algorithm whose cloning another one starts with, unchanged.
 pub fn start_of(algorithm: Algorithm) -> Option<Algorithm> {
@@ -45,21 +37,28 @@ pub fn start_of(algorithm: Algorithm) -> Option<Algorithm> {
 impl TrainConfig {
     /// The defaults of an algorithm on a task: the general ones with the keys that are tuned for
     /// the two.
-    pub fn defaults(task: &TaskInfo, algorithm: Algorithm) -> Self {
+    ///
+    /// # Errors
+    /// [`TrainError::Tuned`] if the folder has keys that are none or values out of range;
+    /// [`TrainError::Sim`] if a file in it cannot be read.
+    pub fn defaults(task: &TaskFolder, algorithm: Algorithm) -> Result<Self, TrainError> {
         Self::defaults_with(task, algorithm, None)
     }
 
     /// The same with a latent of the caller's choice, and what follows from it.
+    ///
+    /// # Errors
+    /// As [`defaults`](Self::defaults).
     pub fn defaults_with(
-        task: &TaskInfo,
+        task: &TaskFolder,
         algorithm: Algorithm,
         latent: Option<LatentKind>,
-    ) -> Self {
-        let mut config = apply(Self::general(task, algorithm, latent));
+    ) -> Result<Self, TrainError> {
+        let mut config = apply(Self::general(task.info(), algorithm, latent), task)?;
         if let Some(latent) = latent {
             config.latent = latent.to_string();
         }
-        config
+        Ok(config)
     }
 
     /// The same before tuning.
@@ -76,7 +75,6 @@ impl TrainConfig {
         if let LatentKind::OneHot(k) = latent {
             cloning.trajectories = cloning.trajectories.max(2 * k);
         }
-        let network = NetworkConfig { mean_scale: mean_scale(task), ..NetworkConfig::default() };
         Self {
             task: task.name().to_string(),
             algorithm,
@@ -84,17 +82,14 @@ impl TrainConfig {
             demos_sha256: String::new(),
             start_sha256: String::new(),
             latent: latent.to_string(),
-            network,
+            network: NetworkConfig::default(),
             cloning,
             adversarial: AdversarialConfig {
-                total_steps: total_steps(task, algorithm),
+                total_steps: total_steps(algorithm),
                 ..AdversarialConfig::default()
             },
             ppo: imitation_ppo(task, algorithm),
-            discriminator: DiscriminatorConfig {
-                reward: reward_form(task, algorithm),
-                ..DiscriminatorConfig::default()
-            },
+            discriminator: DiscriminatorConfig::default(),
             sog_gail: SogGailConfig::default(),
             infogail: InfoGailConfig::default(),
             vae_gail: VaeGailConfig::default(),
@@ -102,32 +97,12 @@ impl TrainConfig {
     }
 }
 
-/// The default of [`NetworkConfig::mean_scale`]. Where up to 64 % of an expert's actions lie at their
-/// bounds (hopper; walker2d 29 %, humanoid 44 %), a policy without bounds of its own spends itself on
-/// the corners: SOG-BC on walker2d-vel-6 returns 1713.8 and falls in up to 35 % of a mode's episodes,
-/// with them 1899.2 and 18 % (seed 0, 40 k updates).
-fn mean_scale(task: &TaskInfo) -> f32 {
-    let bound = task.action_high[0] as f32;
-    match task.id() {
-        TaskId::Circles | TaskId::Circles6 => bound,
-        TaskId::Walker2dVel6 | TaskId::HopperVel6 | TaskId::HumanoidDir6 => 1.05 * bound,
-        TaskId::AntFwdBack
-        | TaskId::AntDir6
-        | TaskId::HalfCheetahFwdBack
-        | TaskId::HalfCheetahVel
-        | TaskId::FetchReach
-        | TaskId::Own => 0.0,
-    }
-}
-
 /// PPO with the specification's numbers: 2048 steps, 10 epochs of 32 minibatches, and for
 /// SOG-GAIL its step size.
 ///
 /// What explores at least: cloning leaves a residual of a few hundredths of the actions' bounds,
-/// too little to meet a state that no demonstration showed. SOG-GAIL explores by e⁻¹ of the bounds
-/// where the robot seldom or never ends an episode early, which L_SOG allows it to, and loses less
-/// to random actions for it; a robot that falls loses its gait that way (walker2d-vel-6: 1743.3 and
-/// 1565.5 from starts of 1918.1 and 1967.7, one code falling at once). InfoGAIL and GAIL, which have
+/// too little to meet a state that no demonstration showed. SOG-GAIL may explore more where its
+/// task's folder says so; a robot that falls loses its gait that way. InfoGAIL and GAIL, which have
 /// to find the other ways, explore by 0.22 of the bounds; their first iterations, on values that
 /// mean nothing yet, would move the policy by a divergence of 4 nats, so that epochs stop at 0.1,
 /// and no L_SOG holds what was cloned, so that the step size is a third. VAE-GAIL starts from a good
@@ -136,7 +111,6 @@ fn imitation_ppo(task: &TaskInfo, algorithm: Algorithm) -> PpoConfig {
     let bound = task.action_high[0] as f32;
     let narrow = UpdateConfig::default().log_std_min;
     let (learning_rate, target_kl, log_std_min) = match algorithm {
-        Algorithm::SogGail if explores(task) => (3e-4, 0.0, bound.ln() - 1.0),
         Algorithm::SogGail => (3e-4, 0.0, narrow),
         Algorithm::InfoGail | Algorithm::Gail => (1e-4, 0.1, bound.ln() - 1.5),
         Algorithm::Bc | Algorithm::SogBc | Algorithm::VaeGail => (3e-5, 0.0, narrow),
@@ -154,62 +128,61 @@ fn imitation_ppo(task: &TaskInfo, algorithm: Algorithm) -> PpoConfig {
     }
 }
 
-/// Whether SOG-GAIL explores beyond the cloning residual: where the robot seldom (ant) or never ends
-/// an episode early, and the world adds no noise of its own, as it does on circles. On
-/// halfcheetah-vel it would blur the speeds (mutual information of 1.957 and 1.765 nats instead of
-/// 2.372 and 2.352).
-fn explores(task: &TaskInfo) -> bool {
-    match task.id() {
-        TaskId::AntFwdBack | TaskId::AntDir6 | TaskId::HalfCheetahFwdBack | TaskId::FetchReach => {
-            true
-        }
-        TaskId::Circles
-        | TaskId::Circles6
-        | TaskId::HalfCheetahVel
-        | TaskId::Walker2dVel6
-        | TaskId::HopperVel6
-        | TaskId::HumanoidDir6
-        | TaskId::Own => false,
-    }
-}
-
-/// What the discriminator rewards: the positive form where the robot can end its episode by falling
-/// and nothing else holds what was cloned. On hopper-vel-6 two of InfoGAIL's six codes learn to fall at
-/// once under the paper's form (846.3 over all speeds, on an earlier expert's demonstrations); under this
-/// one it returns 1333.5 (seed 0), on walker2d-vel-6 1199.3 instead of 1111.9.
-fn reward_form(task: &TaskInfo, algorithm: Algorithm) -> RewardForm {
-    match (task.id(), algorithm) {
-        (
-            TaskId::Walker2dVel6 | TaskId::HopperVel6 | TaskId::HumanoidDir6,
-            Algorithm::InfoGail | Algorithm::Gail,
-        ) => RewardForm::Positive,
-        _ => RewardForm::Logit,
-    }
-}
-
 /// Environment steps of an adversarial algorithm.
-fn total_steps(task: &TaskInfo, algorithm: Algorithm) -> u64 {
+fn total_steps(algorithm: Algorithm) -> u64 {
     match algorithm {
-        Algorithm::SogGail if explores(task) => 500_000,
         Algorithm::InfoGail | Algorithm::Gail => 1_000_000,
         _ => 100_000,
     }
 }
 
-/// `config` with the tuned keys of its task and algorithm; what is tuned for the cloning that it
-/// starts with comes first.
-fn apply(config: TrainConfig) -> TrainConfig {
-    let texts = start_of(config.algorithm).into_iter().chain([config.algorithm]);
-    let mut tuned = Table::new();
-    for text in texts.map(|algorithm| text(&config.task, algorithm)) {
-        overlay(&mut tuned, text.parse().expect("a test reads them all"));
+/// `config` with the keys of its task's folder; what is tuned for the cloning that its algorithm
+/// starts with comes before the algorithm's own.
+fn apply(mut config: TrainConfig, task: &TaskFolder) -> Result<TrainConfig, TrainError> {
+    let path = |file: &str| task.folder().path(file).display().to_string();
+    let train = format!("{}: [train]", path("task.toml"));
+    config = with_keys(config, task.definition().train.clone(), &train)?;
+    for algorithm in start_of(config.algorithm).into_iter().chain([config.algorithm]) {
+        let file = format!("{algorithm}.toml");
+        let Some(text) = task.read(&file)? else { continue };
+        let keys = text.parse().map_err(|e: toml::de::Error| TrainError::Tuned {
+            file: path(&file),
+            source: ConfigError::Syntax { reason: e.to_string() },
+        })?;
+        config = with_keys(config, keys, &path(&file))?;
     }
-    if tuned.is_empty() {
-        return config;
+    Ok(config)
+}
+
+/// `config` with `keys`, which come from `file`.
+fn with_keys(config: TrainConfig, keys: Table, file: &str) -> Result<TrainConfig, TrainError> {
+    if keys.is_empty() {
+        return Ok(config);
     }
-    let mut table = Table::try_from(config).expect("a configuration is a table");
-    overlay(&mut table, tuned);
-    table.try_into().expect("a test reads them all")
+    let refuse = |source| TrainError::Tuned { file: file.to_string(), source };
+    let unwritable = |reason: String| refuse(ConfigError::Write { reason });
+    let mut table = Table::try_from(&config).map_err(|e| unwritable(e.to_string()))?;
+    overlay(&mut table, nested(keys));
+    let text = toml::to_string(&table).map_err(|e| unwritable(e.to_string()))?;
+    parse_config(&text).map_err(refuse)
+}
+
+/// `keys` with dotted names (`"network.hidden" = 128`) as tables in tables.
+fn nested(keys: Table) -> Table {
+    let mut all = Table::new();
+    for (key, value) in keys {
+        let value = match value {
+            Value::Table(table) => Value::Table(nested(table)),
+            value => value,
+        };
+        let mut parts = key.rsplit('.');
+        let last = parts.next().unwrap_or_default().to_string();
+        let single = Table::from_iter([(last, value)]);
+        let wrap =
+            |inner, outer: &str| Table::from_iter([(outer.to_string(), Value::Table(inner))]);
+        overlay(&mut all, parts.fold(single, wrap));
+    }
+    all
 }
 
 /// Replaces the keys of `base` that `over` has, table by table.
@@ -226,30 +199,62 @@ pub(crate) fn overlay(base: &mut Table, over: Table) {
 
 #[cfg(test)]
 mod tests {
-    use sog_rl::run::Config;
-    use sog_sim::{task::TaskId, tasks};
+    use sog_sim::tasks;
 
     use super::*;
 
     #[test]
     fn every_file_is_readable_says_why_and_changes_something() {
-        for (task, algorithm, text) in FILES {
-            let info = tasks::info(task.parse::<TaskId>().unwrap());
-            let tuned = TrainConfig::defaults(&info, *algorithm);
-            tuned.check().unwrap();
-            assert_ne!(tuned, TrainConfig::general(&info, *algorithm, None), "{task} {algorithm}");
-            if let Some(start) = start_of(*algorithm) {
-                let cloned = TrainConfig::defaults(&info, start);
-                assert_eq!(tuned.cloning, cloned.cloning, "{task}: {algorithm} and {start}");
-            }
-            let mut previous = "";
-            for line in text.lines() {
-                assert!(
-                    !line.contains(" = ") || previous.starts_with('#'),
-                    "{task}/{algorithm}.toml: `{line}` needs a line before it that says why"
-                );
-                previous = line;
+        let mut found = 0;
+        for name in tasks::names() {
+            let task = tasks::open(name).unwrap();
+            for algorithm in Algorithm::ALL {
+                let tuned = TrainConfig::defaults(&task, algorithm).unwrap();
+                if let Some(start) = start_of(algorithm) {
+                    let cloned = TrainConfig::defaults(&task, start).unwrap();
+                    assert_eq!(tuned.cloning, cloned.cloning, "{name}: {algorithm} and {start}");
+                }
+                let Some(text) = task.read(&format!("{algorithm}.toml")).unwrap() else { continue };
+                found += 1;
+                let general = TrainConfig::general(task.info(), algorithm, None);
+                assert_ne!(tuned, general, "{name} {algorithm}");
+                let mut previous = "";
+                for line in text.lines() {
+                    assert!(
+                        !line.contains(" = ") || previous.starts_with('#'),
+                        "{name}/{algorithm}.toml: `{line}` needs a line before it that says why"
+                    );
+                    previous = line;
+                }
             }
         }
+        assert!(found >= 17, "{found}");
+    }
+
+    #[test]
+    fn a_folder_of_ones_own_gives_defaults_and_its_faults_are_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let write = |file: &str, text: &str| std::fs::write(dir.path().join(file), text).unwrap();
+        let task = |train: &str| {
+            let text = format!(
+                "schema = \"sog.task/1\"\nname = \"own\"\ndt = 0.1\nhorizon = 10\n\
+                 [[observation]]\nname = \"x\"\nwidth = 2\n\
+                 [[action]]\nname = \"u\"\nwidth = 1\nlow = -1\nhigh = 1\n[train]\n{train}\n"
+            );
+            write("task.toml", &text);
+            tasks::open(dir.path().to_str().unwrap()).unwrap()
+        };
+        let own = task("\"network.hidden\" = 32\n\"cloning.updates\" = 500");
+        write("sog-bc.toml", "[cloning]\n# Shorter still.\nupdates = 400\n");
+        let config = |algorithm| TrainConfig::defaults(&own, algorithm);
+        let sizes = |c: TrainConfig| (c.network.hidden[0], c.cloning.updates);
+        assert_eq!(sizes(config(Algorithm::Bc).unwrap()), (32, 500));
+        assert_eq!(sizes(config(Algorithm::SogGail).unwrap()), (32, 400));
+        write("sog-bc.toml", "[cloning]\nupdate = 400\n");
+        let error = config(Algorithm::SogBc).unwrap_err().to_string();
+        assert!(error.contains("sog-bc.toml") && error.contains("`cloning.update`"), "{error}");
+        let wrong = TrainConfig::defaults(&task("\"network.hiden\" = 32"), Algorithm::Bc);
+        let error = wrong.unwrap_err().to_string();
+        assert!(error.contains("task.toml: [train]") && error.contains("network.hiden"), "{error}");
     }
 }

@@ -17,6 +17,14 @@ pub enum TrainError {
     /// The configuration is not acceptable.
     #[error("configuration: {0}")]
     Config(#[from] ConfigError),
+    /// What a task's folder says about training is not acceptable.
+    #[error("{file}: {source}")]
+    Tuned {
+        /// The file, and the table in it.
+        file: String,
+        /// Which key and why.
+        source: ConfigError,
+    },
     /// The run directory cannot be used.
     #[error(transparent)]
     Run(#[from] RunError),

@@ -10,7 +10,7 @@ use sog_runtime::{
 };
 use sog_sim::{
     rollout::{EvaluateOptions, Plan, evaluate},
-    task::{Modes, TaskId, TaskInfo},
+    task::{Modes, TaskInfo},
     tasks::{self, TaskMaker, TaskOptions},
 };
 use sog_trainer::{
@@ -29,18 +29,13 @@ use sog_trainer::{
     normalise::ObsNormaliser,
 };
 
-fn maker(task: TaskId) -> TaskMaker {
+fn maker(task: &str) -> TaskMaker {
     TaskMaker::new(task, &TaskOptions::default()).unwrap()
 }
 
 /// A policy file with the given weights; all that are not given are 0.
-fn policy(
-    task: TaskId,
-    latent: LatentKind,
-    hidden: usize,
-    weights: &[(&str, &[f32])],
-) -> PolicyFile {
-    let info = tasks::info(task);
+fn policy(task: &str, latent: LatentKind, hidden: usize, weights: &[(&str, &[f32])]) -> PolicyFile {
+    let info = tasks::open(task).unwrap().info().clone();
     let (obs, action) = (info.obs_dim(), info.action_dim());
     let arch = PolicyArch::paper(obs, latent.width(), hidden, action);
     let mut params = vec![0.0; arch.layout().len()];
@@ -81,7 +76,7 @@ fn demos(info: &TaskInfo, trajectories: &[Vec<Pair>], labels: Option<(&str, Tens
 fn runner() -> PolicyFile {
     let weights: [(&str, &[f32]); 2] =
         [("actor.latent.weight", &[1.0]), ("actor.mean.weight", &[0.0, 1.0])];
-    policy(TaskId::Circles, LatentKind::Gaussian(1), 1, &weights)
+    policy("circles", LatentKind::Gaussian(1), 1, &weights)
 }
 
 /// A demonstration of it.
@@ -91,7 +86,7 @@ fn run_at(speed: f32) -> Vec<Pair> {
 
 #[test]
 fn embedded_codes_are_judged_by_the_mode_of_their_demonstration() {
-    let maker = maker(TaskId::Circles);
+    let maker = maker("circles");
     let labels: Vec<String> = ["a", "b", "c"].map(str::to_string).to_vec();
     // Speed and mode of each demonstration, mixed; ten of each are looked at.
     let speeds = [(0.2, 1), (-0.3, 0), (0.1, 2)];
@@ -132,9 +127,8 @@ fn embedded_codes_are_judged_by_the_mode_of_their_demonstration() {
 
 #[test]
 fn continuous_codes_on_discrete_modes_need_demonstrations() {
-    let error =
-        measure(&maker(TaskId::Circles), &runner(), None, &ModeOptions::default(), false, None)
-            .unwrap_err();
+    let error = measure(&maker("circles"), &runner(), None, &ModeOptions::default(), false, None)
+        .unwrap_err();
     assert!(error.to_string().contains("--demos"), "{error}");
 }
 
@@ -144,12 +138,12 @@ fn deserter(codes: usize) -> PolicyFile {
     column[0] = 9.0;
     let weights: [(&str, &[f32]); 2] =
         [("actor.latent.weight", &column), ("actor.mean.weight", &[1.5, 0.0])];
-    policy(TaskId::Circles, LatentKind::OneHot(codes), 1, &weights)
+    policy("circles", LatentKind::OneHot(codes), 1, &weights)
 }
 
 #[test]
 fn a_switch_is_survived_if_the_robot_lasts_until_the_next() {
-    let maker = maker(TaskId::Circles);
+    let maker = maker("circles");
     let survival = |file: &PolicyFile, rollouts: usize| {
         let options = ModeOptions { rollouts, ..ModeOptions::default() };
         let policy = Policy::new(file);
@@ -204,7 +198,7 @@ fn reacher(home: [f32; 3]) -> PolicyFile {
         ("actor.latent.weight", &latent),
         ("actor.mean.weight", &mean),
     ];
-    policy(TaskId::FetchReach, LatentKind::Gaussian(3), 3, &weights)
+    policy("fetchreach", LatentKind::Gaussian(3), 3, &weights)
 }
 
 /// Its demonstrations of codes, labelled with the goals that `shift` metres along x make wrong.
@@ -232,7 +226,7 @@ fn reaches(info: &TaskInfo, home: [f32; 3], codes: &[[f32; 3]], shift: f32) -> D
 
 #[test]
 fn targets_reached_have_the_entropy_of_their_codes_and_hit_their_goals() {
-    let maker = maker(TaskId::FetchReach);
+    let maker = maker("fetchreach");
     let home = home(&maker);
     let Modes::Continuous(space) = maker.info().modes.clone() else { panic!("goals") };
     let file = reacher(home);
@@ -257,7 +251,7 @@ fn targets_reached_have_the_entropy_of_their_codes_and_hit_their_goals() {
 
 #[test]
 fn policies_without_code_are_measured_on_goals_too() {
-    let maker = maker(TaskId::FetchReach);
+    let maker = maker("fetchreach");
     let home = home(&maker);
     let mut file = reacher(home);
     file.latent = LatentKind::None;

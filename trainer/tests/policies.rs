@@ -6,12 +6,9 @@ use std::path::Path;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use sog_runtime::policy::{LatentKind, PolicyFile};
-use sog_sim::{
-    task::TaskId,
-    tasks::{TaskMaker, TaskOptions},
-};
+use sog_sim::tasks::{self, TaskMaker, TaskOptions};
 use sog_trainer::{
-    data::record::{RecordOptions, default_action_noise, expert_for, record},
+    data::record::{RecordOptions, expert_for, record},
     evaluate::{
         measure::{Shown, measure},
         modes::ModeOptions,
@@ -39,17 +36,17 @@ fn the_policies_return_what_is_recorded() {
         assert_eq!(row["seed"], p.seed, "{name}");
         assert_eq!(row["demos_sha256"], p.demos_sha256.as_str(), "{name}");
         // Other episodes than those of the record, and fewer.
-        let task: TaskId = file.task.parse().unwrap();
-        let maker = TaskMaker::new(task, &TaskOptions::default()).unwrap();
+        let task = tasks::open(&file.task).unwrap();
+        let maker = TaskMaker::of(&task, &TaskOptions::default()).unwrap();
         let options = ModeOptions { rollouts: 30, seed: 99, ..ModeOptions::default() };
         // Codes that are continuous come from demonstrations, and so do goals.
         let discrete = maker.info().modes.count().is_some();
         let demos = (matches!(file.latent, LatentKind::Gaussian(_)) || !discrete).then(|| {
-            let expert = expert_for(maker.info(), None).unwrap();
+            let expert = expert_for(&task, None).unwrap();
             // Goals are as many as episodes.
             let episodes_per_mode = if discrete { 10 } else { 100 };
             // Those of goals as they are recorded by default, as for the record.
-            let action_noise = if discrete { 0.0 } else { default_action_noise(task) };
+            let action_noise = if discrete { 0.0 } else { task.definition().demos.action_noise };
             let options = RecordOptions { episodes_per_mode, seed: 99, action_noise };
             record(&maker, maker.info(), expert.as_ref(), &options, &|| ()).unwrap()
         });

@@ -1,7 +1,7 @@
 //! Training runs end to end, small: determinism, resumption, devices, odd demonstrations.
 #![allow(clippy::unwrap_used)] // a test may panic
 
-use std::{collections::BTreeMap, path::Path};
+use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use candle_core::Device;
 use sog_rl::run::{Config, Run};
@@ -10,8 +10,8 @@ use sog_runtime::{
     tensors::{Metadata, Tensor, TensorFile, serialize},
 };
 use sog_sim::{
-    task::{TaskId, TaskInfo},
-    tasks::{self, TaskMaker, TaskOptions},
+    task::TaskInfo,
+    tasks::{self, TaskFolder, TaskMaker, TaskOptions},
 };
 use sog_trainer::{
     config::{Algorithm, Assignment, RewardForm, SogCodes, TrainConfig},
@@ -26,18 +26,22 @@ use sog_trainer::{
     train::{Job, POLICY_FILE, never, train},
 };
 
+fn folder() -> Arc<TaskFolder> {
+    tasks::open("circles").unwrap()
+}
+
 fn info() -> TaskInfo {
-    tasks::info(TaskId::Circles)
+    folder().info().clone()
 }
 
 fn demos(episodes_per_mode: usize) -> Demonstrations {
-    let maker = TaskMaker::new(TaskId::Circles, &TaskOptions::default()).unwrap();
+    let maker = TaskMaker::new("circles", &TaskOptions::default()).unwrap();
     let options = RecordOptions { episodes_per_mode, seed: 1, action_noise: 0.0 };
     record(&maker, &info(), &CirclesExpert, &options, &|| ()).unwrap().demonstrations
 }
 
 fn config(algorithm: Algorithm) -> TrainConfig {
-    let mut config = TrainConfig::defaults(&info(), algorithm);
+    let mut config = TrainConfig::defaults(&folder(), algorithm).unwrap();
     config.cloning.updates = 60;
     config.cloning.log_interval = 10;
     config.cloning.checkpoint_interval = 25;
@@ -63,7 +67,7 @@ fn trained_by(
     demos: &Demonstrations,
 ) -> Vec<u8> {
     let (mut run, config) = Run::create_or_resume(dir, config).unwrap();
-    let maker = TaskMaker::new(TaskId::Circles, &TaskOptions::default()).unwrap();
+    let maker = TaskMaker::new("circles", &TaskOptions::default()).unwrap();
     let job = Job {
         config: &config,
         task: &info(),
@@ -130,7 +134,7 @@ fn assigned_codes_are_those_of_the_policy_that_a_run_starts_from() {
         (config.seed, config.cloning.updates, config.cloning.assignment_share) = (seed, 600, 1.0);
         PolicyFile::parse(&trained(&temp.path().join(format!("{seed}")), &config, &demos)).unwrap()
     };
-    let maker = TaskMaker::new(TaskId::Circles, &TaskOptions::default()).unwrap();
+    let maker = TaskMaker::new("circles", &TaskOptions::default()).unwrap();
     let continued = |name: &str, start: &PolicyFile| {
         let mut config = config(Algorithm::SogGail);
         config.sog_gail.codes = SogCodes::Assigned;
@@ -269,7 +273,7 @@ fn numbers_that_are_none_are_refused_before_anything_is_trained() {
 
 #[test]
 fn demonstrations_of_another_task_are_refused() {
-    let maker = TaskMaker::new(TaskId::Circles6, &TaskOptions::default()).unwrap();
+    let maker = TaskMaker::new("circles-6", &TaskOptions::default()).unwrap();
     let demos = demos(1);
     for algorithm in Algorithm::ALL {
         let temp = tempfile::tempdir().unwrap();

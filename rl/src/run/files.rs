@@ -2,52 +2,39 @@
 
 use std::{
     fs::{self, File, OpenOptions, TryLockError},
-    io::Write,
     path::{Path, PathBuf},
 };
 
+use sog_runtime::os::files;
+
 use super::RunError;
 
-/// Suffix of files that were being written; they are worthless after a kill.
-const TEMPORARY: &str = ".tmp";
-
-/// Replaces a file so that every reader, also after a crash, finds either the old or the new
-/// content: temporary file in the same directory, fsync, rename, fsync of the directory.
+/// Replaces a file so that every reader, also after a crash, finds either the old or the new content
+/// ([`files::write_atomic`]).
 ///
 /// # Errors
 /// [`RunError::Io`] naming the file; what was there before is untouched.
 pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<(), RunError> {
-    let mut name = path.as_os_str().to_owned();
-    name.push(TEMPORARY);
-    let temporary = PathBuf::from(name);
-    let write = || {
-        let mut file = File::create(&temporary)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        fs::rename(&temporary, path)
-    };
-    write().map_err(|source| {
-        // The disk may be full: give back what was taken. That it may fail too changes nothing.
-        let _ = fs::remove_file(&temporary);
-        RunError::Io { action: "write", path: path.to_path_buf(), source }
-    })?;
-    let dir = match path.parent() {
-        Some(dir) if !dir.as_os_str().is_empty() => dir,
-        _ => Path::new("."),
-    };
-    let sync = || File::open(dir)?.sync_all();
-    sync().map_err(RunError::io("flush", dir))
+    files::write_atomic(path, bytes).map_err(RunError::io("write", path))
 }
 
 /// Files that runs write beside their checkpoints.
 const WRITTEN: [&str; 4] =
     ["config.toml", "policy.safetensors", "best.safetensors", "codes.safetensors"];
 
+/// The name of the file that a temporary one was to replace: that of `.NAME.0123456789abcdef.tmp`, as
+/// [`files::write_atomic`] calls them.
+fn replaced_by(temporary: &str) -> Option<&str> {
+    let (name, random) = temporary.strip_prefix('.')?.strip_suffix(".tmp")?.rsplit_once('.')?;
+    let random = random.len() == 16 && random.bytes().all(|b| b.is_ascii_hexdigit());
+    random.then_some(name)
+}
+
 /// Removes what an interrupted [`write_atomic`] left behind of a run's own files.
 pub(super) fn remove_temporary(dir: &Path) -> Result<(), RunError> {
     for path in list(dir)? {
         let name = path.file_name().and_then(|n| n.to_str()).unwrap_or_default();
-        let Some(name) = name.strip_suffix(TEMPORARY) else { continue };
+        let Some(name) = replaced_by(name) else { continue };
         if WRITTEN.contains(&name) || step_of(Path::new(name)).is_some() {
             fs::remove_file(&path).map_err(RunError::io("remove", &path))?;
         }

@@ -186,8 +186,12 @@ fn what_a_kill_can_leave_behind_does_no_harm() {
     let dir = temp.path();
     let toy = train(dir, |_| ()).unwrap();
     fs::copy(newest(dir), dir.join("checkpoints/000000000054.safetensors")).unwrap();
-    fs::write(dir.join("checkpoints/000000000099.safetensors.tmp"), b"half a checkp").unwrap();
-    fs::write(dir.join("config.toml.tmp"), b"step").unwrap();
+    fs::write(
+        dir.join("checkpoints/.000000000099.safetensors.0123456789abcdef.tmp"),
+        b"half a checkp",
+    )
+    .unwrap();
+    fs::write(dir.join(".config.toml.0123456789abcdef.tmp"), b"step").unwrap();
     let mut text = fs::read_to_string(dir.join("metrics.jsonl")).unwrap();
     text.push_str("{\"step\":61,\"wall_s\":0.0,\"wei");
     fs::write(dir.join("metrics.jsonl"), text).unwrap();
@@ -199,7 +203,7 @@ fn what_a_kill_can_leave_behind_does_no_harm() {
         ["000000000057", "000000000060"]
             .map(|step| dir.join(format!("checkpoints/{step}.safetensors")))
     );
-    assert!(!dir.join("config.toml.tmp").exists());
+    assert!(!dir.join(".config.toml.0123456789abcdef.tmp").exists());
 }
 
 /// Tracker finding: pruning went by the suffix, and took a user's copy with it.
@@ -214,6 +218,7 @@ fn pruning_leaves_files_that_the_run_did_not_write() {
         "checkpoints/0000000000001.safetensors",
         "checkpoints/best.safetensors",
         "checkpoints/notes.tmp",
+        ".notes.0123456789abcdef.tmp",
         "notes.tmp",
     ]
     .map(|name| dir.join(name));

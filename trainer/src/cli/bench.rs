@@ -9,14 +9,13 @@ use sog_engine::shard::Parallelism;
 use sog_runtime::policy::{LatentKind, Policy};
 use sog_sim::{
     rollout::{EpisodeStart, Fleet, FleetConfig, Noise, sample_prior},
-    task::TaskInfo,
     tasks::{TaskMaker, TaskOptions},
 };
 
 use super::{
-    Outcome,
+    OpenTask, Outcome,
     cuda::times::{Case, Kind},
-    parse_task,
+    open_task,
 };
 use crate::{
     config::{Algorithm, TrainConfig},
@@ -35,8 +34,8 @@ const HUMANOID: [usize; 3] = [376, 6, 17];
 #[derive(Args)]
 pub(super) struct BenchArgs {
     /// Task of the rollouts
-    #[arg(long, value_parser = parse_task, default_value = "circles")]
-    task: TaskInfo,
+    #[arg(long, value_parser = open_task, default_value = "circles")]
+    task: OpenTask,
     /// Seconds for each figure
     #[arg(long, default_value_t = 1.0)]
     seconds: f64,
@@ -98,7 +97,7 @@ pub(super) fn run(args: &BenchArgs) -> Result<Outcome> {
         ppo_update_all_threads_us,
         discriminator_update_all_threads_us,
         rollout_steps_per_s: rollouts(args)?,
-        task: args.task.name().to_string(),
+        task: args.task.info().name().to_string(),
         threads: rayon::current_num_threads(),
     };
     if args.json {
@@ -154,13 +153,14 @@ fn median_us(seconds: f64, mut work: impl FnMut() -> Result<()>) -> Result<f64> 
 
 /// Environment steps a second with a random policy that explores a little.
 fn rollouts(args: &BenchArgs) -> Result<f64> {
-    let maker = TaskMaker::new(args.task.id(), &TaskOptions::default())?;
-    let config = TrainConfig::defaults(&args.task, Algorithm::SogBc);
+    let maker = TaskMaker::of(&args.task, &TaskOptions::default())?;
+    let config = TrainConfig::defaults(&args.task, Algorithm::SogBc)?;
+    let task = args.task.info();
     let latent = config.latent()?;
-    let (s, a) = (args.task.obs_dim(), args.task.action_dim());
+    let (s, a) = (task.obs_dim(), task.action_dim());
     let identity = ObsNormaliser::identity(s).frozen().clone();
-    let net = new_policy(&config, &args.task, 0)?;
-    let file = export::policy_file(&net, &identity, latent, &args.task, &config);
+    let net = new_policy(&config, task, 0)?;
+    let file = export::policy_file(&net, &identity, latent, task, &config);
     let fleet = FleetConfig { envs: 32, latent_dim: latent.width(), ..FleetConfig::default() };
     let mut fleet = Fleet::new(&maker, &fleet)?;
     let mut batch = fleet.batch(64);

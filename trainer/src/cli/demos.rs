@@ -1,16 +1,17 @@
 //! `sog demos record|info|import`: demonstration files.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
 use serde::Serialize;
+use sog_runtime::os::files::{Output, Outputs};
 use sog_sim::{
-    task::TaskInfo,
-    tasks::{TaskMaker, TaskOptions},
+    task::{Modes, TaskInfo},
+    tasks::{self, TaskMaker, TaskOptions},
 };
 
-use super::{Outcome, parse_task, progress::Progress};
+use super::{OpenTask, Outcome, open_task, progress::Progress};
 use crate::data::{DemoFile, Labels, import, plausible, record};
 
 #[derive(Subcommand)]
@@ -34,14 +35,13 @@ pub(super) enum DemosCommand {
 
 #[derive(Args)]
 pub(super) struct RecordArgs {
-    /// The task (see `sog tasks`)
-    #[arg(long, value_parser = parse_task)]
-    task: TaskInfo,
+    /// The task: the name of a built-in one (see `sog tasks`), or the folder of your own
+    #[arg(long, value_parser = open_task)]
+    task: OpenTask,
     /// File to write
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
-    /// Episodes of each mode, or number of goals [default: 100; halfcheetah-vel 300, fetchreach
-    /// 1000, humanoid-dir-6 50]
+    /// Episodes of each mode, or number of goals [default: what the task's folder says, else 100]
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     episodes_per_mode: Option<u32>,
     /// Standard deviation of noise added to the expert's actions before they are taken and recorded,
@@ -54,6 +54,9 @@ pub(super) struct RecordArgs {
     /// Seed of everything random
     #[arg(long, default_value_t = 0)]
     seed: u64,
+    /// Replace FILE if it is there
+    #[arg(long)]
+    force: bool,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -70,9 +73,9 @@ pub(super) struct InfoArgs {
 
 #[derive(Args)]
 pub(super) struct ImportArgs {
-    /// The task (see `sog tasks`)
-    #[arg(long, value_parser = parse_task)]
-    task: TaskInfo,
+    /// The task: the name of a built-in one (see `sog tasks`), or the folder of your own
+    #[arg(long, value_parser = open_task)]
+    task: OpenTask,
     /// Plain safetensors file to read
     #[arg(long, value_name = "FILE")]
     from: PathBuf,
@@ -85,6 +88,9 @@ pub(super) struct ImportArgs {
     /// Take numbers as they are though they look scrambled or shuffled
     #[arg(long)]
     accept_implausible: bool,
+    /// Replace the file to write if it is there
+    #[arg(long)]
+    force: bool,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -93,17 +99,22 @@ pub(super) struct ImportArgs {
 pub(super) fn run(command: &DemosCommand) -> Result<Outcome> {
     match command {
         DemosCommand::Record(args) => {
+            // Before the work, so that a wrong name costs nothing.
+            let out = claim(&args.out, args.force, args.expert.as_deref())?;
             let file = record_demos(args)?;
-            file.save(&args.out, &args.task)?;
+            let task = args.task.info();
+            save(&out, &file, task)?;
             if !args.json {
                 println!("wrote {}", args.out.display());
             }
-            print(&DemoFile::load(&args.out, &args.task)?, &args.task, args.json)
+            print(&DemoFile::load(&args.out, task)?, task, args.json)
         }
         DemosCommand::Info(args) => {
-            let name = DemoFile::task_name(&args.file)
+            let written = DemoFile::task_of(&args.file)
                 .with_context(|| format!("cannot read {}", args.file.display()))?;
-            let task = parse_task(&name)?;
+            // Modes have names where the task is built in.
+            let known = tasks::names().contains(&written.name());
+            let task = if known { open_task(written.name())?.info().clone() } else { written };
             let file = DemoFile::load(&args.file, &task)
                 .with_context(|| format!("{} is refused", args.file.display()))?;
             print(&file, &task, args.json)
@@ -113,15 +124,36 @@ pub(super) fn run(command: &DemosCommand) -> Result<Outcome> {
                 clip: args.clip,
                 accept_implausible: args.accept_implausible,
             };
-            let file = import::import_safetensors(&args.from, &args.task, options)
+            let out = claim(&args.out, args.force, Some(&args.from))?;
+            let file = import::import_safetensors(&args.from, args.task.info(), options)
                 .with_context(|| format!("{} cannot be imported", args.from.display()))?;
-            file.save(&args.out, &args.task)?;
+            let task = args.task.info();
+            save(&out, &file, task)?;
             if !args.json {
                 println!("wrote {}", args.out.display());
             }
-            print(&DemoFile::load(&args.out, &args.task)?, &args.task, args.json)
+            print(&DemoFile::load(&args.out, task)?, task, args.json)
         }
     }
+}
+
+/// A place for a demonstration file: not what is read, and nothing that is there already.
+fn claim(path: &Path, force: bool, input: Option<&Path>) -> Result<Output> {
+    let mut outputs = Outputs::new(force).reads_all(input);
+    if let Some(dir) = path.parent().filter(|dir| !dir.as_os_str().is_empty()) {
+        std::fs::create_dir_all(dir).with_context(|| format!("{}", dir.display()))?;
+    }
+    Ok(outputs.claim(path)?)
+}
+
+fn save(out: &Output, file: &DemoFile, task: &TaskInfo) -> Result<()> {
+    out.write(&file.to_bytes(task))
+        .with_context(|| format!("cannot write {}", out.path().display()))
+}
+
+/// How many modes labels speak of.
+fn labelled(modes: &[u32]) -> usize {
+    modes.iter().max().map_or(0, |&m| m as usize + 1)
 }
 
 fn parse_noise(text: &str) -> Result<f64, String> {
@@ -130,13 +162,13 @@ fn parse_noise(text: &str) -> Result<f64, String> {
 }
 
 fn record_demos(args: &RecordArgs) -> Result<DemoFile> {
-    let info = &args.task;
-    let expert = record::expert_for(info, args.expert.as_deref())?;
-    let episodes_per_mode =
-        args.episodes_per_mode.map_or_else(|| record::default_episodes(info.id()), |n| n as usize);
-    let action_noise = args.action_noise.unwrap_or_else(|| record::default_action_noise(info.id()));
-    let options = record::RecordOptions { episodes_per_mode, seed: args.seed, action_noise };
-    let maker = TaskMaker::new(info.id(), &TaskOptions::default())?;
+    let info = args.task.info();
+    let expert = record::expert_for(&args.task, args.expert.as_deref())?;
+    let usual = record::RecordOptions::of(&args.task, args.seed);
+    let episodes_per_mode = args.episodes_per_mode.map_or(usual.episodes_per_mode, |n| n as usize);
+    let action_noise = args.action_noise.unwrap_or(usual.action_noise);
+    let options = record::RecordOptions { episodes_per_mode, action_noise, ..usual };
+    let maker = TaskMaker::of(&args.task, &TaskOptions::default())?;
     let total = episodes_per_mode * info.modes.count().unwrap_or(1);
     let progress = Progress::new("recording", total as u64);
     let file = record::record(&maker, info, expert.as_ref(), &options, &|| progress.tick())?;
@@ -170,7 +202,7 @@ fn print(file: &DemoFile, task: &TaskInfo, json: bool) -> Result<Outcome> {
     let lengths = || (0..d.len()).map(|n| d.rows(n).len());
     let per_mode = match &file.labels {
         Some(Labels::Modes(modes)) => Some(
-            (0..task.modes.count().unwrap_or(0))
+            (0..labelled(modes).max(task.modes.count().unwrap_or(0)))
                 .map(|m| modes.iter().filter(|&&label| label as usize == m).count())
                 .collect::<Vec<_>>(),
         ),
@@ -201,13 +233,12 @@ fn print(file: &DemoFile, task: &TaskInfo, json: bool) -> Result<Outcome> {
         "{}: {} trajectories, {} steps (each {} to {})",
         s.task, s.trajectories, s.rows, s.length_min, s.length_max
     );
-    if let (Some(counts), sog_sim::task::Modes::Discrete(modes)) = (&s.per_mode, &task.modes) {
-        for (m, mode) in modes.iter().enumerate() {
-            let mean = s.mean_return.get(m).map_or(String::new(), |r| format!("{r:10.1}"));
-            println!(
-                "  mode {m}  {:<12} {:>6} trajectories  mean return {mean}",
-                mode.label, counts[m]
-            );
+    if let (Some(counts), Modes::Discrete(modes)) = (&s.per_mode, &task.modes) {
+        for (m, count) in counts.iter().enumerate() {
+            let label = modes.get(m).map_or("", |mode| mode.label.as_str());
+            let mean = s.mean_return.get(m);
+            let mean = mean.map_or(String::new(), |r| format!("  mean return {r:10.1}"));
+            println!("  mode {m}  {label:<12} {count:>6} trajectories{mean}");
         }
     } else if s.goals {
         println!("  one goal a trajectory, mean return {:?}", s.mean_return);

@@ -7,7 +7,7 @@ use clap::Args;
 use serde::Serialize;
 use sog_runtime::policy::LatentKind;
 
-use super::{Outcome, load_policy};
+use super::{Outcome, info_of, load_policy, task_of};
 use crate::{
     codes::embed::{default_search, embed},
     data::{DemoFile, Labels},
@@ -59,7 +59,9 @@ struct Embedded {
 }
 
 pub(super) fn run(args: &EmbedArgs) -> Result<Outcome> {
-    let (file, task) = load_policy(&args.policy)?;
+    let file = load_policy(&args.policy)?;
+    let task = task_of(&file, None)?;
+    let task = task.map_or_else(|| info_of(&file), |task| task.info().clone());
     if file.latent == LatentKind::None {
         bail!("{} takes no code: there is nothing to embed in", args.policy.display());
     }
@@ -82,8 +84,10 @@ pub(super) fn run(args: &EmbedArgs) -> Result<Outcome> {
             loss,
         })
         .collect();
-    let confusion = match (&demos.labels, task.modes.count()) {
-        (Some(Labels::Modes(modes)), Some(count)) if one_hot => {
+    let confusion = match &demos.labels {
+        Some(Labels::Modes(modes)) if one_hot => {
+            let labelled = modes.iter().max().map_or(0, |&m| m as usize + 1);
+            let count = task.modes.count().unwrap_or(0).max(labelled);
             Some(Confusion::new(&found.codes, file.latent_dim(), modes, count))
         }
         _ => None,

@@ -4,12 +4,10 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
-use sog_sim::{
-    task::TaskInfo,
-    tasks::{TaskMaker, TaskOptions},
-};
 
-use super::{Outcome, load_policy, parse_task, progress::Progress};
+use super::{
+    OpenTask, Outcome, environments, info_of, load_policy, open_task, progress::Progress, task_of,
+};
 use crate::{
     data::DemoFile,
     evaluate::{
@@ -25,9 +23,10 @@ pub(super) struct EvalArgs {
     /// Policy file
     #[arg(long, value_name = "FILE")]
     policy: PathBuf,
-    /// The task (see `sog tasks`) [default: the policy's]
-    #[arg(long, value_parser = parse_task)]
-    task: Option<TaskInfo>,
+    /// The task: the name of a built-in one, or the folder of your own [default: the policy's, where it
+    /// is built in]
+    #[arg(long, value_parser = open_task)]
+    task: Option<OpenTask>,
     /// Rollouts in all, at least 10 a code [default: 100; fetchreach 1000]
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     rollouts: Option<u32>,
@@ -37,8 +36,8 @@ pub(super) struct EvalArgs {
     /// Also run episodes that switch through all codes
     #[arg(long)]
     switch: bool,
-    /// Held-out demonstrations to embed: needed for continuous codes on discrete modes, and for the
-    /// hit rate and returns of goals
+    /// Held-out demonstrations: what they say needs no simulator; they are also needed for continuous
+    /// codes on discrete modes, and for the hit rate and returns of goals
     #[arg(long, value_name = "FILE")]
     demos: Option<PathBuf>,
     /// Codes of these demonstrations, where they shall not be searched: `codes.safetensors` in a run
@@ -54,18 +53,21 @@ pub(super) struct EvalArgs {
 }
 
 pub(super) fn run(args: &EvalArgs) -> Result<Outcome> {
-    let (file, task) = load_policy(&args.policy)?;
-    if let Some(asked) = &args.task {
-        file.check_fits(asked.name(), &asked.obs_terms, &asked.action_terms)?;
-    }
+    let file = load_policy(&args.policy)?;
+    let task = task_of(&file, args.task.as_ref())?;
     if !(0.0..=1.0).contains(&args.perturb) {
         bail!("--perturb {}: need a probability from 0 to 1", args.perturb);
     }
-    let rollouts = args.rollouts.map_or_else(|| default_rollouts(task.id()), |n| n as usize);
+    let usual = task.as_deref().map_or(0, default_rollouts);
+    let rollouts = args.rollouts.map_or(usual, |n| n as usize);
     let options =
         ModeOptions { rollouts, perturb: args.perturb, seed: args.seed, ..ModeOptions::default() };
-    let maker = TaskMaker::new(task.id(), &TaskOptions::default())?;
-    let demos = args.demos.as_ref().map(|path| DemoFile::load(path, &task)).transpose()?;
+    let maker = match &task {
+        Some(task) => environments(task)?,
+        None => None,
+    };
+    let info = task.as_ref().map_or_else(|| info_of(&file), |task| task.info().clone());
+    let demos = args.demos.as_ref().map(|path| DemoFile::load(path, &info)).transpose()?;
     let codes = match (&args.codes, &demos) {
         (Some(path), Some(demos)) => {
             let shape = [demos.demonstrations.len(), file.latent_dim()];
@@ -74,10 +76,21 @@ pub(super) fn run(args: &EvalArgs) -> Result<Outcome> {
         _ => None,
     };
     let shown = demos.as_ref().map(|demos| Shown { demos, codes: codes.as_deref() });
-    let progress = Progress::new("rollouts", rollouts as u64);
-    let tick = |n: usize| (0..n).for_each(|_| progress.tick());
-    let report = measure(&maker, &file, shown, &options, args.switch, Some(&tick))?;
-    progress.finish();
+    let report = match (&maker, shown) {
+        (Some(maker), _) => {
+            let progress = Progress::new("rollouts", rollouts as u64);
+            let tick = |n: usize| (0..n).for_each(|_| progress.tick());
+            let report = measure(maker, &file, shown, &options, args.switch, Some(&tick))?;
+            progress.finish();
+            report
+        }
+        (None, Some(shown)) => Measures::of_demonstrations(&file, shown.demos, args.seed)?,
+        (None, None) => bail!(
+            "nothing simulates `{}` here, and there are no demonstrations to compare with: give \
+             --demos, or the folder of the task with --task",
+            file.task
+        ),
+    };
     if args.json {
         println!("{}", serde_json::to_string_pretty(&report)?);
     } else {

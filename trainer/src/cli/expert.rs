@@ -13,12 +13,13 @@ use sog_rl::{
     run::{read_config, write_atomic},
 };
 use sog_sim::{
+    error::SimError,
     seed,
     task::{Modes, TaskInfo},
     tasks::{TaskMaker, TaskOptions},
 };
 
-use super::{Outcome, parse_task, progress::Progress};
+use super::{Outcome, open_task, progress::Progress};
 use crate::data::record;
 
 #[derive(Subcommand)]
@@ -118,7 +119,7 @@ pub(super) fn run(command: &ExpertCommand) -> Result<Outcome> {
         ExpertCommand::Assemble(args) => put_together(&args.places),
         ExpertCommand::Eval(args) => {
             let path =
-                args.expert.clone().map_or_else(|| record::expert_path(args.task.id()), Ok)?;
+                args.expert.clone().map_or_else(|| record::expert_path(args.task.name()), Ok)?;
             let expert =
                 Expert::read(&path).with_context(|| format!("{} is refused", path.display()))?;
             if expert.task() != args.task.name() {
@@ -140,6 +141,11 @@ pub(super) fn run(command: &ExpertCommand) -> Result<Outcome> {
             Ok(Outcome::Good)
         }
     }
+}
+
+/// What is known of a task given by name or path.
+fn parse_task(name_or_path: &str) -> Result<TaskInfo, SimError> {
+    open_task(name_or_path).map(|task| task.info().clone())
 }
 
 /// Stream of the seed that `eval` draws from.

@@ -1,16 +1,16 @@
 //! `sog figures`: pictures of runs and demonstrations.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use sog_runtime::policy::Policy;
-use sog_sim::{
-    rollout::Capture,
-    tasks::{TaskMaker, TaskOptions},
-};
+use sog_sim::rollout::Capture;
 
-use super::{Outcome, load_policy, parse_task};
+use super::{OpenTask, Outcome, environments, load_policy, open_task, task_of};
 use crate::{
     data::DemoFile,
     evaluate::{
@@ -27,6 +27,9 @@ pub(super) struct FiguresArgs {
     /// Run directories, and demonstration files
     #[arg(required = true, value_name = "DIR|FILE")]
     paths: Vec<PathBuf>,
+    /// Folder of the task, where it is not a built-in one
+    #[arg(long, value_parser = open_task)]
+    task: Option<OpenTask>,
     /// Directory for the pictures [default: DIR/figures, and beside FILE]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
@@ -42,7 +45,12 @@ pub(super) fn run(args: &FiguresArgs) -> Result<Outcome> {
     let mut written = vec![];
     for path in &args.paths {
         let out = args.out.as_deref();
-        let drawn = if path.is_file() { draw_demos(path, out) } else { draw(path, args.seed, out) };
+        let task = args.task.as_ref();
+        let drawn = if path.is_file() {
+            draw_demos(path, task, out)
+        } else {
+            draw(path, task, args.seed, out)
+        };
         let paths = drawn.with_context(|| format!("{}", path.display()))?;
         if !args.json {
             paths.iter().for_each(|p| println!("wrote {}", p.display()));
@@ -55,17 +63,34 @@ pub(super) fn run(args: &FiguresArgs) -> Result<Outcome> {
     Ok(Outcome::Good)
 }
 
+/// The task given, else the built-in one of that name.
+fn own_or_named(given: Option<&OpenTask>, name: &str) -> Result<OpenTask> {
+    given.map_or_else(
+        || {
+            open_task(name)
+                .with_context(|| format!("`{name}` is not built in: give its folder with --task"))
+        },
+        |task| Ok(Arc::clone(task)),
+    )
+}
+
 /// What the demonstrations of a file do, mode by mode.
-fn draw_demos(path: &Path, out: Option<&Path>) -> Result<Vec<PathBuf>> {
-    let task = parse_task(&DemoFile::task_name(path)?)?;
-    let file = DemoFile::load(path, &task)?;
+fn draw_demos(path: &Path, task: Option<&OpenTask>, out: Option<&Path>) -> Result<Vec<PathBuf>> {
+    let name = DemoFile::task_of(path)?.name;
+    let task = own_or_named(task, &name)?;
+    let file = DemoFile::load(path, task.info())?;
     let beside = path.parent().unwrap_or(Path::new(""));
     let name = path.file_stem().map_or_else(String::new, |n| n.to_string_lossy().into_owned());
     Ok(trajectories::draw_demonstrations(&file, &task, out.unwrap_or(beside), &name)?)
 }
 
 /// All figures of one run, in `DIR/figures`.
-fn draw(dir: &Path, seed: u64, out: Option<&Path>) -> Result<Vec<PathBuf>> {
+fn draw(
+    dir: &Path,
+    task: Option<&OpenTask>,
+    seed: u64,
+    out: Option<&Path>,
+) -> Result<Vec<PathBuf>> {
     let (policy, metrics) = (dir.join(POLICY_FILE), dir.join("metrics.jsonl"));
     if !policy.exists() && !metrics.exists() {
         bail!("neither {POLICY_FILE} nor metrics.jsonl is there; train a policy there first");
@@ -73,7 +98,7 @@ fn draw(dir: &Path, seed: u64, out: Option<&Path>) -> Result<Vec<PathBuf>> {
     let out = out.map_or_else(|| dir.join("figures"), Path::to_path_buf);
     let mut paths = vec![];
     if policy.exists() {
-        paths.extend(draw_policy(&policy, seed, &out)?);
+        paths.extend(draw_policy(&policy, task, seed, &out)?);
     }
     if metrics.exists() {
         let name = dir.file_name().map_or_else(String::new, |n| n.to_string_lossy().into_owned());
@@ -82,15 +107,22 @@ fn draw(dir: &Path, seed: u64, out: Option<&Path>) -> Result<Vec<PathBuf>> {
     Ok(paths)
 }
 
-fn draw_policy(path: &Path, seed: u64, out: &Path) -> Result<Vec<PathBuf>> {
-    let (file, task) = load_policy(path)?;
-    let maker = TaskMaker::new(task.id(), &TaskOptions::default())?;
-    let rollouts = default_rollouts(task.id());
+fn draw_policy(
+    path: &Path,
+    task: Option<&OpenTask>,
+    seed: u64,
+    out: &Path,
+) -> Result<Vec<PathBuf>> {
+    let file = load_policy(path)?;
+    let task = own_or_named(task, &file.task)?;
+    task_of(&file, Some(&task))?;
+    let Some(maker) = environments(&task)? else { return Ok(vec![]) };
+    let rollouts = default_rollouts(&task);
     let options =
         ModeOptions { rollouts, seed, capture: Capture::Probes, ..ModeOptions::default() };
     let algorithm = file.provenance.algorithm.to_uppercase();
-    let title = format!("{algorithm} on {}: what each code does", task.name());
-    if let Some(labels) = mode_labels(&task, file.latent) {
+    let title = format!("{algorithm} on {}: what each code does", task.info().name());
+    if let Some(labels) = mode_labels(task.info(), file.latent) {
         let policy = Policy::new(&file);
         let report = evaluate_modes(&maker, &policy, file.latent, &labels, &options, None)?;
         return Ok(trajectories::draw(&report, &task, &title, out)?);

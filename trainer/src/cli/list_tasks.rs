@@ -1,12 +1,9 @@
-//! `sog tasks`: the tasks with sizes, control periods and modes.
+//! `sog tasks` and `sog task list`: the built-in tasks with sizes, control periods and modes.
 
 use anyhow::Result;
 use clap::Args;
 use serde::Serialize;
-use sog_sim::{
-    task::{Modes, TaskId},
-    tasks,
-};
+use sog_sim::{error::SimError, task::Modes, tasks};
 
 use super::Outcome;
 
@@ -19,16 +16,17 @@ pub(super) struct TasksArgs {
 
 #[derive(Serialize)]
 struct Row {
-    task: &'static str,
+    task: String,
     observation: usize,
     action: usize,
     dt_s: f64,
     horizon: usize,
     modes: Vec<String>,
+    simulator: String,
 }
 
 pub(super) fn run(args: &TasksArgs) -> Result<Outcome> {
-    let rows: Vec<Row> = TaskId::ALL.into_iter().map(row).collect();
+    let rows: Vec<Row> = tasks::names().into_iter().map(row).collect::<Result<_, _>>()?;
     if args.json {
         println!("{}", serde_json::to_string_pretty(&rows)?);
         return Ok(Outcome::Good);
@@ -42,8 +40,9 @@ pub(super) fn run(args: &TasksArgs) -> Result<Outcome> {
     Ok(Outcome::Good)
 }
 
-fn row(task: TaskId) -> Row {
-    let info = tasks::info(task);
+fn row(name: &str) -> Result<Row, SimError> {
+    let task = tasks::open(name)?;
+    let info = task.info();
     let modes = match &info.modes {
         Modes::Discrete(modes) => modes.iter().map(|m| m.label.clone()).collect(),
         Modes::Continuous(space) => {
@@ -52,12 +51,13 @@ fn row(task: TaskId) -> Row {
             vec![format!("{}: {}", space.what, bounds.join(" × "))]
         }
     };
-    Row {
-        task: task.name(),
+    Ok(Row {
+        task: name.to_string(),
         observation: info.obs_dim(),
         action: info.action_dim(),
         dt_s: info.dt_s,
         horizon: info.horizon,
         modes,
-    }
+        simulator: task.simulator().to_string(),
+    })
 }

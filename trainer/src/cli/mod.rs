@@ -12,16 +12,18 @@ mod figures;
 mod list_tasks;
 mod progress;
 mod reproduce;
+mod task;
 mod train;
 
-use std::{path::Path, process::ExitCode};
+use std::{path::Path, process::ExitCode, sync::Arc};
 
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
-use sog_runtime::policy::PolicyFile;
+use sog_runtime::{os::pipe::end_quietly, policy::PolicyFile};
 use sog_sim::{
-    task::{TaskId, TaskInfo},
-    tasks,
+    error::SimError,
+    task::{Modes, TaskInfo},
+    tasks::{self, Simulator, TaskFolder, TaskMaker, TaskOptions},
 };
 
 /// Learn every way of doing a task from unlabelled demonstrations.
@@ -34,8 +36,11 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// List the tasks with their sizes, control periods and modes
+    /// List the built-in tasks (as `sog task list`)
     Tasks(list_tasks::TasksArgs),
+    /// Begin a task of your own, check one, list the built-in ones
+    #[command(subcommand)]
+    Task(task::TaskCommand),
     /// Train, evaluate and inspect experts
     #[command(subcommand)]
     Expert(expert::ExpertCommand),
@@ -70,28 +75,14 @@ pub enum Outcome {
     Interrupted,
 }
 
-/// Exit code of a program whose output nobody reads any more, as a shell gives it (128 + SIGPIPE).
-const NO_READER: i32 = 141;
-
-/// Lets `sog … | head` end the program quietly: the standard library panics there.
-fn end_quietly_without_reader() {
-    let usual = std::panic::take_hook();
-    std::panic::set_hook(Box::new(move |panic| {
-        let text = panic.payload().downcast_ref::<String>();
-        if text.is_some_and(|t| t.starts_with("failed printing to") && t.contains("Broken pipe")) {
-            std::process::exit(NO_READER);
-        }
-        usual(panic);
-    }));
-}
-
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
-    end_quietly_without_reader();
+    end_quietly();
     env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("warn")).init();
     let cli = Cli::parse();
     let outcome = match cli.command {
         Command::Tasks(args) => list_tasks::run(&args),
+        Command::Task(command) => task::run(&command),
         Command::Expert(command) => expert::run(&command),
         Command::Demos(command) => demos::run(&command),
         Command::Train(args) => train::run(&args),
@@ -113,17 +104,52 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// A policy file, verified, with its task.
-fn load_policy(path: &Path) -> Result<(PolicyFile, TaskInfo)> {
+/// A policy file, verified.
+fn load_policy(path: &Path) -> Result<PolicyFile> {
     let bytes = std::fs::read(path).with_context(|| format!("{}", path.display()))?;
-    let file =
-        PolicyFile::parse(&bytes).with_context(|| format!("{} is refused", path.display()))?;
-    let task = parse_task(&file.task)?;
-    file.check_fits(task.name(), &task.obs_terms, &task.action_terms)?;
-    Ok((file, task))
+    PolicyFile::parse(&bytes).with_context(|| format!("{} is refused", path.display()))
 }
 
-/// A task given by name.
-fn parse_task(name: &str) -> Result<TaskInfo, sog_sim::error::SimError> {
-    name.parse::<TaskId>().map(tasks::info)
+/// The task of a policy: the one given, else the built-in one of its name; `None` where it is
+/// somebody's own and no folder is given.
+fn task_of(file: &PolicyFile, given: Option<&OpenTask>) -> Result<Option<OpenTask>> {
+    let task = match given {
+        Some(task) => Arc::clone(task),
+        None if tasks::names().contains(&file.task.as_str()) => tasks::open(&file.task)?,
+        None => return Ok(None),
+    };
+    let info = task.info();
+    file.check_fits(info.name(), &info.obs_terms, &info.action_terms)?;
+    Ok(Some(task))
+}
+
+/// What a policy file alone says of its task: nothing of modes and horizon.
+fn info_of(file: &PolicyFile) -> TaskInfo {
+    let wide = |bounds: &[f32]| bounds.iter().map(|&b| f64::from(b)).collect();
+    TaskInfo {
+        name: file.task.clone(),
+        obs_terms: file.obs_terms.clone(),
+        action_terms: file.action_terms.clone(),
+        action_low: wide(&file.action_low),
+        action_high: wide(&file.action_high),
+        dt_s: file.dt_s,
+        horizon: 0,
+        modes: Modes::Discrete(vec![]),
+    }
+}
+
+/// A task that was opened by name or path.
+type OpenTask = Arc<TaskFolder>;
+
+/// A task given by name or path.
+fn open_task(name_or_path: &str) -> Result<OpenTask, SimError> {
+    tasks::open(name_or_path)
+}
+
+/// The environments of a task; `None` where nothing simulates it.
+fn environments(task: &OpenTask) -> Result<Option<TaskMaker>, SimError> {
+    match task.simulator() {
+        Simulator::None => Ok(None),
+        _ => TaskMaker::of(task, &TaskOptions::default()).map(Some),
+    }
 }

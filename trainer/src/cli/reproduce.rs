@@ -3,11 +3,15 @@
 use std::{
     path::{Path, PathBuf},
     str::FromStr,
+    sync::Arc,
 };
 
 use anyhow::{Result, bail};
 use clap::Args;
-use sog_sim::{rollout::Episode, task::TaskId};
+use sog_sim::{
+    rollout::Episode,
+    tasks::{self, TaskFolder},
+};
 
 use super::{Outcome, progress::Progress};
 use crate::{
@@ -58,20 +62,19 @@ impl What {
     }
 
     /// The tasks it can be asked of, and those it is of by default.
-    fn tasks(self) -> (&'static [TaskId], &'static [TaskId]) {
-        const CIRCLES: [TaskId; 2] = [TaskId::Circles, TaskId::Circles6];
-        const DISCRETE: [TaskId; 8] = [
-            TaskId::Circles,
-            TaskId::Circles6,
-            TaskId::AntFwdBack,
-            TaskId::AntDir6,
-            TaskId::HalfCheetahFwdBack,
-            TaskId::HumanoidDir6,
-            TaskId::Walker2dVel6,
-            TaskId::HopperVel6,
+    fn tasks(self) -> (&'static [&'static str], &'static [&'static str]) {
+        const CIRCLES: [&str; 2] = ["circles", "circles-6"];
+        const DISCRETE: [&str; 8] = [
+            "circles",
+            "circles-6",
+            "ant-fwd-back",
+            "ant-dir-6",
+            "halfcheetah-fwd-back",
+            "humanoid-dir-6",
+            "walker2d-vel-6",
+            "hopper-vel-6",
         ];
-        const ROBUST: [TaskId; 3] =
-            [TaskId::AntDir6, TaskId::AntFwdBack, TaskId::HalfCheetahFwdBack];
+        const ROBUST: [&str; 3] = ["ant-dir-6", "ant-fwd-back", "halfcheetah-fwd-back"];
         match self {
             Self::Table(table) => (table.tasks(), table.tasks()),
             Self::Codes => (&DISCRETE, &CIRCLES),
@@ -106,7 +109,7 @@ pub(super) struct ReproduceArgs {
     /// Tasks, separated by commas [default: all of the table; circles and circles-6 for codes;
     /// ant-dir-6, ant-fwd-back and halfcheetah-fwd-back for robustness]
     #[arg(long, value_delimiter = ',')]
-    tasks: Vec<TaskId>,
+    tasks: Vec<String>,
     /// Algorithms, separated by commas [default: sog-bc,sog-gail,infogail,vae-gail; sog-bc for
     /// codes]
     #[arg(
@@ -147,11 +150,12 @@ pub(super) fn run(args: &ReproduceArgs) -> Result<Outcome> {
     }
     let what = args.what;
     let (known, usual) = what.tasks();
-    let tasks = if args.tasks.is_empty() { usual.to_vec() } else { args.tasks.clone() };
-    if let Some(other) = tasks.iter().find(|t| !known.contains(t)) {
-        let names: Vec<&str> = known.iter().map(|t| t.name()).collect();
-        bail!("{} is not in {}, whose tasks are {}", other.name(), what.name(), names.join(", "));
+    let asked: Vec<&str> = args.tasks.iter().map(String::as_str).collect();
+    let asked = if asked.is_empty() { usual.to_vec() } else { asked };
+    if let Some(other) = asked.iter().find(|t| !known.contains(t)) {
+        bail!("{other} is not in {}, whose tasks are {}", what.name(), known.join(", "));
     }
+    let tasks: Vec<Arc<TaskFolder>> = asked.iter().map(tasks::open).collect::<Result<_, _>>()?;
     if what == What::Robustness && !args.algos.is_empty() {
         bail!("--algos: robustness is of sog-bc and sog-gail; leave it out");
     }
@@ -201,14 +205,12 @@ const SWITCHED: &str = "ant-dir-6";
 /// `DIR/robustness.png` and, where its task is among them, `DIR/switching.png`.
 fn draw(report: &RobustnessReport, switched: &[Switched], dir: &Path) -> Result<()> {
     let row = |r: &RobustnessRow| SweepRow {
-        task: r.task.to_string(),
+        task: r.task.clone(),
         lambda_s: r.lambda_s.map(f64::from),
         returns: [r.mean(|x| x.mean), r.mean(|x| x.perturbed_mean)],
     };
     let rows: Vec<SweepRow> = report.rows.iter().map(row).collect();
-    let random: Vec<(String, f64)> =
-        report.random.iter().map(|&(task, mean)| (task.to_string(), mean)).collect();
-    draw_sweep(&rows, &random, report.perturb, dir)?;
+    draw_sweep(&rows, &report.random, report.perturb, dir)?;
     for of_task in switched.iter().filter(|s| s.task == SWITCHED) {
         let path = |e: &Episode| Path2d {
             points: e.trace.probes.iter().map(|p| (p.position_m[0], p.position_m[1])).collect(),

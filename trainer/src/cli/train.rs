@@ -17,13 +17,16 @@ use signal_hook::{
     flag,
 };
 use sog_rl::run::{Run, parse_config};
-use sog_runtime::policy::{LatentKind, PolicyFile};
-use sog_sim::{
-    task::{Modes, TaskInfo},
-    tasks::{TaskMaker, TaskOptions},
+use sog_runtime::{
+    os::files::Outputs,
+    policy::{LatentKind, PolicyFile},
 };
+use sog_sim::task::{Modes, TaskInfo};
 
-use super::{Outcome, cuda::device::DeviceArg, load_policy, parse_task, progress::Progress};
+use super::{
+    OpenTask, Outcome, cuda::device::DeviceArg, environments, load_policy, open_task,
+    progress::Progress,
+};
 use crate::{
     codes::separation::{Count, MOST_BETWEEN, Separation, count},
     config::{Algorithm, TrainConfig},
@@ -33,7 +36,7 @@ use crate::{
     export::network_of,
     figures::{self, codes::CountRow},
     normalise::ObsNormaliser,
-    train::{Job, POLICY_FILE, new_policy, train},
+    train::{BEST_FILE, Job, POLICY_FILE, new_policy, train},
 };
 
 /// What `--codes` asks for.
@@ -61,9 +64,9 @@ impl FromStr for Codes {
 
 #[derive(Args)]
 pub(super) struct TrainArgs {
-    /// The task (see `sog tasks`)
-    #[arg(long, value_parser = parse_task)]
-    task: TaskInfo,
+    /// The task: the name of a built-in one (see `sog tasks`), or the folder of your own
+    #[arg(long, value_parser = open_task)]
+    task: OpenTask,
     /// bc, sog-bc, gail, sog-gail, infogail or vae-gail
     #[arg(long, value_parser = |s: &str| s.parse::<Algorithm>())]
     algo: Algorithm,
@@ -103,7 +106,8 @@ pub(super) struct TrainArgs {
 
 pub(super) fn run(args: &TrainArgs) -> Result<Outcome> {
     let compute = args.device.open()?;
-    let demos = DemoFile::load(&args.demos, &args.task)
+    let task = args.task.info();
+    let demos = DemoFile::load(&args.demos, task)
         .with_context(|| format!("{} is refused", args.demos.display()))?
         .demonstrations;
     // What a run has been started with it keeps; a directory without one begins one.
@@ -112,14 +116,20 @@ pub(super) fn run(args: &TrainArgs) -> Result<Outcome> {
         (Run::config(&args.out)?, None)
     } else {
         let (latent, count) = latent(args, &demos);
-        (TrainConfig::defaults_with(&args.task, args.algo, latent), count)
+        (TrainConfig::defaults_with(&args.task, args.algo, latent)?, count)
     };
     let mut config = resolve(args, &base, demos.sha256())?;
-    let start = args.start.as_ref().map(|path| load_start(path, &config)).transpose()?;
+    let start = args.start.as_ref().map(|path| load_start(path, task, &config)).transpose()?;
     if let Some((_, sha256)) = &start {
         config.start_sha256.clone_from(sha256);
     }
     let start = start.as_ref().map(|(file, _)| file);
+    let inputs = [Some(&args.demos), args.start.as_ref(), args.config.as_ref()];
+    let mut outputs = Outputs::new(true).reads_all(inputs.into_iter().flatten());
+    if args.out.is_dir() {
+        let ours = [POLICY_FILE, BEST_FILE];
+        ours.iter().try_for_each(|name| outputs.claim(&args.out.join(name)).map(drop))?;
+    }
     let (mut run, config) = if resumed {
         Run::resume_with(&args.out, &config, &config.extendable())?
     } else {
@@ -128,14 +138,15 @@ pub(super) fn run(args: &TrainArgs) -> Result<Outcome> {
     if let Some(count) = &count {
         say(count, &args.out)?;
     }
-    let progress = Progress::new(&format!("{} on {}", args.algo, args.task.name()), 1);
+    let progress = Progress::new(&format!("{} on {}", args.algo, task.name()), 1);
     let report = |done: u64, total: u64, message: &str| progress.set_of(done, total, message);
-    let maker = TaskMaker::new(args.task.id(), &TaskOptions::default())?;
+    // Cloning needs no simulator, and no time to start one.
+    let env = if args.algo.is_adversarial() { environments(&args.task)? } else { None };
     let stop = stop_on_signals()?;
     let job = Job {
         config: &config,
-        task: &args.task,
-        env: Some(&maker),
+        task,
+        env: env.as_ref(),
         demos: &demos,
         start,
         compute: &compute,
@@ -157,7 +168,7 @@ pub(super) fn run(args: &TrainArgs) -> Result<Outcome> {
 
 /// The latent that is asked for; where ways have to be counted for it, what was found.
 fn latent(args: &TrainArgs, demos: &Demonstrations) -> (Option<LatentKind>, Option<Count>) {
-    let unknown = matches!(&args.task.modes, Modes::Discrete(modes) if modes.is_empty());
+    let unknown = matches!(&args.task.info().modes, Modes::Discrete(modes) if modes.is_empty());
     match args.codes {
         Some(Codes::Latent(latent)) => (Some(latent), None),
         None if !unknown => (None, None),
@@ -199,20 +210,20 @@ fn stop_on_signals() -> Result<Arc<AtomicBool>> {
 }
 
 /// The policy to start from, with its SHA-256; its network must be the configured one.
-fn load_start(path: &Path, config: &TrainConfig) -> Result<(PolicyFile, String)> {
+fn load_start(path: &Path, task: &TaskInfo, config: &TrainConfig) -> Result<(PolicyFile, String)> {
     if !config.algorithm.is_adversarial() {
         bail!(
             "--start is for the adversarial algorithms; {} starts from scratch",
             config.algorithm
         );
     }
-    let (file, task) = load_policy(path)?;
-    let (found, needed) = (network_of(&file)?, new_policy(config, &task, 0)?);
-    if task.name() != config.task || found.arch() != needed.arch() {
+    let file = load_policy(path)?;
+    let (found, needed) = (network_of(&file)?, new_policy(config, task, 0)?);
+    if file.task != config.task || found.arch() != needed.arch() {
         bail!(
             "{} holds a policy for {} of shape {:?}, need {} and {:?}",
             path.display(),
-            task.name(),
+            file.task,
             found.arch(),
             config.task,
             needed.arch()
@@ -235,7 +246,7 @@ fn resolve(args: &TrainArgs, base: &TrainConfig, sha256: &str) -> Result<TrainCo
         set(&mut table, key.trim(), parse_value(value.trim()))?;
     }
     let mut config: TrainConfig = parse_config(&toml::to_string(&table)?)?;
-    config.task = args.task.name().to_string();
+    config.task = args.task.info().name().to_string();
     config.algorithm = args.algo;
     config.demos_sha256 = sha256.to_string();
     if let Some(seed) = args.seed {

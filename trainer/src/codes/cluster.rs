@@ -115,10 +115,7 @@ fn trimmed_lloyd(points: &[Vec<f32>], mut centres: Vec<Vec<f32>>) -> Clustering 
 
 #[cfg(test)]
 mod tests {
-    use sog_sim::{
-        task::TaskId,
-        tasks::{self, TaskMaker, TaskOptions},
-    };
+    use sog_sim::tasks::{self, TaskMaker, TaskOptions};
 
     use super::*;
     use crate::{
@@ -129,14 +126,14 @@ mod tests {
 
     #[test]
     fn ways_that_look_different_fall_into_different_clusters() {
-        for task in [TaskId::Circles, TaskId::Circles6, TaskId::HalfCheetahFwdBack, TaskId::AntDir6]
-        {
-            let info = tasks::info(task);
-            let maker = TaskMaker::new(task, &TaskOptions::default()).unwrap();
-            let expert = record::expert_for(&info, None).unwrap();
+        for task in ["circles", "circles-6", "halfcheetah-fwd-back", "ant-dir-6"] {
+            let folder = tasks::open(task).unwrap();
+            let info = folder.info();
+            let maker = TaskMaker::of(&folder, &TaskOptions::default()).unwrap();
+            let expert = record::expert_for(&folder, None).unwrap();
             let options =
                 record::RecordOptions { episodes_per_mode: 20, seed: 1, action_noise: 0.0 };
-            let file = record::record(&maker, &info, expert.as_ref(), &options, &|| ()).unwrap();
+            let file = record::record(&maker, info, expert.as_ref(), &options, &|| ()).unwrap();
             let Some(Labels::Modes(modes)) = &file.labels else { panic!("no modes") };
             let demos = &file.demonstrations;
             let k = info.modes.count().unwrap();

@@ -180,7 +180,7 @@ pub enum DataError {
     #[error("there is no expert for `{task}`: {reason}")]
     NoExpert {
         /// The task.
-        task: &'static str,
+        task: String,
         /// What was looked for.
         reason: String,
     },

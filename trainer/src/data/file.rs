@@ -127,15 +127,45 @@ impl DemoFile {
         Self::parse(&bytes, task)
     }
 
-    /// The name of the task in a file, for commands that take the task from it.
+    /// What a file says of its task, for commands that are not told the task: its name, terms and
+    /// control period, and its bounds where it has them. Nothing is known of modes and horizon.
     ///
     /// # Errors
-    /// [`DataError::Io`], [`DataError::Tensors`], [`DataError::Schema`].
-    pub fn task_name(path: &Path) -> Result<String, DataError> {
+    /// [`DataError::Io`], [`DataError::Tensors`], [`DataError::Schema`], [`DataError::Metadata`].
+    pub fn task_of(path: &Path) -> Result<TaskInfo, DataError> {
         let bytes = read(path)?;
         let file = TensorFile::parse(&bytes)?;
         check_schema(&file)?;
-        Ok(file.meta("task")?.to_string())
+        let terms = |key: &'static str| -> Result<Terms, DataError> {
+            let found = file.meta(key)?.to_string();
+            let needed = "`name:width,name:width,…`".to_string();
+            found.parse().map_err(|_| DataError::Metadata { key, found, needed })
+        };
+        let action_terms = terms("action.terms")?;
+        let dt = file.meta("dt")?.to_string();
+        let positive = dt.parse().ok().filter(|dt: &f64| dt.is_finite() && *dt > 0.0);
+        let needed = "a control period in seconds".to_string();
+        let bounds =
+            |key: &'static str, without: f64| -> Result<Vec<f64>, DataError> {
+                let Some(found) = file.metadata().get(key) else {
+                    return Ok(vec![without; action_terms.width()]);
+                };
+                let listed: Option<Vec<f64>> = serde_json::from_str(found).ok();
+                let needed = "a JSON list of numbers, one a component".to_string();
+                listed
+                    .filter(|l| l.len() == action_terms.width())
+                    .ok_or_else(|| DataError::Metadata { key, found: found.clone(), needed })
+            };
+        Ok(TaskInfo {
+            name: file.meta("task")?.to_string(),
+            obs_terms: terms("obs.terms")?,
+            action_low: bounds("action.low", f64::NEG_INFINITY)?,
+            action_high: bounds("action.high", f64::INFINITY)?,
+            dt_s: positive.ok_or(DataError::Metadata { key: "dt", found: dt, needed })?,
+            action_terms,
+            horizon: 0,
+            modes: Modes::Discrete(vec![]),
+        })
     }
 
     /// Validates the bytes of a file of demonstrations of `task`: readable tensors, schema,
@@ -211,7 +241,7 @@ impl DemoFile {
             check_starts(starts, n)?;
         }
         let demonstrations =
-            Demonstrations::packed(task.id(), (s, a), &lengths, observations, actions);
+            Demonstrations::packed(task.name(), (s, a), &lengths, observations, actions);
         let Raw { labels, starts, provenance, .. } = raw;
         Ok(Self { demonstrations, labels, starts, provenance })
     }
@@ -277,6 +307,13 @@ impl DemoFile {
     fn metadata(&self, task: &TaskInfo) -> Metadata {
         let p = &self.provenance;
         let returns: Vec<String> = p.mean_return.iter().map(f64::to_string).collect();
+        // What is built in says its bounds itself; those files are what they were.
+        let own = !sog_sim::tasks::names().contains(&task.name());
+        let bounds = [("action.low", &task.action_low), ("action.high", &task.action_high)];
+        let bounds = bounds.into_iter().filter(|_| own).map(|(key, bounds)| {
+            let bounds: Vec<String> = bounds.iter().map(f64::to_string).collect();
+            (key, format!("[{}]", bounds.join(",")))
+        });
         // Files of a quiet expert are what they were before there was noise.
         let noise = (p.action_noise > 0.0).then(|| ("action_noise", p.action_noise.to_string()));
         [
@@ -292,6 +329,7 @@ impl DemoFile {
         ]
         .into_iter()
         .chain(noise)
+        .chain(bounds)
         .map(|(key, value)| (key.to_string(), value))
         .collect()
     }
@@ -328,6 +366,17 @@ pub(super) fn check_task(file: &TensorFile<'_>, task: &TaskInfo) -> Result<(), D
         {
             let needed = format!("`{needed}`, the terms of {}", task.name());
             return Err(DataError::Metadata { key, found: found.clone(), needed });
+        }
+    }
+    for (key, needed) in [("action.low", &task.action_low), ("action.high", &task.action_high)] {
+        if let Some(found) = file.metadata().get(key) {
+            let listed: Option<Vec<f64>> = serde_json::from_str(found).ok();
+            let near = |(a, b): (&f64, &f64)| a == b || (a - b).abs() <= 1e-6 * b.abs().max(1.0);
+            let fits = |l: &Vec<f64>| l.len() == needed.len() && l.iter().zip(needed).all(near);
+            if !listed.as_ref().is_some_and(fits) {
+                let needed = format!("{needed:?}, the bounds of {}", task.name());
+                return Err(DataError::Metadata { key, found: found.clone(), needed });
+            }
         }
     }
     if let Some(found) = file.metadata().get("dt")
@@ -399,6 +448,10 @@ fn check_labels(labels: &Labels, n: usize, task: &TaskInfo) -> Result<(), DataEr
             if modes.len() != n {
                 return Err(shape_error("modes", &[modes.len()], format!("[{n}]")));
             }
+            // Labels are for evaluation alone: a task need not name its modes.
+            if known.is_empty() {
+                return Ok(());
+            }
             match modes.iter().position(|&m| m as usize >= known.len()) {
                 None => Ok(()),
                 Some(trajectory) => Err(DataError::Mode {
@@ -426,6 +479,12 @@ fn check_labels(labels: &Labels, n: usize, task: &TaskInfo) -> Result<(), DataEr
         }
         (Labels::Modes(_), Modes::Continuous(_)) => {
             Err(shape_error("modes", &[n], "`goals` instead: the task's modes are goals".into()))
+        }
+        (Labels::Goals { dims, values }, Modes::Discrete(known)) if known.is_empty() => {
+            match values.len() == n * dims && values.iter().all(|v| v.is_finite()) {
+                true => Ok(()),
+                false => Err(shape_error("goals", &[n, *dims], format!("[{n}, finite numbers]"))),
+            }
         }
         (Labels::Goals { dims, .. }, Modes::Discrete(_)) => {
             let needed = "`modes` instead: the task has discrete modes".to_string();

@@ -38,7 +38,6 @@ pub use error::DataError;
 pub(crate) use file::hex;
 pub use file::{DemoFile, DemoProvenance, SCHEMA};
 use sog_runtime::policy::Terms;
-use sog_sim::task::TaskId;
 
 /// Trajectories of observations and actions without labels: what a learner sees.
 ///
@@ -47,7 +46,7 @@ use sog_sim::task::TaskId;
 /// one row.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Demonstrations {
-    task: TaskId,
+    task: String,
     obs_dim: usize,
     action_dim: usize,
     /// First row of each trajectory, and the number of rows at the end: N + 1 numbers.
@@ -60,7 +59,7 @@ pub struct Demonstrations {
 impl Demonstrations {
     /// Packs trajectories that were validated by the caller.
     fn packed(
-        task: TaskId,
+        task: &str,
         (obs_dim, action_dim): (usize, usize),
         lengths: &[usize],
         observations: Vec<f32>,
@@ -73,13 +72,13 @@ impl Demonstrations {
         let rows = starts[starts.len() - 1];
         debug_assert_eq!(observations.len(), rows * obs_dim);
         debug_assert_eq!(actions.len(), rows * action_dim);
-        let sha256 = String::new();
+        let (task, sha256) = (task.to_string(), String::new());
         Self { task, obs_dim, action_dim, starts, observations, actions, sha256 }
     }
 
-    /// The task.
-    pub fn task(&self) -> TaskId {
-        self.task
+    /// Name of the task.
+    pub fn task(&self) -> &str {
+        &self.task
     }
 
     /// Observation width S.
@@ -151,7 +150,7 @@ impl Demonstrations {
             lengths.push(self.rows(n).len());
         }
         let dims = (self.obs_dim, self.action_dim);
-        let mut all = Self::packed(self.task, dims, &lengths, observations, actions);
+        let mut all = Self::packed(&self.task, dims, &lengths, observations, actions);
         all.sha256.clone_from(&self.sha256);
         all
     }
@@ -173,7 +172,7 @@ impl Demonstrations {
             lengths.push(kept.len());
         }
         let dims = (self.obs_dim, self.action_dim);
-        let mut all = Self::packed(self.task, dims, &lengths, observations, actions);
+        let mut all = Self::packed(&self.task, dims, &lengths, observations, actions);
         all.sha256.clone_from(&self.sha256);
         all
     }
@@ -196,7 +195,7 @@ impl Demonstrations {
             actions.extend_from_slice(&self.actions_of(n)[steps.start * a..steps.end * a]);
             lengths.push(steps.len());
         }
-        let mut cut = Self::packed(self.task, (s, a), &lengths, observations, actions);
+        let mut cut = Self::packed(&self.task, (s, a), &lengths, observations, actions);
         cut.sha256.clone_from(&self.sha256);
         cut
     }

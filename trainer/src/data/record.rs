@@ -12,8 +12,8 @@ use sha2::{Digest, Sha256};
 use sog_rl::experts::{self, ExpertFile};
 use sog_sim::{
     seed::{self, Rng},
-    task::{GoalSpace, Modes, Task, TaskId, TaskInfo},
-    tasks::{TaskMaker, circles},
+    task::{GoalSpace, Modes, Task, TaskInfo},
+    tasks::{TaskFolder, TaskMaker, circles},
 };
 
 use super::{
@@ -156,13 +156,13 @@ impl Expert for TrainedWorker {
 ///
 /// # Errors
 /// [`DataError::NoExpert`] if there is none.
-pub fn expert_path(task: TaskId) -> Result<PathBuf, DataError> {
+pub fn expert_path(task: &str) -> Result<PathBuf, DataError> {
     let file = format!("models/experts/{task}.safetensors");
     let places = [std::env::current_dir(), std::env::current_exe()];
     let mut above =
         places.iter().flatten().flat_map(|place| place.ancestors()).map(|place| place.join(&file));
     above.find(|path| path.is_file()).ok_or_else(|| DataError::NoExpert {
-        task: task.name(),
+        task: task.to_string(),
         reason: format!(
             "{file} is neither here nor above this program; train it with \
                  `sog expert train --task {task}`, or give the file with --expert"
@@ -170,20 +170,27 @@ pub fn expert_path(task: TaskId) -> Result<PathBuf, DataError> {
     })
 }
 
-/// The expert of a task: the scripted one of `circles`, else the one in `file`, or where none is
-/// given the one that comes with the program.
+/// The expert of a task: the one in `file`, or where none is given the scripted one that its folder
+/// names (`[demos] scripted`), else the one that comes with the program.
 ///
 /// # Errors
 /// [`DataError::NoExpert`] where there is none; as [`TrainedExpert::read`].
 pub fn expert_for(
-    task: &TaskInfo,
+    task: &TaskFolder,
     file: Option<&Path>,
 ) -> Result<Box<dyn ExpertSource>, DataError> {
-    if file.is_none() && matches!(task.id(), TaskId::Circles | TaskId::Circles6) {
-        return Ok(Box::new(CirclesExpert));
+    let name = task.info().name();
+    if let (None, Some(scripted)) = (file, &task.definition().demos.scripted) {
+        return match scripted.name.as_str() {
+            "circles" => Ok(Box::new(CirclesExpert)),
+            unknown => Err(DataError::NoExpert {
+                task: name.to_string(),
+                reason: format!("no scripted expert is called `{unknown}`; there is `circles`"),
+            }),
+        };
     }
-    let path = file.map_or_else(|| expert_path(task.id()), |f| Ok(f.to_path_buf()))?;
-    Ok(Box::new(TrainedExpert::read(&path, task)?))
+    let path = file.map_or_else(|| expert_path(name), |f| Ok(f.to_path_buf()))?;
+    Ok(Box::new(TrainedExpert::read(&path, task.info())?))
 }
 
 /// Which demonstrations to record.
@@ -201,26 +208,15 @@ pub struct RecordOptions {
     pub action_noise: f64,
 }
 
-/// The noise of recorded actions, unless something else is asked for.
-pub fn default_action_noise(task: TaskId) -> f64 {
-    match task {
-        // From one start, each target is approached along one line and then kept: a learner never
-        // sees what to do beside it.
-        TaskId::FetchReach => 0.3,
-        // Small errors grow into falls where nobody showed how to recover from them.
-        TaskId::Walker2dVel6 | TaskId::HopperVel6 => 0.1,
-        TaskId::HumanoidDir6 => 0.2,
-        _ => 0.0,
-    }
-}
+/// Episodes a mode (or goals) that are recorded where a task's folder does not say.
+const EPISODES: usize = 100;
 
-/// Episodes a mode (or goals) that the paper's experiments use for a task.
-pub fn default_episodes(task: TaskId) -> usize {
-    match task {
-        TaskId::HalfCheetahVel => 300,
-        TaskId::FetchReach => 1000,
-        TaskId::HumanoidDir6 => 50,
-        _ => 100,
+impl RecordOptions {
+    /// What a task's folder says (`[demos]`), with `seed`.
+    pub fn of(task: &TaskFolder, seed: u64) -> Self {
+        let demos = &task.definition().demos;
+        let episodes_per_mode = demos.episodes.unwrap_or(EPISODES);
+        Self { episodes_per_mode, seed, action_noise: demos.action_noise }
     }
 }
 

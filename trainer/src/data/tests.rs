@@ -1,12 +1,12 @@
 //! Demonstration files: what is written is read, and what is wrong is named.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use proptest::prelude::*;
 use sog_runtime::tensors::{self, Metadata, Tensor, TensorFile};
 use sog_sim::{
-    task::{Modes, TaskId, TaskInfo},
-    tasks::{self, TaskMaker, TaskOptions},
+    task::{Modes, TaskInfo},
+    tasks::{self, TaskFolder, TaskMaker, TaskOptions},
 };
 
 use super::{
@@ -17,7 +17,7 @@ use super::{
 };
 
 fn info() -> TaskInfo {
-    tasks::info(TaskId::Circles)
+    tasks::open("circles").unwrap().info().clone()
 }
 
 fn recorded(episodes_per_mode: usize, seed: u64) -> DemoFile {
@@ -25,7 +25,7 @@ fn recorded(episodes_per_mode: usize, seed: u64) -> DemoFile {
 }
 
 fn recorded_with_noise(episodes_per_mode: usize, seed: u64, action_noise: f64) -> DemoFile {
-    let maker = TaskMaker::new(TaskId::Circles, &TaskOptions::default()).unwrap();
+    let maker = TaskMaker::new("circles", &TaskOptions::default()).unwrap();
     let options = RecordOptions { episodes_per_mode, seed, action_noise };
     record::record(&maker, &info(), &record::CirclesExpert, &options, &|| ()).unwrap()
 }
@@ -399,20 +399,21 @@ fn finding_steps_whose_change_is_out_of_line_are_flagged() {
 
 #[test]
 fn recordings_of_every_task_are_plausible() {
-    for task in expert_tasks() {
-        let maker = TaskMaker::new(task.id(), &TaskOptions::default()).unwrap();
-        let expert = record::expert_for(&task, None).unwrap();
+    for folder in expert_tasks() {
+        let task = folder.info();
+        let maker = TaskMaker::of(&folder, &TaskOptions::default()).unwrap();
+        let expert = record::expert_for(&folder, None).unwrap();
         let goals = task.modes.count().is_none();
         let options = RecordOptions {
             episodes_per_mode: if goals { 20 } else { 3 },
             seed: 7,
             action_noise: 0.0,
         };
-        let file = record::record(&maker, &task, expert.as_ref(), &options, &|| ()).unwrap();
+        let file = record::record(&maker, task, expert.as_ref(), &options, &|| ()).unwrap();
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("own.safetensors");
-        file.save(&path, &task).unwrap();
-        let again = import::import_safetensors(&path, &task, ImportOptions::default());
+        file.save(&path, task).unwrap();
+        let again = import::import_safetensors(&path, task, ImportOptions::default());
         assert!(again.is_ok(), "{}: {}", task.name(), again.unwrap_err());
         // The same from elsewhere: without our metadata.
         let bytes = std::fs::read(&path).unwrap();
@@ -425,11 +426,11 @@ fn recordings_of_every_task_are_plausible() {
             .into();
         std::fs::write(&path, tensors::serialize(&all, &Metadata::new())).unwrap();
         let clip = ImportOptions { clip: true, ..ImportOptions::default() };
-        let imported = import::import_safetensors(&path, &task, clip);
+        let imported = import::import_safetensors(&path, task, clip);
         assert!(imported.is_ok(), "{}: {}", task.name(), imported.unwrap_err());
         let nearly = crate::normalise::ObsNormaliser::nearly_constant(&file.demonstrations);
         // The fingers of the Fetch arm, which no action moves.
-        let fingers: &[usize] = if task.id() == TaskId::FetchReach { &[3, 4] } else { &[] };
+        let fingers: &[usize] = if task.name() == "fetchreach" { &[3, 4] } else { &[] };
         assert_eq!(nearly, fingers, "{}", task.name());
         let jumps = plausible::jumps(&file.demonstrations, &task.obs_terms);
         assert_eq!(jumps, Vec::<String>::new(), "{}", task.name());
@@ -491,25 +492,26 @@ fn noise_of_the_recorded_actions_has_the_size_asked_for_and_is_written_down() {
 }
 
 /// Tasks of committed experts.
-fn expert_tasks() -> Vec<TaskInfo> {
-    let committed = TaskId::ALL.into_iter().filter(|&task| record::expert_path(task).is_ok());
-    committed.map(tasks::info).collect()
+fn expert_tasks() -> Vec<Arc<TaskFolder>> {
+    let committed = tasks::names().into_iter().filter(|name| record::expert_path(name).is_ok());
+    committed.map(|name| tasks::open(name).unwrap()).collect()
 }
 
-fn recorded_from_expert(task: &TaskInfo, seed: u64) -> DemoFile {
-    let maker = TaskMaker::new(task.id(), &TaskOptions::default()).unwrap();
+fn recorded_from_expert(task: &Arc<TaskFolder>, seed: u64) -> DemoFile {
+    let maker = TaskMaker::of(task, &TaskOptions::default()).unwrap();
     let expert = record::expert_for(task, None).unwrap();
     let options = RecordOptions { episodes_per_mode: 1, seed, action_noise: 0.0 };
-    record::record(&maker, task, expert.as_ref(), &options, &|| ()).unwrap()
+    record::record(&maker, task.info(), expert.as_ref(), &options, &|| ()).unwrap()
 }
 
 #[test]
 fn recordings_of_trained_experts_are_the_same_byte_for_byte() {
-    for task in expert_tasks() {
-        let file = recorded_from_expert(&task, 2);
-        let bytes = file.to_bytes(&task);
-        assert_eq!(bytes, recorded_from_expert(&task, 2).to_bytes(&task), "{}", task.name());
-        let mut read = DemoFile::parse(&bytes, &task).unwrap();
+    for folder in expert_tasks() {
+        let task = folder.info();
+        let file = recorded_from_expert(&folder, 2);
+        let bytes = file.to_bytes(task);
+        assert_eq!(bytes, recorded_from_expert(&folder, 2).to_bytes(task), "{}", task.name());
+        let mut read = DemoFile::parse(&bytes, task).unwrap();
         read.demonstrations.sha256.clear();
         assert_eq!(read, file, "{}", task.name());
         assert_eq!(file.provenance.expert.len(), 64, "{}", task.name());
@@ -519,10 +521,12 @@ fn recordings_of_trained_experts_are_the_same_byte_for_byte() {
 #[test]
 fn recorded_actions_replayed_from_the_start_states_give_the_recorded_observations() {
     // A state of fetchreach is more than positions and velocities: its weld's frame moves.
-    for task in expert_tasks().into_iter().filter(|task| task.id() != TaskId::FetchReach) {
-        let file = recorded_from_expert(&task, 4);
+    let moving = |task: &Arc<TaskFolder>| task.info().name() != "fetchreach";
+    for folder in expert_tasks().into_iter().filter(moving) {
+        let task = folder.info();
+        let file = recorded_from_expert(&folder, 4);
         let starts = file.starts.as_ref().unwrap();
-        let mut env = TaskMaker::new(task.id(), &TaskOptions::default()).unwrap().make().unwrap();
+        let mut env = TaskMaker::of(&folder, &TaskOptions::default()).unwrap().make().unwrap();
         let (nq, nv) = starts.widths;
         let mut obs = vec![0.0; task.obs_dim()];
         let mut rewards = vec![0.0; env.reward_count()];
@@ -542,8 +546,9 @@ fn recorded_actions_replayed_from_the_start_states_give_the_recorded_observation
 
 #[test]
 fn an_expert_of_another_task_is_refused() {
-    let path = record::expert_path(TaskId::FetchReach).unwrap();
-    let Err(error) = record::TrainedExpert::read(&path, &tasks::info(TaskId::AntDir6)) else {
+    let path = record::expert_path("fetchreach").unwrap();
+    let Err(error) = record::TrainedExpert::read(&path, tasks::open("ant-dir-6").unwrap().info())
+    else {
         panic!("an expert of fetchreach passed for one of ant-dir-6");
     };
     assert!(error.to_string().contains("`fetchreach`, need `ant-dir-6`"), "{error}");

@@ -5,7 +5,7 @@ use sog_runtime::policy::{LatentKind, Policy, PolicyFile};
 use sog_sim::{
     rollout::{Capture, Episode, EvaluateOptions, Noise, Plan, evaluate, sample_prior},
     seed,
-    task::{GoalSpace, TaskId},
+    task::GoalSpace,
     tasks::TaskMaker,
 };
 
@@ -35,7 +35,7 @@ const INFORMATION_K: usize = 3;
 /// Codes of the mutual information: this many equally spaced quantiles of [0.1, 0.9].
 const QUANTILES: usize = 30;
 
-/// Distance in metres within which a target counts as reached.
+/// Distance in metres within which a target counts as reached (specification).
 const HIT_M: f64 = 0.05;
 
 /// Demonstrations embedded for the hit rate.
@@ -82,7 +82,9 @@ pub fn evaluate_goals(
     let evaluation = Evaluation { maker, policy: Policy::new(file), options };
     let mut report = GoalReport::default();
     let mut all: Vec<Episode> = vec![];
-    if maker.info().id() == TaskId::FetchReach {
+    // Goals of several dimensions are places that the robot ends at, others speeds that it keeps.
+    let places = space.dims() > 1;
+    if places {
         let (_, reached) = evaluation.sampled(file.latent)?;
         report.entropy_nats = entropy_nats(&scaled_targets(&reached, space), 3, ENTROPY_K);
         all.extend(reached);
@@ -96,7 +98,7 @@ pub fn evaluate_goals(
         let returns: Vec<f64> = episodes.iter().map(|e| e.returns[0]).collect();
         let (mean, std) = mean_std(&returns);
         (report.return_mean, report.return_std) = (Some(mean), Some(std));
-        if maker.info().id() == TaskId::FetchReach {
+        if places {
             let hit = |(goal, e): (&Vec<f64>, &Episode)| {
                 let square = |(g, p): (&f64, f64)| (g - p).powi(2);
                 goal.iter().zip(e.end.position_m).map(square).sum::<f64>().sqrt() < HIT_M

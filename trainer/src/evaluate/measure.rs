@@ -3,8 +3,8 @@
 use serde::Serialize;
 use sog_runtime::policy::{LatentKind, Policy, PolicyFile};
 use sog_sim::{
-    task::{Modes, TaskId, TaskInfo},
-    tasks::TaskMaker,
+    task::{Modes, TaskInfo},
+    tasks::{TaskFolder, TaskMaker},
 };
 
 use super::{
@@ -37,6 +37,25 @@ pub struct Measures {
 }
 
 impl Measures {
+    /// What demonstrations alone say.
+    ///
+    /// # Errors
+    /// As [`evaluate_held_out`].
+    pub fn of_demonstrations(
+        file: &PolicyFile,
+        demos: &DemoFile,
+        seed: u64,
+    ) -> Result<Self, TrainError> {
+        Ok(Self {
+            task: file.task.clone(),
+            algorithm: file.provenance.algorithm.clone(),
+            modes: None,
+            goals: None,
+            switching: None,
+            held_out: Some(evaluate_held_out(file, demos, seed)?),
+        })
+    }
+
     /// Mean return over the matched rollouts and its standard deviation.
     pub fn task_return(&self) -> Option<(f64, f64)> {
         match (&self.modes, &self.goals) {
@@ -63,9 +82,12 @@ impl<'a> From<&'a DemoFile> for Shown<'a> {
     }
 }
 
-/// Rollouts of an evaluation that the paper's tables use for a task.
-pub fn default_rollouts(task: TaskId) -> usize {
-    if task == TaskId::FetchReach { 1000 } else { 100 }
+/// Rollouts of an evaluation where a task's folder does not say.
+const ROLLOUTS: usize = 100;
+
+/// Rollouts of an evaluation that a task's folder says (`[evaluate]`).
+pub fn default_rollouts(task: &TaskFolder) -> usize {
+    task.definition().evaluate.rollouts.unwrap_or(ROLLOUTS)
 }
 
 /// Measures a policy by what fits its codes and its task:
@@ -95,6 +117,8 @@ pub fn measure(
         (None, Modes::Continuous(space), _) => {
             goals = Some(evaluate_goals(maker, file, space, shown.map(|s| s.demos), options)?);
         }
+        // Nobody says what is good: demonstrations alone can tell.
+        (None, Modes::Discrete(known), shown) if known.is_empty() && shown.is_some() => {}
         (None, Modes::Discrete(known), Some(Shown { demos, codes })) => {
             let labels: Vec<String> = known.iter().map(|m| m.label.clone()).collect();
             modes = Some(evaluate_embedded(maker, file, &labels, demos, codes, options)?);
@@ -124,6 +148,7 @@ pub fn measure(
 /// The names of a task's modes, where a policy with codes of this kind can be matched with them.
 pub fn mode_labels(task: &TaskInfo, latent: LatentKind) -> Option<Vec<String>> {
     match (&task.modes, latent) {
+        (Modes::Discrete(modes), _) if modes.is_empty() => None,
         (Modes::Discrete(modes), LatentKind::OneHot(_) | LatentKind::None) => {
             Some(modes.iter().map(|m| m.label.clone()).collect())
         }

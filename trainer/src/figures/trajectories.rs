@@ -3,6 +3,7 @@
 
 use std::{
     f64::consts::TAU,
+    ops::Range,
     path::{Path, PathBuf},
 };
 
@@ -17,7 +18,8 @@ use plotters::{
 };
 use sog_sim::{
     rollout::Episode,
-    task::{Modes, TaskId, TaskInfo},
+    task::{Mode, Modes, TaskInfo},
+    tasks::TaskFolder,
 };
 
 use super::{Figure, FigureError, INK, TITLE_PX, axes, colour, legend, save};
@@ -26,10 +28,8 @@ use crate::{
     evaluate::modes::ModeReport,
 };
 
-/// Rollouts drawn of each code; one of circles goes round ten times already (as in the paper).
-fn drawn(task: TaskId) -> usize {
-    if matches!(task, TaskId::Circles | TaskId::Circles6) { 1 } else { 3 }
-}
+/// Rollouts drawn of each code where a task's folder does not say.
+const DRAWN: usize = 3;
 
 /// What the axes show.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,17 +43,23 @@ pub enum View {
 }
 
 impl View {
-    /// The view that tells a task's modes apart.
-    pub fn of(task: TaskId) -> Self {
-        match task {
-            TaskId::HalfCheetahFwdBack
-            | TaskId::HalfCheetahVel
-            | TaskId::Walker2dVel6
-            | TaskId::HopperVel6 => Self::Speed,
-            TaskId::FetchReach => Self::Reached,
-            _ => Self::Plane,
+    /// The view that tells a task's ways apart, as its folder says it (`[plot]`).
+    pub fn of(task: &TaskFolder) -> Self {
+        let places = |info: &TaskInfo| match &info.modes {
+            Modes::Continuous(space) => space.dims() > 1,
+            Modes::Discrete(_) => false,
+        };
+        match (task.definition().plot.series.is_empty(), places(task.info())) {
+            (false, _) => Self::Speed,
+            (true, true) => Self::Reached,
+            (true, false) => Self::Plane,
         }
     }
+}
+
+/// Trajectories drawn of each code or mode, unless a task's folder says another number.
+fn drawn(task: &TaskFolder, usual: usize) -> usize {
+    task.definition().plot.count.unwrap_or(usual)
 }
 
 /// The rollouts of one code, or the demonstrations of one mode.
@@ -80,11 +86,11 @@ struct Trajectories {
 /// [`FigureError`].
 pub fn draw(
     report: &ModeReport,
-    task: &TaskInfo,
+    task: &TaskFolder,
     title: &str,
     dir: &Path,
 ) -> Result<Vec<PathBuf>, FigureError> {
-    let view = View::of(task.id());
+    let view = View::of(task);
     let codes = report
         .episodes
         .iter()
@@ -95,12 +101,15 @@ pub fn draw(
                 || format!("code {code}"),
                 |m| format!("code {code}: {}, return {:.0}", m.label, m.mean),
             );
-            let lines =
-                episodes.iter().take(drawn(task.id())).map(|e| line(view, task, e)).collect();
+            let lines = episodes
+                .iter()
+                .take(drawn(task, DRAWN))
+                .map(|e| line(view, task.info(), e))
+                .collect();
             Lines { label, code, lines }
         })
         .collect();
-    let references = references(view, task);
+    let references = references(view, task.info());
     save(&Trajectories { title: title.to_string(), view, codes, references }, dir, "trajectories")
 }
 
@@ -111,11 +120,11 @@ pub fn draw(
 /// [`FigureError`].
 pub fn draw_by_code(
     groups: &[Vec<Episode>],
-    task: &TaskInfo,
+    task: &TaskFolder,
     title: &str,
     dir: &Path,
 ) -> Result<Vec<PathBuf>, FigureError> {
-    let view = View::of(task.id());
+    let view = View::of(task);
     let drawn = if view == View::Reached { usize::MAX } else { 6 };
     let share = 100 / groups.len().max(1);
     let codes = groups
@@ -125,22 +134,17 @@ pub fn draw_by_code(
             let label = format!("rank of z1: {} to {} %", code * share, (code + 1) * share);
             // Spread over the group, which is in the code's order.
             let step = episodes.len().div_ceil(drawn).max(1);
-            let lines = episodes.iter().step_by(step).map(|e| line(view, task, e)).collect();
+            let lines = episodes.iter().step_by(step).map(|e| line(view, task.info(), e)).collect();
             Lines { label, code, lines }
         })
         .collect();
-    let references = references(view, task);
+    let references = references(view, task.info());
     save(&Trajectories { title: title.to_string(), view, codes, references }, dir, "trajectories")
 }
 
-/// Demonstrations drawn of each mode; one of circles goes round ten times already.
-fn demonstrations_drawn(task: TaskId) -> usize {
-    match task {
-        TaskId::Circles | TaskId::Circles6 => 1,
-        TaskId::FetchReach => 1000,
-        _ => 5,
-    }
-}
+/// Demonstrations drawn of each mode where a task's folder does not say, and of goals.
+const DEMONSTRATIONS_DRAWN: usize = 5;
+const GOALS_DRAWN: usize = 1000;
 
 /// Intervals that a range of goals, or of codes, is drawn in.
 pub const GOAL_BINS: usize = 5;
@@ -152,15 +156,17 @@ pub const GOAL_BINS: usize = 5;
 /// [`FigureError`].
 pub fn draw_demonstrations(
     file: &DemoFile,
-    task: &TaskInfo,
+    task: &TaskFolder,
     dir: &Path,
     name: &str,
 ) -> Result<Vec<PathBuf>, FigureError> {
-    let view = View::of(task.id());
+    let view = View::of(task);
     let demos = &file.demonstrations;
-    let (labels, group): (Vec<String>, Vec<usize>) = match (&file.labels, &task.modes) {
+    let (labels, group): (Vec<String>, Vec<usize>) = match (&file.labels, &task.info().modes) {
         (Some(Labels::Modes(modes)), Modes::Discrete(known)) => (
-            known.iter().map(|m| m.label.clone()).collect(),
+            (0..modes.iter().max().map_or(0, |&m| m as usize + 1).max(known.len()))
+                .map(|m| known.get(m).map_or(format!("mode {m}"), |mode| mode.label.clone()))
+                .collect(),
             modes.iter().map(|&m| m as usize).collect(),
         ),
         (Some(Labels::Goals { dims: 1, values }), Modes::Continuous(space)) => {
@@ -176,53 +182,63 @@ pub fn draw_demonstrations(
         (Some(Labels::Goals { .. }), _) => (vec!["reached".to_string()], vec![0; demos.len()]),
         _ => (vec!["unlabelled".to_string()], vec![0; demos.len()]),
     };
+    let usual = if view == View::Reached { GOALS_DRAWN } else { DEMONSTRATIONS_DRAWN };
+    let count = if view == View::Reached { usual } else { drawn(task, usual) };
     let of_group = |k: usize| (0..demos.len()).filter(move |&n| group[n] == k);
     let codes = labels
         .into_iter()
         .enumerate()
         .map(|(code, label)| {
-            let chosen = of_group.clone()(code).take(demonstrations_drawn(task.id()));
+            let chosen = of_group.clone()(code).take(count);
             let lines =
-                chosen.map(|n| demonstrated(view, task, demos.observations_of(n))).collect();
+                chosen.map(|n| demonstrated(view, task.info(), demos.observations_of(n))).collect();
             Lines { label, code, lines }
         })
         .collect();
-    let title = format!("Demonstrations of {}", task.name());
-    save(&Trajectories { title, view, codes, references: references(view, task) }, dir, name)
+    let title = format!("Demonstrations of {}", task.info().name());
+    save(&Trajectories { title, view, codes, references: references(view, task.info()) }, dir, name)
 }
 
-/// One demonstration as a line, from its observations `[T, S]`.
+/// One demonstration as a line, from its observations `[T, S]`: what the terms that say where the
+/// robot is or how fast it moves tell, else the first components.
 fn demonstrated(view: View, task: &TaskInfo, observations: &[f32]) -> Vec<(f64, f64)> {
-    let s = task.obs_dim();
-    let pair = |row: &[f32], at: usize| (f64::from(row[at]), f64::from(row[at + 1]));
-    let rows = observations.chunks_exact(s);
-    match (view, task.id()) {
-        (View::Plane, TaskId::Circles | TaskId::Circles6) => rows.map(|r| pair(r, s - 2)).collect(),
-        (View::Plane, _) => {
-            let at = offset(task, "torso_velocity");
+    let rows = || observations.chunks_exact(task.obs_dim());
+    let pair =
+        |row: &[f32], at: usize| (f64::from(row[at]), f64::from(row[(at + 1).min(row.len() - 1)]));
+    let over_time = |at: usize| {
+        rows().enumerate().map(|(t, row)| (t as f64 * task.dt_s, f64::from(row[at]))).collect()
+    };
+    match view {
+        View::Plane => {
+            if let Some(positions) = term(task, "position_history") {
+                // The newest comes last.
+                return rows().map(|row| pair(row, positions.end - 2)).collect();
+            }
+            let Some(velocity) = term(task, "torso_velocity") else {
+                return rows().map(|row| pair(row, 0)).collect();
+            };
             let (mut x, mut y) = (0.0, 0.0);
-            rows.map(|row| {
-                let (vx, vy) = pair(row, at);
-                (x, y) = (x + vx * task.dt_s, y + vy * task.dt_s);
-                (x, y)
-            })
-            .collect()
+            rows()
+                .map(|row| {
+                    let (vx, vy) = pair(row, velocity.start);
+                    (x, y) = (x + vx * task.dt_s, y + vy * task.dt_s);
+                    (x, y)
+                })
+                .collect()
         }
-        (View::Speed, _) => {
-            let at = offset(task, "torso_velocity_xz");
-            rows.enumerate().map(|(t, row)| (t as f64 * task.dt_s, f64::from(row[at]))).collect()
-        }
-        (View::Reached, _) => {
-            let at = offset(task, "gripper_position");
-            rows.last().map(|row| vec![pair(row, at)]).unwrap_or_default()
+        View::Speed => over_time(term(task, "torso_velocity_xz").map_or(0, |t| t.start)),
+        View::Reached => {
+            let at = term(task, "gripper_position").map_or(0, |t| t.start);
+            rows().last().map(|row| vec![pair(row, at)]).unwrap_or_default()
         }
     }
 }
 
-/// Where an observation term begins.
-fn offset(task: &TaskInfo, term: &str) -> usize {
-    let before = task.obs_terms.0.iter().take_while(|t| t.name != term);
-    before.map(|t| t.width).sum()
+/// Where an observation term lies, if there is one of that name.
+fn term(task: &TaskInfo, name: &str) -> Option<Range<usize>> {
+    let at = task.obs_terms.0.iter().position(|t| t.name == name)?;
+    let start = task.obs_terms.0[..at].iter().map(|t| t.width).sum();
+    Some(start..start + task.obs_terms.0[at].width)
 }
 
 fn line(view: View, task: &TaskInfo, episode: &Episode) -> Vec<(f64, f64)> {
@@ -238,25 +254,23 @@ fn line(view: View, task: &TaskInfo, episode: &Episode) -> Vec<(f64, f64)> {
     }
 }
 
+/// Lines that the modes are held to, where their names say them: circles of a signed radius
+/// (`R = 20`), or speeds.
 fn references(view: View, task: &TaskInfo) -> Vec<Vec<(f64, f64)>> {
     let Modes::Discrete(modes) = &task.modes else { return vec![] };
-    match (view, task.id()) {
-        (View::Plane, TaskId::Circles | TaskId::Circles6) => modes
-            .iter()
-            .map(|mode| {
-                let radius = mode.value.abs();
-                (0..=360)
-                    .map(|degree| f64::from(degree) / 360.0 * TAU)
-                    .map(|a| (radius * a.cos(), mode.value + radius * a.sin()))
-                    .collect()
-            })
-            .collect(),
-        (View::Speed, TaskId::Walker2dVel6 | TaskId::HopperVel6) => {
-            let end = task.horizon as f64 * task.dt_s;
-            modes.iter().map(|mode| vec![(0.0, mode.value), (end, mode.value)]).collect()
+    let end = task.horizon as f64 * task.dt_s;
+    let circle = |value: f64| {
+        let degrees = (0..=360).map(|degree| f64::from(degree) / 360.0 * TAU);
+        degrees.map(|a| (value.abs() * a.cos(), value + value.abs() * a.sin())).collect()
+    };
+    let of_mode = |mode: &Mode| match view {
+        View::Plane if mode.label.starts_with("R = ") => Some(circle(mode.value)),
+        View::Speed if mode.label.ends_with("m/s") => {
+            Some(vec![(0.0, mode.value), (end, mode.value)])
         }
-        _ => vec![],
-    }
+        _ => None,
+    };
+    modes.iter().filter_map(of_mode).collect()
 }
 
 impl Trajectories {

@@ -40,7 +40,7 @@ pub struct Found {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct CodesRow {
     /// Task.
-    pub task: &'static str,
+    pub task: String,
     /// Algorithm.
     pub algorithm: &'static str,
     /// Modes of the task.
@@ -67,12 +67,13 @@ pub struct CodesReport {
 pub fn find_codes(plan: &Plan, status: StatusFn<'_>) -> Result<CodesReport, TrainError> {
     let mut work = Work::new(plan, CODES_FILE, status);
     let mut report = CodesReport { plain: plan.plain, rows: vec![] };
-    for &task in &plan.tasks {
+    for task in &plan.tasks {
         let data = work.data(task)?;
+        let name = task.info().name();
         let modes = data.maker.info().modes.count().unwrap_or(0);
         let first = report.rows.len();
         report.rows.extend(plan.algorithms.iter().map(|a| CodesRow {
-            task: task.name(),
+            task: name.to_string(),
             algorithm: a.name(),
             modes,
             runs: vec![],
@@ -86,8 +87,7 @@ pub fn find_codes(plan: &Plan, status: StatusFn<'_>) -> Result<CodesReport, Trai
             work.done = before + cost;
             work.say(&format!(
                 "{} {algorithm}, seed {seed}: {} of {modes} modes found",
-                task.name(),
-                found.modes_found
+                name, found.modes_found
             ));
             let of_task = &mut report.rows[first..];
             if let Some(row) = of_task.iter_mut().find(|r| r.algorithm == algorithm.name()) {
@@ -208,7 +208,7 @@ mod tests {
             confusion: Confusion { counts: vec![] },
         };
         let runs = vec![run(0, 3, 1.0), run(1, 1, 2.0 / 3.0)];
-        let row = CodesRow { task: "circles", algorithm: "sog-bc", modes: 3, runs };
+        let row = CodesRow { task: "circles".to_string(), algorithm: "sog-bc", modes: 3, runs };
         let text = CodesReport { plain: false, rows: vec![row] }.markdown();
         let want = "| circles | sog-bc | 3 | 1 of 2 | 66.7 % | 1 (1 of 3) |";
         assert!(text.contains(want), "{text}");

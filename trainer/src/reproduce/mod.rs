@@ -32,6 +32,7 @@ pub mod robustness;
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
+    sync::Arc,
     time::Instant,
 };
 
@@ -40,13 +41,16 @@ use sha2::{Digest, Sha256};
 use sog_rl::run::{Run, write_atomic};
 use sog_runtime::policy::PolicyFile;
 use sog_sim::{
-    task::{Modes, TaskId},
-    tasks::{self, TaskMaker, TaskOptions},
+    task::Modes,
+    tasks::{TaskFolder, TaskMaker, TaskOptions},
 };
 
 use crate::{
     config::{Algorithm, Assignment, SogCodes, TrainConfig},
-    data::{DataError, DemoFile, hex, record},
+    data::{
+        DataError, DemoFile, hex,
+        record::{self, RecordOptions},
+    },
     defaults::start_of,
     device::Compute,
     error::TrainError,
@@ -77,7 +81,7 @@ const COST: [f64; 3] = [1.0, 0.15, 3000.0];
 #[derive(Clone, Debug, PartialEq)]
 pub struct Plan {
     /// Tasks.
-    pub tasks: Vec<TaskId>,
+    pub tasks: Vec<Arc<TaskFolder>>,
     /// Algorithms.
     pub algorithms: Vec<Algorithm>,
     /// Seeds 0, 1, … of each.
@@ -132,11 +136,12 @@ pub fn reproduce(table: Table, plan: &Plan, status: StatusFn<'_>) -> Result<Repo
     let mut work = Work::new(plan, EVALUATION_FILE, status);
     let budget = plan.budget;
     let mut cells = vec![];
-    for &task in &plan.tasks {
+    for task in &plan.tasks {
         let data = work.data(task)?;
+        let name = task.info().name();
         let mut of_task: Vec<Cell> =
-            plan.algorithms.iter().map(|&a| Cell::new(table, task, a)).collect();
-        let expert = Cell::expert(table, task, &data.demos.provenance.mean_return);
+            plan.algorithms.iter().map(|&a| Cell::new(table, name, a)).collect();
+        let expert = Cell::expert(table, name, &data.demos.provenance.mean_return);
         for (algorithm, seed) in plan.runs() {
             let evaluation = work.evaluated(&data, algorithm, seed)?;
             if let Some(cell) = of_task.iter_mut().find(|c| c.algorithm == algorithm.name()) {
@@ -159,18 +164,23 @@ impl Plan {
         (0..self.seeds).flat_map(|seed| self.algorithms.iter().map(move |&a| (a, seed)))
     }
 
-    fn run_dir(&self, task: TaskId, algorithm: Algorithm, seed: u64) -> PathBuf {
+    fn run_dir(&self, task: &TaskFolder, algorithm: Algorithm, seed: u64) -> PathBuf {
         let plain = if self.plain { "-plain" } else { "" };
         let lambda = match self.lambda_s {
             Some(lambda) if algorithm == Algorithm::SogGail => format!("-lambda-{lambda}"),
             _ => String::new(),
         };
-        self.dir.join(task.name()).join(format!("{algorithm}{plain}{lambda}-{seed}"))
+        self.dir.join(task.info().name()).join(format!("{algorithm}{plain}{lambda}-{seed}"))
     }
 
     /// Choices of a run.
-    fn config(&self, task: TaskId, algorithm: Algorithm, seed: u64) -> TrainConfig {
-        let mut config = TrainConfig::defaults(&tasks::info(task), algorithm);
+    fn config(
+        &self,
+        task: &TaskFolder,
+        algorithm: Algorithm,
+        seed: u64,
+    ) -> Result<TrainConfig, TrainError> {
+        let mut config = TrainConfig::defaults(task, algorithm)?;
         let scaled = |n: u64| ((n as f64 * self.budget).round() as u64).max(1);
         config.seed = seed;
         config.cloning.updates = scaled(config.cloning.updates);
@@ -183,7 +193,7 @@ impl Plan {
         if let (Some(lambda), Algorithm::SogGail) = (self.lambda_s, algorithm) {
             config.sog_gail.lambda_s = lambda;
         }
-        config
+        Ok(config)
     }
 }
 
@@ -207,7 +217,7 @@ struct Work<'a> {
 impl<'a> Work<'a> {
     fn new(plan: &'a Plan, result: &'static str, status: StatusFn<'a>) -> Self {
         let mut work = Self { plan, result, status, done: 0.0, total: 0.0 };
-        for &task in &plan.tasks {
+        for task in &plan.tasks {
             for (algorithm, seed) in plan.runs() {
                 work.total += work.cost(task, algorithm, seed);
             }
@@ -220,7 +230,7 @@ impl<'a> Work<'a> {
     }
 
     /// Rough cost of what is missing of a run.
-    fn cost(&self, task: TaskId, algorithm: Algorithm, seed: u64) -> f64 {
+    fn cost(&self, task: &TaskFolder, algorithm: Algorithm, seed: u64) -> f64 {
         let dir = self.plan.run_dir(task, algorithm, seed);
         if dir.join(self.result).exists() {
             return 0.0;
@@ -235,13 +245,14 @@ impl<'a> Work<'a> {
 
     fn training_cost(
         &self,
-        task: TaskId,
+        task: &TaskFolder,
         algorithm: Algorithm,
         seed: u64,
         of_update: f64,
         of_step: f64,
     ) -> f64 {
-        let config = self.plan.config(task, algorithm, seed);
+        // What is wrong with a folder is said when its turn comes.
+        let Ok(config) = self.plan.config(task, algorithm, seed) else { return 0.0 };
         let adversarial = of_step * config.adversarial.total_steps as f64;
         let start = start_of(algorithm);
         // The start may be a run of its own that is planned, or there, already.
@@ -254,22 +265,21 @@ impl<'a> Work<'a> {
     }
 
     /// Demonstrations, recorded where there are none yet.
-    fn data(&self, task: TaskId) -> Result<TaskData, TrainError> {
-        let info = tasks::info(task);
-        let maker = TaskMaker::new(task, &TaskOptions::default())?;
-        let episodes = record::default_episodes(task);
+    fn data(&self, task: &Arc<TaskFolder>) -> Result<TaskData, TrainError> {
+        let info = task.info();
+        let maker = TaskMaker::of(task, &TaskOptions::default())?;
+        let episodes = RecordOptions::of(task, 0).episodes_per_mode;
         let of = |name: &str, seed: u64, episodes_per_mode: usize| {
-            let path = self.plan.dir.join(task.name()).join(name);
+            let path = self.plan.dir.join(info.name()).join(name);
             if !path.exists() {
-                self.say(&format!("{}: recording demonstrations", task.name()));
+                self.say(&format!("{}: recording demonstrations", info.name()));
                 make_parent(&path)?;
-                let expert = record::expert_for(&info, None)?;
-                let action_noise = record::default_action_noise(task);
-                let options = record::RecordOptions { episodes_per_mode, seed, action_noise };
-                record::record(&maker, &info, expert.as_ref(), &options, &|| ())?
-                    .save(&path, &info)?;
+                let expert = record::expert_for(task, None)?;
+                let options = RecordOptions { episodes_per_mode, ..RecordOptions::of(task, seed) };
+                record::record(&maker, info, expert.as_ref(), &options, &|| ())?
+                    .save(&path, info)?;
             }
-            Ok::<_, TrainError>(DemoFile::load(&path, &info)?)
+            Ok::<_, TrainError>(DemoFile::load(&path, info)?)
         };
         let demos = of("demos.safetensors", DEMO_SEED, episodes)?;
         let held_out = of("heldout.safetensors", HELD_OUT_SEED, episodes.min(HELD_OUT))?;
@@ -283,22 +293,22 @@ impl<'a> Work<'a> {
         algorithm: Algorithm,
         seed: u64,
     ) -> Result<Evaluation, TrainError> {
-        let task = data.maker.info().id();
-        let what = format!("{} {algorithm}, seed {seed}", task.name());
-        let cost = self.cost(task, algorithm, seed);
+        let task = Arc::clone(data.maker.task());
+        let what = format!("{} {algorithm}, seed {seed}", task.info().name());
+        let cost = self.cost(&task, algorithm, seed);
         let before = self.done;
         let (file, sha256, train_s) = self.trained(data, algorithm, seed)?;
-        let path = self.plan.run_dir(task, algorithm, seed).join(EVALUATION_FILE);
+        let path = self.plan.run_dir(&task, algorithm, seed).join(EVALUATION_FILE);
         if let Some(known) = read_result(&path).filter(|e: &Evaluation| e.policy_sha256 == sha256) {
             return Ok(known);
         }
         self.say(&format!("{what}: evaluating"));
-        let options = ModeOptions { rollouts: default_rollouts(task), ..ModeOptions::default() };
+        let options = ModeOptions { rollouts: default_rollouts(&task), ..ModeOptions::default() };
         let codes = match algorithm {
             // The encoder's, of the demonstrations that it has seen.
             Algorithm::VaeGail => {
                 let shape = [data.demos.demonstrations.len(), file.latent_dim()];
-                let dir = self.plan.run_dir(task, algorithm, seed);
+                let dir = self.plan.run_dir(&task, algorithm, seed);
                 Some(read_codes(&dir.join(CODES_FILE), shape)?)
             }
             _ => None,
@@ -328,17 +338,17 @@ impl<'a> Work<'a> {
         algorithm: Algorithm,
         seed: u64,
     ) -> Result<(PolicyFile, String, f64), TrainError> {
-        let task = data.maker.info().id();
+        let task = Arc::clone(data.maker.task());
         let start = match start_of(algorithm) {
             Some(start) => Some(self.trained(data, start, seed)?),
             None => None,
         };
-        let mut config = self.plan.config(task, algorithm, seed);
+        let mut config = self.plan.config(&task, algorithm, seed)?;
         config.demos_sha256 = data.demos.demonstrations.sha256().to_string();
         if let Some((_, sha256, _)) = &start {
             config.start_sha256.clone_from(sha256);
         }
-        let dir = self.plan.run_dir(task, algorithm, seed);
+        let dir = self.plan.run_dir(&task, algorithm, seed);
         let (mut run, config) = Run::create_or_resume(&dir, &config)?;
         let path = dir.join(POLICY_FILE);
         if path.exists() {
@@ -351,12 +361,12 @@ impl<'a> Work<'a> {
         let (before, started) = (self.done, Instant::now());
         let cost = match start {
             Some(_) => of_step * config.adversarial.total_steps as f64,
-            None => self.training_cost(task, algorithm, seed, of_update, of_step),
+            None => self.training_cost(&task, algorithm, seed, of_update, of_step),
         };
         let (status, total) = (self.status, self.total);
         let steps = config.adversarial.total_steps;
         let progress = |done: u64, of: u64, message: &str| {
-            let message = format!("{} {algorithm}, seed {seed}: {message}", task.name());
+            let message = format!("{} {algorithm}, seed {seed}: {message}", task.info().name());
             // Cloning comes first where there is both.
             let (phase, share) = if !algorithm.is_adversarial() {
                 (0.0, cost)
@@ -427,12 +437,14 @@ fn make_parent(path: &Path) -> Result<(), DataError> {
 
 #[cfg(test)]
 mod tests {
+    use sog_sim::tasks;
+
     use super::*;
 
     #[test]
     fn lambda_s_is_that_of_sog_gail_alone_and_shares_its_start() {
         let usual = Plan {
-            tasks: vec![TaskId::AntDir6],
+            tasks: vec![tasks::open("ant-dir-6").unwrap()],
             algorithms: vec![],
             seeds: 1,
             budget: 1.0,
@@ -441,10 +453,11 @@ mod tests {
             dir: PathBuf::from("runs"),
         };
         let other = Plan { lambda_s: Some(0.05), ..usual.clone() };
-        let config = |plan: &Plan, algorithm| plan.config(TaskId::AntDir6, algorithm, 3);
+        let task = &usual.tasks[0];
+        let config = |plan: &Plan, algorithm| plan.config(task, algorithm, 3).unwrap();
         assert_eq!(config(&usual, Algorithm::SogBc), config(&other, Algorithm::SogBc));
         assert_eq!(config(&other, Algorithm::SogGail).sog_gail.lambda_s, 0.05);
-        let dir = |plan: &Plan, algorithm| plan.run_dir(TaskId::AntDir6, algorithm, 3);
+        let dir = |plan: &Plan, algorithm| plan.run_dir(task, algorithm, 3);
         assert_eq!(dir(&usual, Algorithm::SogBc), dir(&other, Algorithm::SogBc));
         assert_eq!(
             dir(&other, Algorithm::SogGail),

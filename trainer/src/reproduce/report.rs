@@ -4,7 +4,6 @@ use std::{fmt::Write as _, path::Path};
 
 use serde::Serialize;
 use sog_rl::run::{RunError, write_atomic};
-use sog_sim::task::TaskId;
 
 use super::{
     Evaluation,
@@ -27,7 +26,7 @@ pub struct Report {
 #[derive(Clone, Debug, Serialize)]
 pub struct Cell {
     /// Task.
-    pub task: &'static str,
+    pub task: String,
     /// Algorithm, or `expert`.
     pub algorithm: &'static str,
     /// The table's quantities.
@@ -50,12 +49,12 @@ pub struct Compared {
 
 impl Cell {
     /// A cell without runs.
-    pub fn new(table: Table, task: TaskId, algorithm: Algorithm) -> Self {
+    pub fn new(table: Table, task: &str, algorithm: Algorithm) -> Self {
         Self::empty(table, task, algorithm.name())
     }
 
     /// What the demonstrations reach; `mean_return` is one number a mode.
-    pub fn expert(table: Table, task: TaskId, mean_return: &[f64]) -> Self {
+    pub fn expert(table: Table, task: &str, mean_return: &[f64]) -> Self {
         let mut cell = Self::empty(table, task, "expert");
         let ours =
             (!mean_return.is_empty()).then(|| Figure { mean: mean_std(mean_return).0, std: None });
@@ -65,14 +64,14 @@ impl Cell {
         cell
     }
 
-    fn empty(table: Table, task: TaskId, algorithm: &'static str) -> Self {
+    fn empty(table: Table, task: &str, algorithm: &'static str) -> Self {
         let compared = |&quantity: &Quantity| Compared {
             quantity,
             ours: None,
             paper: paper::figure(task, quantity, algorithm),
         };
         let figures = table.quantities().iter().map(compared).collect();
-        Self { task: task.name(), algorithm, figures, runs: vec![] }
+        Self { task: task.to_string(), algorithm, figures, runs: vec![] }
     }
 
     /// Takes in one more run.
@@ -180,7 +179,7 @@ mod tests {
 
     #[test]
     fn a_cell_pools_the_rollouts_of_its_runs() {
-        let mut cell = Cell::new(Table::Table1, TaskId::Circles, Algorithm::SogBc);
+        let mut cell = Cell::new(Table::Table1, "circles", Algorithm::SogBc);
         cell.add(run(0, 990.0, 3.0, &[980.0, 1000.0]));
         cell.add(run(1, 998.0, 3.0, &[997.0, 999.0]));
         // Deviation 3 within runs, 4 between them.
@@ -190,9 +189,9 @@ mod tests {
 
     #[test]
     fn ours_stand_beside_the_papers() {
-        let mut cell = Cell::new(Table::Table1, TaskId::Circles, Algorithm::SogBc);
+        let mut cell = Cell::new(Table::Table1, "circles", Algorithm::SogBc);
         cell.add(run(0, 996.04, 1.0, &[995.0]));
-        let expert = Cell::expert(Table::Table1, TaskId::Circles, &[997.0, 999.0]);
+        let expert = Cell::expert(Table::Table1, "circles", &[997.0, 999.0]);
         let report = Report { table: Table::Table1, budget: 0.5, cells: vec![cell, expert] };
         let text = report.markdown();
         let row = "| circles | sog-bc | mean return | 996.0 ± 1.0 | 992.1 ± 1.0 | 995.0 | 0 |";

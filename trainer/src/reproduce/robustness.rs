@@ -1,7 +1,7 @@
 //! Robustness (paper, B.2, Figs. 6 and 7): each action random with some probability, and codes
 //! switched while an episode runs, for SOG-BC and for SOG-GAIL over the grid of λ_S.
 
-use std::{fmt::Write as _, path::Path};
+use std::{fmt::Write as _, path::Path, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 use sog_rl::run::{RunError, write_atomic};
@@ -35,7 +35,7 @@ const DRAWN: usize = 3;
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct RobustnessRow {
     /// Task.
-    pub task: &'static str,
+    pub task: String,
     /// Algorithm.
     pub algorithm: &'static str,
     /// λ_S; absent for SOG-BC.
@@ -69,7 +69,7 @@ pub struct RobustnessReport {
     /// Probability of a random action.
     pub perturb: f64,
     /// Mean return of nothing but random actions, task by task.
-    pub random: Vec<(&'static str, f64)>,
+    pub random: Vec<(String, f64)>,
     /// One row a task and policy.
     pub rows: Vec<RobustnessRow>,
 }
@@ -78,7 +78,7 @@ pub struct RobustnessReport {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Switched {
     /// Task.
-    pub task: &'static str,
+    pub task: String,
     /// Policies by name, with a few episodes each.
     pub paths: Vec<(String, Vec<Episode>)>,
 }
@@ -103,15 +103,16 @@ pub fn robustness(
         .chain(lambdas.iter().map(|&l| (Algorithm::SogGail, Some(l))))
         .collect();
     let total = (plan.tasks.len() * policies.len()) as f64;
-    for (t, &task) in plan.tasks.iter().enumerate() {
+    for (t, task) in plan.tasks.iter().enumerate() {
+        let name_of_task = task.info().name().to_string();
         let data = Work::new(plan, ROBUSTNESS_FILE, status).data(task)?;
         let mut paths = vec![];
         for (i, &(algorithm, lambda_s)) in policies.iter().enumerate() {
             // The tuned λ_S is that of the tables: the same run.
-            let usual = TrainConfig::defaults(&sog_sim::tasks::info(task), algorithm);
+            let usual = TrainConfig::defaults(task, algorithm)?;
             let own = lambda_s.filter(|&l| l != usual.sog_gail.lambda_s);
             let plan = Plan {
-                tasks: vec![task],
+                tasks: vec![Arc::clone(task)],
                 algorithms: vec![algorithm],
                 lambda_s: own,
                 ..plan.clone()
@@ -134,18 +135,18 @@ pub fn robustness(
                     paths.push((name(algorithm, lambda_s), switching(&file, &data)?));
                 }
                 if i == 0 && seed == 0 {
-                    report.random.push((task.name(), random(&file, &data)?));
+                    report.random.push((name_of_task.clone(), random(&file, &data)?));
                 }
             }
             report.rows.push(RobustnessRow {
-                task: task.name(),
+                task: name_of_task.clone(),
                 algorithm: algorithm.name(),
                 lambda_s,
                 runs,
             });
             report.save(&plan.dir)?;
         }
-        switched.push(Switched { task: task.name(), paths });
+        switched.push(Switched { task: name_of_task, paths });
     }
     Ok((report, switched))
 }
@@ -156,7 +157,7 @@ fn name(algorithm: Algorithm, lambda_s: Option<f32>) -> String {
 }
 
 fn options(data: &TaskData, perturb: f64, capture: Capture) -> ModeOptions {
-    let rollouts = default_rollouts(data.maker.info().id());
+    let rollouts = default_rollouts(data.maker.task());
     ModeOptions { rollouts, perturb, capture, ..ModeOptions::default() }
 }
 
@@ -270,7 +271,7 @@ mod tests {
             switch_followed: 0.25,
         };
         let row = RobustnessRow {
-            task: "ant-dir-6",
+            task: "ant-dir-6".to_string(),
             algorithm: "sog-gail",
             lambda_s: Some(0.05),
             runs: vec![run(0, 100.0, 50.0), run(1, 200.0, 70.0)],

@@ -30,7 +30,7 @@ use crate::{
 /// [`TrainError`].
 pub fn train(run: &mut Run, job: Job<'_>) -> Result<PolicyFile, TrainError> {
     job.config.check()?;
-    let (found, needed) = (job.demos.task().name(), job.task.name());
+    let (found, needed) = (job.demos.task(), job.task.name());
     for found in [found, &job.config.task] {
         if found != needed {
             let (found, needed) = (found.to_string(), needed.to_string());

@@ -1,0 +1,96 @@
+//! `sog task new|check|list`: tasks as folders.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::{Args, Subcommand};
+use sog_sim::tasks::{Checked, NewTask, TaskOptions, check, new_task};
+
+use super::{OpenTask, Outcome, list_tasks, open_task};
+
+#[derive(Subcommand)]
+pub(super) enum TaskCommand {
+    /// Write a `task.toml` to start from, each choice in it explained
+    New(NewArgs),
+    /// Read a task, compile it, take a hundred random steps, and say what is wrong
+    Check(CheckArgs),
+    /// List the built-in tasks
+    List(list_tasks::TasksArgs),
+}
+
+#[derive(Args)]
+pub(super) struct NewArgs {
+    /// Folder to write into; it is made if it is not there
+    dir: PathBuf,
+    /// The robot: all its joints, actuators and sensors are taken
+    #[arg(long, value_name = "FILE")]
+    mjcf: Option<PathBuf>,
+    /// Control period in seconds [default: about 0.02]
+    #[arg(long, value_name = "S")]
+    dt: Option<f64>,
+}
+
+#[derive(Args)]
+pub(super) struct CheckArgs {
+    /// Folder of the task, or the name of a built-in one
+    #[arg(value_parser = open_task)]
+    task: OpenTask,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(command: &TaskCommand) -> Result<Outcome> {
+    match command {
+        TaskCommand::New(args) => {
+            let from = NewTask { mjcf: args.mjcf.clone(), dt_s: args.dt };
+            let path = new_task(&args.dir, &from)?;
+            println!(
+                "wrote {}; look through it, then `sog task check {}`",
+                path.display(),
+                args.dir.display()
+            );
+            Ok(Outcome::Good)
+        }
+        TaskCommand::Check(args) => {
+            let checked = check(&args.task, &TaskOptions::default())?;
+            if args.json {
+                println!("{}", serde_json::to_string_pretty(&checked.to_json())?);
+            } else {
+                print(&checked);
+            }
+            Ok(Outcome::Good)
+        }
+        TaskCommand::List(args) => list_tasks::run(args),
+    }
+}
+
+fn print(checked: &Checked) {
+    let info = &checked.info;
+    println!(
+        "{}: {} numbers seen, {} commanded, every {} s, {} steps; simulator: {}",
+        info.name(),
+        info.obs_dim(),
+        info.action_dim(),
+        info.dt_s,
+        info.horizon,
+        checked.simulator
+    );
+    for (what, terms) in [("sees", &info.obs_terms), ("does", &info.action_terms)] {
+        let terms: Vec<String> =
+            terms.0.iter().map(|t| format!("{} ({})", t.name, t.width)).collect();
+        println!("  {what}: {}", terms.join(", "));
+    }
+    if !checked.modes.is_empty() {
+        println!("  modes: {}", checked.modes.join(", "));
+    }
+    if checked.steps > 0 {
+        println!("  in {} random steps:", checked.steps);
+        for range in checked.observations.iter().chain(&checked.rewards) {
+            println!("    {:<28} {:>12.4} to {:>12.4}", range.name, range.low, range.high);
+        }
+    }
+    for warning in &checked.warnings {
+        println!("  warning: {warning}");
+    }
+}
