@@ -42,7 +42,7 @@ fn networks_fit_the_robot_and_say_where_they_come_from() {
         let file = ExpertFile::read(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
         let info = sog_sim::tasks::info(file.task.parse().expect("the file names a task"));
         for network in &file.networks {
-            network.check_fits(info.name(), &info.obs_terms, &info.action_terms).expect("fits");
+            network.contract.check_fits(&sog_sim::robot::spec(&info).contract).expect("fits");
         }
         let p = &file.provenance;
         assert_eq!(p.networks.len(), file.networks.len());

@@ -3,6 +3,7 @@
 #![allow(missing_docs, clippy::unwrap_used)]
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use sog_runtime::contract::Contract;
 use sog_runtime::policy::{
     Golden, LatentKind, MeanScale, Network, NetworkShape, Normaliser, Policy, PolicyFile,
     Provenance, Terms,
@@ -20,18 +21,20 @@ fn policy(s: usize, k: usize, a: usize) -> Policy {
             .collect()
     };
     Policy::new(&PolicyFile {
-        task: "bench".to_string(),
-        obs_terms: Terms::new(&[("obs", s)]),
-        action_terms: Terms::new(&[("action", a)]),
-        dt_s: 0.05,
+        contract: Contract {
+            task: "bench".to_string(),
+            obs_terms: Terms::new(&[("obs", s)]),
+            action_terms: Terms::new(&[("action", a)]),
+            dt_s: 0.05,
+            action_low: vec![-1.0; a],
+            action_high: vec![1.0; a],
+        },
         latent: LatentKind::OneHot(k),
         mean_scale: MeanScale::None,
         network: Network::from_fn(&NetworkShape::paper(s, k, h, a), |_, shape| {
             uniform(shape.iter().product())
         }),
         normaliser: Normaliser { mean: uniform(s), var: vec![1.0; s], clip: 10.0 },
-        action_low: vec![-1.0; a],
-        action_high: vec![1.0; a],
         log_std: vec![0.0; a],
         golden: Golden::default(),
         provenance: Provenance::default(),

@@ -6,7 +6,7 @@ use alloc::{
     vec::Vec,
 };
 
-use crate::policy::{PolicyFile, Terms};
+use crate::policy::Terms;
 
 /// Two control periods are the same if they differ by no more than this, relative.
 const PERIOD_TOLERANCE: f64 = 1e-9;
@@ -132,20 +132,6 @@ impl Contract {
             }
         }
         Ok(())
-    }
-}
-
-impl From<&PolicyFile> for Contract {
-    /// What a policy was made for.
-    fn from(file: &PolicyFile) -> Self {
-        Self {
-            task: file.task.clone(),
-            obs_terms: file.obs_terms.clone(),
-            action_terms: file.action_terms.clone(),
-            dt_s: file.dt_s,
-            action_low: file.action_low.clone(),
-            action_high: file.action_high.clone(),
-        }
     }
 }
 

@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use sog_runtime::{
     io::Random,
     policy::{
-        Activation, Architecture, Network, NetworkShape, Policy, PolicyError, PolicyFile,
-        PolicyWarning, Terms, example,
+        Activation, Architecture, Network, NetworkShape, Policy, PolicyFile, PolicyWarning, Terms,
+        example,
     },
     tensors::{self, Metadata, Tensor, TensorFile},
 };
@@ -194,13 +194,12 @@ fn a_later_schema_is_named() {
 #[test]
 fn terms_in_another_order_are_refused_with_both_orders() {
     let mut file = example(7);
-    file.obs_terms = Terms::new(&[("position", 4), ("velocity", 6)]);
+    file.contract.obs_terms = Terms::new(&[("position", 4), ("velocity", 6)]);
     file.seal(2);
     let parsed = PolicyFile::parse(&file.to_bytes()).unwrap();
-    let robot = Terms::new(&[("velocity", 6), ("position", 4)]);
-    let error = parsed.check_fits("circles", &robot, &file.action_terms).unwrap_err();
-    assert!(matches!(error, PolicyError::Terms { which: "observation", .. }));
-    let text = error.to_string();
+    let mut robot = file.contract.clone();
+    robot.obs_terms = Terms::new(&[("velocity", 6), ("position", 4)]);
+    let text = parsed.contract.check_fits(&robot).unwrap_err().to_string();
     assert!(text.contains("position:4,velocity:6") && text.contains("velocity:6,position:4"));
 }
 

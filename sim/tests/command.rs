@@ -31,7 +31,8 @@ fn error(output: &Output) -> String {
 fn policy(directory: &Path, change: impl FnOnce(&mut PolicyFile)) -> PathBuf {
     let info = tasks::open("circles").unwrap().info().clone();
     let mut file = example(7);
-    (file.obs_terms, file.action_terms, file.dt_s) = (info.obs_terms, info.action_terms, info.dt_s);
+    (file.contract.obs_terms, file.contract.action_terms, file.contract.dt_s) =
+        (info.obs_terms, info.action_terms, info.dt_s);
     change(&mut file);
     file.seal(4);
     let path = directory.join("policy.safetensors");
@@ -124,11 +125,14 @@ fn run_refuses_what_it_cannot_run() {
     }
     for (change, needed) in [
         (
-            &(|f: &mut PolicyFile| f.task = "juggling".into()) as &dyn Fn(&mut PolicyFile),
+            &(|f: &mut PolicyFile| f.contract.task = "juggling".into()) as &dyn Fn(&mut PolicyFile),
             "no task is called `juggling`",
         ),
-        (&|f: &mut PolicyFile| f.task = "ant-dir-6".into(), "observation terms are"),
-        (&|f: &mut PolicyFile| f.dt_s = 0.02, "dt = 0.02 s"),
+        (
+            &|f: &mut PolicyFile| f.contract.task = "ant-dir-6".into(),
+            "observation terms of the policy",
+        ),
+        (&|f: &mut PolicyFile| f.contract.dt_s = 0.02, "control period of the policy is `0.02 s`"),
     ] {
         let path = policy(directory.path(), change).display().to_string();
         let output = sog_sim(&["run", &path]);

@@ -3,6 +3,7 @@
 
 use candle_core::{DType, Device, Result, Tensor};
 use proptest::prelude::*;
+use sog_runtime::contract::Contract;
 use sog_runtime::policy::{
     Activation, Architecture, Golden, LatentKind, MeanScale, Network, NetworkShape, Normaliser,
     Policy, PolicyFile, Provenance, Terms,
@@ -41,10 +42,14 @@ fn policy_file(
         _ => draw.take(widths[0], 0.3),
     });
     let mut file = PolicyFile {
-        task: "circles".into(),
-        obs_terms: Terms::new(&[("state", s)]),
-        action_terms: Terms::new(&[("torque", a)]),
-        dt_s: 0.01,
+        contract: Contract {
+            task: "circles".into(),
+            obs_terms: Terms::new(&[("state", s)]),
+            action_terms: Terms::new(&[("torque", a)]),
+            dt_s: 0.01,
+            action_low: vec![-1.0; a],
+            action_high: vec![1.0; a],
+        },
         latent,
         mean_scale: scale,
         network,
@@ -53,8 +58,6 @@ fn policy_file(
             var: draw.take(s, 2.0).into_iter().map(|v| v * v).collect(),
             clip: 10.0,
         },
-        action_low: vec![-1.0; a],
-        action_high: vec![1.0; a],
         log_std: vec![-1.0; a],
         golden: Golden::default(),
         provenance: Provenance { producer: "test".into(), seed, ..Provenance::default() },

@@ -141,17 +141,17 @@ fn a_policy_that_does_not_fit_the_robot_is_refused() {
     };
     // The robot has its terms in the other order, the numbers are as many.
     let mut file_ab = file();
-    file_ab.obs_terms = Terms::new(&[("a", 4), ("b", 6)]);
+    file_ab.contract.obs_terms = Terms::new(&[("a", 4), ("b", 6)]);
     let mut robot = spec(&info);
     robot.contract.obs_terms = Terms::new(&[("b", 6), ("a", 4)]);
     let error = Controller::new(&file_ab, &robot, Config::default()).err().expect("refused");
     let error = error.to_string();
     assert!(error.contains("a:4,b:6") && error.contains("b:6,a:4"), "{error}");
     let mut other_task = file();
-    other_task.task = "hopper-vel-6".to_string();
+    other_task.contract.task = "hopper-vel-6".to_string();
     assert!(refused(&other_task).contains("hopper-vel-6"));
     let mut other_action = file();
-    other_action.action_terms = Terms::new(&[("torque", 2)]);
+    other_action.contract.action_terms = Terms::new(&[("torque", 2)]);
     assert!(refused(&other_action).contains("action terms"));
 }
 

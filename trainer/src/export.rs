@@ -2,7 +2,7 @@
 
 use sog_engine::{EngineError, net::PolicyNet};
 use sog_runtime::policy::{Golden, LatentKind, MeanScale, Normaliser, PolicyFile, Provenance};
-use sog_sim::task::TaskInfo;
+use sog_sim::{robot::spec, task::TaskInfo};
 
 use crate::config::TrainConfig;
 
@@ -17,18 +17,12 @@ pub fn policy_file(
     task: &TaskInfo,
     config: &TrainConfig,
 ) -> PolicyFile {
-    let narrow = |bounds: &[f64]| bounds.iter().map(|&b| b as f32).collect();
     let mut file = PolicyFile {
-        task: task.name().to_string(),
-        obs_terms: task.obs_terms.clone(),
-        action_terms: task.action_terms.clone(),
-        dt_s: task.dt_s,
+        contract: spec(task).contract,
         latent,
         mean_scale: net.arch().mean_scale.map_or(MeanScale::None, MeanScale::Tanh),
         network: net.network(),
         normaliser: normaliser.clone(),
-        action_low: narrow(&task.action_low),
-        action_high: narrow(&task.action_high),
         log_std: net.log_std().to_vec(),
         golden: Golden::default(),
         provenance: Provenance {

@@ -156,7 +156,7 @@ fn ways_are_counted_and_told_apart_with_five_seeds_of_five() {
             assert_eq!(report["codes"].as_array().unwrap().len(), ways.len());
             // What training writes, the runtime runs.
             let file = PolicyFile::parse(&std::fs::read(policy).unwrap()).unwrap();
-            assert_eq!((file.task.as_str(), file.dt_s), ("detour-2d", 0.05));
+            assert_eq!((file.contract.task.as_str(), file.contract.dt_s), ("detour-2d", 0.05));
             let _ = Policy::new(&file);
         }
     }

@@ -31,12 +31,12 @@ fn the_policies_return_what_is_recorded() {
         assert_eq!(row["sha256"], sha256.as_str(), "{name}");
         let file = PolicyFile::parse(&bytes).unwrap();
         let p = &file.provenance;
-        assert_eq!(row["task"], file.task.as_str(), "{name}");
+        assert_eq!(row["task"], file.contract.task.as_str(), "{name}");
         assert_eq!(row["algorithm"], p.algorithm.as_str(), "{name}");
         assert_eq!(row["seed"], p.seed, "{name}");
         assert_eq!(row["demos_sha256"], p.demos_sha256.as_str(), "{name}");
         // Other episodes than those of the record, and fewer.
-        let task = tasks::open(&file.task).unwrap();
+        let task = tasks::open(&file.contract.task).unwrap();
         let maker = TaskMaker::of(&task, &TaskOptions::default()).unwrap();
         let options = ModeOptions { rollouts: 30, seed: 99, ..ModeOptions::default() };
         // Codes that are continuous come from demonstrations, and so do goals.

@@ -187,8 +187,11 @@ impl ExpertFile {
             let k = networks.len();
             let network = PolicyFile::parse(&part(&file, &format!("mode.{k}."))?)
                 .map_err(|source| ExpertFileError::Network { network: k, source })?;
-            if network.task != task {
-                return Err(content(format!("network {k} is for task `{}`", network.task)));
+            if network.contract.task != task {
+                return Err(content(format!(
+                    "network {k} is for task `{}`",
+                    network.contract.task
+                )));
             }
             networks.push(network);
         }

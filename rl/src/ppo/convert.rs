@@ -5,7 +5,7 @@ use sog_engine::{
     net::{Init, PolicyArch, PolicyNet},
 };
 use sog_runtime::policy::{Architecture, Golden, MeanScale, PolicyFile, Provenance, Term};
-use sog_sim::{seed, task::TaskInfo};
+use sog_sim::{robot::spec, seed, task::TaskInfo};
 
 use super::{ObsNormaliser, PpoError, PpoSetup};
 
@@ -73,16 +73,11 @@ pub(crate) fn policy_file(
         }
     };
     PolicyFile {
-        task: info.name().to_string(),
-        obs_terms: info.obs_terms.clone(),
-        action_terms: info.action_terms.clone(),
-        dt_s: info.dt_s,
+        contract: spec(info).contract,
         latent: setup.latent,
         mean_scale,
         network,
         normaliser: normaliser.frozen(),
-        action_low: info.action_low.iter().map(|&a| a as f32).collect(),
-        action_high: info.action_high.iter().map(|&a| a as f32).collect(),
         log_std: policy.log_std().iter().map(|l| l + scale.ln()).collect(),
         golden: Golden::default(),
         provenance: Provenance { seed: setup.seed, ..Provenance::default() },

@@ -12,19 +12,22 @@ use super::args::InfoArgs;
 pub(super) fn load(path: &Path) -> Result<(Vec<u8>, PolicyFile)> {
     let context = || format!("policy {}", path.display());
     let bytes = std::fs::read(path).with_context(context)?;
-    let file = PolicyFile::parse(&bytes).with_context(context)?;
+    let (file, warning) = PolicyFile::open(&bytes).with_context(context)?;
+    if let Some(warning) = warning {
+        eprintln!("warning: {}: {warning}", path.display());
+    }
     Ok((bytes, file))
 }
 
 pub(super) fn main(args: &InfoArgs) -> Result<bool> {
     let (bytes, file) = load(&args.policy)?;
-    let (origin, network) = (&file.provenance, &file.network);
+    let (contract, origin, network) = (&file.contract, &file.provenance, &file.network);
     if args.json {
         println!(
             "{}",
             json!({
-                "task": file.task, "obs_terms": file.obs_terms.to_string(),
-                "action_terms": file.action_terms.to_string(), "dt_s": file.dt_s,
+                "task": contract.task, "obs_terms": contract.obs_terms.to_string(),
+                "action_terms": contract.action_terms.to_string(), "dt_s": contract.dt_s,
                 "latent": file.latent.to_string(), "arch": network.architecture.to_string(),
                 "activation": network.activation.to_string(), "hidden": network.widths(),
                 "golden": file.golden.action.len() / file.action_dim(), "bytes": bytes.len(),
@@ -35,9 +38,9 @@ pub(super) fn main(args: &InfoArgs) -> Result<bool> {
         );
         return Ok(true);
     }
-    println!("task          {} at {} Hz", file.task, (1e9 / file.dt_s).round() / 1e9);
-    println!("observation   {} ({})", file.obs_terms, file.obs_dim());
-    println!("action        {} ({})", file.action_terms, file.action_dim());
+    println!("task          {} at {} Hz", contract.task, (1e9 / contract.dt_s).round() / 1e9);
+    println!("observation   {} ({})", contract.obs_terms, file.obs_dim());
+    println!("action        {} ({})", contract.action_terms, file.action_dim());
     println!("latent code   {}", file.latent);
     println!(
         "network       {}, hidden layers {:?}, {}",

@@ -61,7 +61,7 @@ pub(super) fn main(args: &RunArgs) -> Result<bool> {
              --rate-limit 0.2, say, allows a fifth of the range in a step"
         ));
     }
-    let warning = rate_warning(file.dt_s, period_ns, lock_step);
+    let warning = rate_warning(file.contract.dt_s, period_ns, lock_step);
     warning.iter().for_each(|warning| note(format_args!("warning: {warning}")));
     let mailbox = controller.mailbox();
     if !args.wait {
@@ -107,7 +107,7 @@ pub(super) fn main(args: &RunArgs) -> Result<bool> {
     let mut summary = summary(&report, &robot, &obtained, log.as_ref(), faulty);
     summary["rate_limited"] = controller.limits_rate().into();
     summary["rate_hz"] = (1e9 / period_ns as f64).into();
-    summary["policy_rate_hz"] = (1.0 / file.dt_s).into();
+    summary["policy_rate_hz"] = (1.0 / file.contract.dt_s).into();
     summary["warnings"] = warning.into_iter().collect();
     // The robot hears the farewell before anything that may end the program is printed.
     drop(robot);
@@ -177,7 +177,7 @@ fn rate_warning(dt_s: f64, period_ns: u64, lock_step: bool) -> Option<String> {
 
 /// The robot that a policy was made for, as far as the policy knows it.
 pub(super) fn expected_robot(file: &PolicyFile) -> RobotSpec {
-    RobotSpec::new(file.into())
+    RobotSpec::new(file.contract.clone())
 }
 
 fn switch_codes(every_s: f64, period_ns: u64) -> Result<SwitchCodes> {

@@ -7,7 +7,6 @@ use super::{
     RateLimit, Request, Requests, State, Stats, TickReport, Wake, limits::Limits, watch::Watchdogs,
 };
 use crate::{
-    contract::Contract,
     io::{Command, IoError, Reading, RobotIo, RobotSpec},
     policy::{LatentKind, Policy, PolicyFile, Workspace},
 };
@@ -61,10 +60,10 @@ impl Controller {
     /// If policy and robot do not fit (task, terms, period), or the configuration does not fit
     /// the policy.
     pub fn new(file: &PolicyFile, spec: &RobotSpec, config: Config) -> Result<Self, ControlError> {
-        let fits = Contract::from(file).check_fits(&spec.contract);
+        let fits = file.contract.check_fits(&spec.contract);
         fits.map_err(|error| error.between("the policy", "the robot"))?;
         check_robot(spec)?;
-        let rate_hz = config.rate_hz.unwrap_or(1.0 / file.dt_s);
+        let rate_hz = config.rate_hz.unwrap_or(1.0 / file.contract.dt_s);
         // The policy's own rate may miss a bound by rounding alone.
         if !(RATE_BOUNDS_HZ.0 * 0.999_999..=RATE_BOUNDS_HZ.1 * 1.000_001).contains(&rate_hz) {
             return Err(ControlError::Rate { found: rate_hz });
@@ -79,7 +78,7 @@ impl Controller {
         if usize::from(config.code) >= count {
             return Err(ControlError::NoSuchCode { found: config.code, count });
         }
-        let range = (file.action_low.as_slice(), file.action_high.as_slice());
+        let range = (file.contract.action_low.as_slice(), file.contract.action_high.as_slice());
         let limits = Limits::new(
             config.limit_range.then_some(range),
             config.limit_rate,

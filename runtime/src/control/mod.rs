@@ -36,7 +36,7 @@
 //! }
 //!
 //! let file = example(7);
-//! let spec = RobotSpec::new((&file).into());
+//! let spec = RobotSpec::new(file.contract.clone());
 //! let mut robot = Point { spec: spec.clone(), step: 0, trace: [0.0; 10], fresh: true };
 //! let mut controller = Controller::new(&file, &spec, Config::default()).expect("they fit");
 //! for request in [Request::Mode(2), Request::Arm, Request::Start] {

@@ -5,6 +5,7 @@ use alloc::{string::ToString, vec, vec::Vec};
 use super::{
     Golden, LatentKind, MeanScale, Network, NetworkShape, Normaliser, PolicyFile, Provenance, Terms,
 };
+use crate::contract::Contract;
 
 /// A policy with random weights for the circles task (S = 10, Z = 3, H = 16, A = 2), sealed.
 pub fn example(seed: u64) -> PolicyFile {
@@ -29,16 +30,18 @@ pub fn example(seed: u64) -> PolicyFile {
         uniform(shape.iter().product(), scale)
     });
     let mut file = PolicyFile {
-        task: "circles".to_string(),
-        obs_terms: Terms::new(&[("position", s)]),
-        action_terms: Terms::new(&[("displacement", a)]),
-        dt_s: 0.1,
+        contract: Contract {
+            task: "circles".to_string(),
+            obs_terms: Terms::new(&[("position", s)]),
+            action_terms: Terms::new(&[("displacement", a)]),
+            dt_s: 0.1,
+            action_low: vec![-1.5; a],
+            action_high: vec![1.5; a],
+        },
         latent: LatentKind::OneHot(z),
         mean_scale: MeanScale::Tanh(1.5),
         network,
         normaliser: Normaliser { mean: uniform(s, 5.0), var: vec![4.0; s], clip: 10.0 },
-        action_low: vec![-1.5; a],
-        action_high: vec![1.5; a],
         log_std: vec![-1.0; a],
         golden: Golden { obs: vec![0.0; s], latent: vec![1.0, 0.0, 0.0], action: vec![0.0; a] },
         provenance: Provenance { producer: "example".to_string(), seed, ..Default::default() },

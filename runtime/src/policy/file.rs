@@ -8,8 +8,11 @@ use alloc::{
     vec::Vec,
 };
 
-use super::{LatentKind, MeanScale, Network, NetworkShape, Terms};
-use crate::tensors::{Metadata, TensorError};
+use super::{LatentKind, MeanScale, Network, NetworkShape};
+use crate::{
+    contract::Contract,
+    tensors::{Metadata, TensorError},
+};
 
 /// Schema that this version writes and accepts.
 pub const SCHEMA: &str = "sog.policy/1";
@@ -57,14 +60,8 @@ pub struct Provenance {
 /// Everything a policy file holds.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PolicyFile {
-    /// Task name.
-    pub task: String,
-    /// Observation terms, in order; their widths add to S.
-    pub obs_terms: Terms,
-    /// Action terms, in order; their widths add to A.
-    pub action_terms: Terms,
-    /// Control period in seconds.
-    pub dt_s: f64,
+    /// What the policy was made for: task, terms, period, action bounds.
+    pub contract: Contract,
     /// Latent code.
     pub latent: LatentKind,
     /// How the last layer becomes the action mean.
@@ -73,10 +70,6 @@ pub struct PolicyFile {
     pub network: Network,
     /// Observation normaliser.
     pub normaliser: Normaliser,
-    /// Lower action bounds, `[A]`.
-    pub action_low: Vec<f32>,
-    /// Upper action bounds, `[A]`.
-    pub action_high: Vec<f32>,
     /// Logarithm of the exploration standard deviation, `[A]`.
     pub log_std: Vec<f32>,
     /// Golden vectors.
@@ -159,26 +152,6 @@ pub enum PolicyError {
         /// What the file says.
         golden: f32,
     },
-    /// The terms are not those the robot or task has.
-    #[error(
-        "{which} terms are `{found}`, the robot has `{needed}`; train for this robot or reorder its terms"
-    )]
-    Terms {
-        /// `observation` or `action`.
-        which: &'static str,
-        /// Terms in the file.
-        found: String,
-        /// Terms of the robot.
-        needed: String,
-    },
-    /// The policy is for another task.
-    #[error("the policy is for task `{found}`, need `{needed}`")]
-    Task {
-        /// Task in the file.
-        found: String,
-        /// Task that is needed.
-        needed: String,
-    },
 }
 
 /// What the user of a policy file that was accepted should be told.
@@ -196,12 +169,12 @@ pub enum PolicyWarning {
 impl PolicyFile {
     /// Observation width S.
     pub fn obs_dim(&self) -> usize {
-        self.obs_terms.width()
+        self.contract.obs_dim()
     }
 
     /// Action width A.
     pub fn action_dim(&self) -> usize {
-        self.action_terms.width()
+        self.contract.action_dim()
     }
 
     /// Latent width Z.
@@ -221,34 +194,6 @@ impl PolicyFile {
         }
     }
 
-    /// Refuses a policy that does not fit a robot's task, terms or their order.
-    ///
-    /// # Errors
-    /// [`PolicyError::Task`], [`PolicyError::Terms`].
-    pub fn check_fits(
-        &self,
-        task: &str,
-        obs_terms: &Terms,
-        action_terms: &Terms,
-    ) -> Result<(), PolicyError> {
-        if self.task != task {
-            return Err(PolicyError::Task { found: self.task.clone(), needed: task.to_string() });
-        }
-        for (which, found, needed) in [
-            ("observation", &self.obs_terms, obs_terms),
-            ("action", &self.action_terms, action_terms),
-        ] {
-            if found != needed {
-                return Err(PolicyError::Terms {
-                    which,
-                    found: found.to_string(),
-                    needed: needed.to_string(),
-                });
-            }
-        }
-        Ok(())
-    }
-
     /// Name, shape and values of every tensor: the one list that reading and writing share.
     pub(super) fn tensors(&self) -> Vec<(Cow<'static, str>, Vec<usize>, &[f32])> {
         let (s, z, a) = (self.obs_dim(), self.latent_dim(), self.action_dim());
@@ -262,8 +207,8 @@ impl PolicyFile {
         let rest: [(&str, Vec<usize>, &[f32]); 7] = [
             ("obs.mean", vec![s], &self.normaliser.mean),
             ("obs.var", vec![s], &self.normaliser.var),
-            ("action.low", vec![a], &self.action_low),
-            ("action.high", vec![a], &self.action_high),
+            ("action.low", vec![a], &self.contract.action_low),
+            ("action.high", vec![a], &self.contract.action_high),
             ("log_std", vec![a], &self.log_std),
             ("golden.obs", vec![n, s], &self.golden.obs),
             ("golden.action", vec![n, a], &self.golden.action),
@@ -280,10 +225,10 @@ impl PolicyFile {
         let p = &self.provenance;
         [
             ("schema", SCHEMA.to_string()),
-            ("task", self.task.clone()),
-            ("obs.terms", self.obs_terms.to_string()),
-            ("action.terms", self.action_terms.to_string()),
-            ("dt", self.dt_s.to_string()),
+            ("task", self.contract.task.clone()),
+            ("obs.terms", self.contract.obs_terms.to_string()),
+            ("action.terms", self.contract.action_terms.to_string()),
+            ("dt", self.contract.dt_s.to_string()),
             ("latent.kind", self.latent.to_string()),
             ("arch", self.network.architecture.to_string()),
             ("activation", self.network.activation.to_string()),

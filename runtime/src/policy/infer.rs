@@ -305,6 +305,7 @@ fn split_mut<const R: usize>(rows: &mut [f32], width: usize) -> [&mut [f32]; R] 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::contract::Contract;
     use crate::policy::{Golden, LatentKind, NetworkShape, Normaliser, Provenance, Terms};
     use alloc::{string::ToString, vec};
     use proptest::prelude::*;
@@ -342,16 +343,18 @@ mod tests {
         });
         let (s, a) = (shape.obs, shape.action);
         let mut file = PolicyFile {
-            task: "test".to_string(),
-            obs_terms: Terms::new(&[("obs", s)]),
-            action_terms: Terms::new(&[("action", a)]),
-            dt_s: 0.05,
+            contract: Contract {
+                task: "test".to_string(),
+                obs_terms: Terms::new(&[("obs", s)]),
+                action_terms: Terms::new(&[("action", a)]),
+                dt_s: 0.05,
+                action_low: vec![-1.0; a],
+                action_high: vec![1.0; a],
+            },
             latent,
             mean_scale,
             network,
             normaliser: Normaliser { mean: uniform(s, 1.0), var: vec![2.0; s], clip: 10.0 },
-            action_low: vec![-1.0; a],
-            action_high: vec![1.0; a],
             log_std: vec![-1.0; a],
             golden: Golden::default(),
             provenance: Provenance::default(),

@@ -11,7 +11,10 @@ use super::{
     Activation, Architecture, Dense, Golden, LatentKind, Network, NetworkShape, Normaliser,
     ParseKindError, Policy, PolicyError, PolicyFile, PolicyWarning, Provenance, SCHEMA, Terms,
 };
-use crate::tensors::{self, TensorError, TensorFile};
+use crate::{
+    contract::Contract,
+    tensors::{self, TensorError, TensorFile},
+};
 
 /// Largest difference between a golden action and the runtime's, relative to max(1, |golden|).
 const GOLDEN_TOLERANCE: f32 = 1e-5;
@@ -61,8 +64,14 @@ impl PolicyFile {
             _ => file.f32_of(name, shape),
         };
         Ok(Self {
-            task: file.meta("task")?.to_string(),
-            dt_s: positive(file, "dt")?,
+            contract: Contract {
+                task: file.meta("task")?.to_string(),
+                dt_s: positive(file, "dt")?,
+                action_low: file.f32_of("action.low", &[a])?,
+                action_high: file.f32_of("action.high", &[a])?,
+                obs_terms,
+                action_terms,
+            },
             latent,
             mean_scale: parse_meta(file, "mean.scale")?,
             network: read_network(file, &shape)?,
@@ -71,8 +80,6 @@ impl PolicyFile {
                 var: file.f32_of("obs.var", &[s])?,
                 clip: positive(file, "obs.clip")? as f32,
             },
-            action_low: file.f32_of("action.low", &[a])?,
-            action_high: file.f32_of("action.high", &[a])?,
             log_std: file.f32_of("log_std", &[a])?,
             golden: Golden {
                 obs: file.f32_of("golden.obs", &[n, s])?,
@@ -89,8 +96,6 @@ impl PolicyFile {
                 demos_sha256: file.meta("demos.sha256")?.to_string(),
                 created: file.meta("created")?.to_string(),
             },
-            obs_terms,
-            action_terms,
         })
     }
 
@@ -124,8 +129,13 @@ impl PolicyFile {
         };
         let var = &self.normaliser.var;
         range("obs.var", var.iter().position(|&v| v < 0.0), var, "a variance, 0 or more")?;
-        let crossed = self.action_low.iter().zip(&self.action_high).position(|(l, h)| l >= h);
-        range("action.low", crossed, &self.action_low, "less than `action.high`")
+        let crossed = self
+            .contract
+            .action_low
+            .iter()
+            .zip(&self.contract.action_high)
+            .position(|(l, h)| l >= h);
+        range("action.low", crossed, &self.contract.action_low, "less than `action.high`")
     }
 
     fn check_golden(&self) -> Result<(), PolicyError> {

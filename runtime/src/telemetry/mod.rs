@@ -26,7 +26,7 @@
 //! # }
 //!
 //! let file = example(7);
-//! let spec = RobotSpec::new((&file).into());
+//! let spec = RobotSpec::new(file.contract.clone());
 //! # let mut robot = Still { spec: spec.clone(), step: 0 };
 //! let mut controller = Controller::new(&file, &spec, Config::default()).expect("they fit");
 //!

@@ -54,7 +54,7 @@ pub fn policy() -> PolicyFile {
 }
 
 pub fn spec() -> RobotSpec {
-    let mut spec = RobotSpec::new((&policy()).into());
+    let mut spec = RobotSpec::new(policy().contract);
     spec.max_action_step = vec![MAX_STEP; 2];
     spec
 }

@@ -111,14 +111,17 @@ pub(super) fn run(args: &RunArgs) -> Result<Outcome> {
 fn simulate(args: &RunArgs) -> Result<Run> {
     let bytes = std::fs::read(&args.policy)
         .with_context(|| format!("cannot read {}", args.policy.display()))?;
-    let file = PolicyFile::parse(&bytes)
+    let (file, warning) = PolicyFile::open(&bytes)
         .with_context(|| format!("{} is refused", args.policy.display()))?;
+    if let Some(warning) = warning {
+        eprintln!("warning: {}: {warning}", args.policy.display());
+    }
     let folder = match &args.task {
         Some(folder) => Arc::clone(folder),
-        None => tasks::open(&file.task).with_context(|| {
+        None => tasks::open(&file.contract.task).with_context(|| {
             format!(
                 "the policy's task `{}` is not built in; give its folder with --task",
-                file.task
+                file.contract.task
             )
         })?,
     };

@@ -11,16 +11,17 @@ pub fn policy_for(id: impl AsRef<str>, codes: usize) -> PolicyFile {
     let mut numbers = example(3).network.hidden[1].weight.clone().into_iter().cycle();
     let mut take = |n: usize| numbers.by_ref().take(n).collect::<Vec<f32>>();
     let mut file = example(3);
-    file.task = info.name().to_string();
+    file.contract.task = info.name().to_string();
     file.network = Network::from_fn(&NetworkShape::paper(s, codes, h, a), |_, shape| {
         take(shape.iter().product())
     });
     file.latent = LatentKind::OneHot(codes);
     file.mean_scale = MeanScale::Tanh(1.0);
     (file.normaliser.mean, file.normaliser.var) = (vec![0.0; s], vec![1.0; s]);
-    (file.action_low, file.action_high) = (vec![-1.0; a], vec![1.0; a]);
+    (file.contract.action_low, file.contract.action_high) = (vec![-1.0; a], vec![1.0; a]);
     file.log_std = vec![-1.0; a];
-    (file.obs_terms, file.action_terms, file.dt_s) = (info.obs_terms, info.action_terms, info.dt_s);
+    (file.contract.obs_terms, file.contract.action_terms, file.contract.dt_s) =
+        (info.obs_terms, info.action_terms, info.dt_s);
     file.golden.obs.clear();
     file.golden.latent.clear();
     file.seal(4);

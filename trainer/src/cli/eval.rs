@@ -88,7 +88,7 @@ pub(super) fn run(args: &EvalArgs) -> Result<Outcome> {
         (None, None) => bail!(
             "nothing simulates `{}` here, and there are no demonstrations to compare with: give \
              --demos, or the folder of the task with --task",
-            file.task
+            file.contract.task
         ),
     };
     if args.json {

@@ -114,7 +114,7 @@ fn draw_policy(
     out: &Path,
 ) -> Result<Vec<PathBuf>> {
     let file = load_policy(path)?;
-    let task = own_or_named(task, &file.task)?;
+    let task = own_or_named(task, &file.contract.task)?;
     task_of(&file, Some(&task))?;
     let Some(maker) = environments(&task)? else { return Ok(vec![]) };
     let rollouts = default_rollouts(&task);

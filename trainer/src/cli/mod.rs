@@ -107,7 +107,12 @@ pub fn main() -> ExitCode {
 /// A policy file, verified.
 fn load_policy(path: &Path) -> Result<PolicyFile> {
     let bytes = std::fs::read(path).with_context(|| format!("{}", path.display()))?;
-    PolicyFile::parse(&bytes).with_context(|| format!("{} is refused", path.display()))
+    let (file, warning) =
+        PolicyFile::open(&bytes).with_context(|| format!("{} is refused", path.display()))?;
+    if let Some(warning) = warning {
+        eprintln!("warning: {}: {warning}", path.display());
+    }
+    Ok(file)
 }
 
 /// The task of a policy: the one given, else the built-in one of its name; `None` where it is
@@ -115,11 +120,13 @@ fn load_policy(path: &Path) -> Result<PolicyFile> {
 fn task_of(file: &PolicyFile, given: Option<&OpenTask>) -> Result<Option<OpenTask>> {
     let task = match given {
         Some(task) => Arc::clone(task),
-        None if tasks::names().contains(&file.task.as_str()) => tasks::open(&file.task)?,
+        None if tasks::names().contains(&file.contract.task.as_str()) => {
+            tasks::open(&file.contract.task)?
+        }
         None => return Ok(None),
     };
-    let info = task.info();
-    file.check_fits(info.name(), &info.obs_terms, &info.action_terms)?;
+    let fits = file.contract.check_fits(&sog_sim::robot::spec(task.info()).contract);
+    fits.map_err(|error| error.between("the policy", "the task"))?;
     Ok(Some(task))
 }
 
@@ -127,12 +134,12 @@ fn task_of(file: &PolicyFile, given: Option<&OpenTask>) -> Result<Option<OpenTas
 fn info_of(file: &PolicyFile) -> TaskInfo {
     let wide = |bounds: &[f32]| bounds.iter().map(|&b| f64::from(b)).collect();
     TaskInfo {
-        name: file.task.clone(),
-        obs_terms: file.obs_terms.clone(),
-        action_terms: file.action_terms.clone(),
-        action_low: wide(&file.action_low),
-        action_high: wide(&file.action_high),
-        dt_s: file.dt_s,
+        name: file.contract.task.clone(),
+        obs_terms: file.contract.obs_terms.clone(),
+        action_terms: file.contract.action_terms.clone(),
+        action_low: wide(&file.contract.action_low),
+        action_high: wide(&file.contract.action_high),
+        dt_s: file.contract.dt_s,
         horizon: 0,
         modes: Modes::Discrete(vec![]),
     }

@@ -219,11 +219,11 @@ fn load_start(path: &Path, task: &TaskInfo, config: &TrainConfig) -> Result<(Pol
     }
     let file = load_policy(path)?;
     let (found, needed) = (network_of(&file)?, new_policy(config, task, 0)?);
-    if file.task != config.task || found.arch() != needed.arch() {
+    if file.contract.task != config.task || found.arch() != needed.arch() {
         bail!(
             "{} holds a policy for {} of shape {:?}, need {} and {:?}",
             path.display(),
-            file.task,
+            file.contract.task,
             found.arch(),
             config.task,
             needed.arch()

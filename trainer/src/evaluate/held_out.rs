@@ -61,7 +61,7 @@ pub fn evaluate_held_out(
         trajectories: d.len(),
         held_out_loss: losses.sum::<f64>() / d.len() as f64,
         action_components: (0..d.action_dim())
-            .map(|c| component_name(&file.action_terms, c))
+            .map(|c| component_name(&file.contract.action_terms, c))
             .collect(),
         action_rmse: found.rms_error,
         codes: vec![],

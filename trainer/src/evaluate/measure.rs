@@ -47,7 +47,7 @@ impl Measures {
         seed: u64,
     ) -> Result<Self, TrainError> {
         Ok(Self {
-            task: file.task.clone(),
+            task: file.contract.task.clone(),
             algorithm: file.provenance.algorithm.clone(),
             modes: None,
             goals: None,
