@@ -64,7 +64,7 @@ const CASES: [(&str, &[&str]); 10] = [
     ("sog-bc", &["latent=gaussian:2"]),
     ("sog-gail", &["latent=gaussian:2"]),
     ("infogail", &["latent=gaussian:2"]),
-    ("sog-gail", &["sog_gail.codes=assigned"]),
+    ("sog-gail", &["sog_gail.codes=assigned", "cloning.batch=64"]),
 ];
 
 pub(super) fn run(place: &Place) -> Result<()> {
