@@ -88,7 +88,6 @@ typedef struct {
 
 /* What policy and robot must agree on. */
 typedef struct {
-    sog_bytes schema; /* version 1 alone */
     sog_bytes task, obs_terms, action_terms;
     double dt_s;                       /* control period of the task */
     sog_bytes action_low, action_high; /* f32[A]; version 2 */
@@ -190,7 +189,7 @@ typedef struct {
     const sog_key *key;        /* NULL: nobody is authenticated */
     bool lock_step;            /* wait for the controller at every step; else real time */
     uint32_t watchdog_periods; /* damp after so many periods without a command; 3 is usual */
-    uint32_t late_periods;     /* commands older than so many periods are not followed; 2 is usual */
+    uint32_t late_periods;     /* do not follow commands older than so many periods; 2 is usual */
     uint64_t (*random)(void);  /* 64 bits that nobody can guess */
 } sog_options;
 
@@ -409,6 +408,22 @@ bool sog_key_init(sog_key *key, const uint8_t *secret, size_t len) {
 }
 #endif
 
+/* -- Texts ------------------------------------------------------------------------------------- */
+
+/* The only schema that version 1 was made for. */
+#define SOG_SCHEMA_1 "sog.policy/1"
+
+static sog_bytes sog_text(const char *text) {
+    sog_bytes bytes;
+    bytes.at = (const uint8_t *)text;
+    bytes.len = strlen(text);
+    return bytes;
+}
+
+static bool sog_same(sog_bytes a, sog_bytes b) {
+    return a.len == b.len && (a.len == 0 || memcmp(a.at, b.at, a.len) == 0);
+}
+
 /* -- Writing ----------------------------------------------------------------------------------- */
 
 typedef struct {
@@ -450,7 +465,7 @@ static void sog_put_blob(sog_writer *w, sog_bytes bytes) {
 }
 
 static void sog_put_contract(sog_writer *w, const sog_contract *c, uint8_t version) {
-    if (version == 1) sog_put_blob(w, c->schema);
+    if (version == 1) sog_put_blob(w, sog_text(SOG_SCHEMA_1));
     sog_put_blob(w, c->task);
     sog_put_blob(w, c->obs_terms);
     sog_put_blob(w, c->action_terms);
@@ -563,6 +578,7 @@ typedef struct {
     const uint8_t *at;
     size_t len;
     bool bad;
+    bool foreign; /* a contract was made for another schema than that of its version */
 } sog_reader;
 
 static uint8_t sog_take_byte(sog_reader *r) {
@@ -645,7 +661,7 @@ static sog_bytes sog_take_text(sog_reader *r) {
 }
 
 static void sog_take_contract(sog_reader *r, sog_contract *c, uint8_t version) {
-    if (version == 1) c->schema = sog_take_text(r);
+    if (version == 1) r->foreign |= !sog_same(sog_take_text(r), sog_text(SOG_SCHEMA_1));
     c->task = sog_take_text(r);
     c->obs_terms = sog_take_text(r);
     c->action_terms = sog_take_text(r);
@@ -738,14 +754,15 @@ sog_fate sog_open(const uint8_t *packet, size_t len, const sog_key *key, sog_fra
     }
     r.at = packet + 3;
     r.len = len - 3;
-    r.bad = false;
+    r.bad = r.foreign = false;
     f->session = sog_take_varint(&r, 64);
     f->seq = (uint32_t)sog_take_varint(&r, 32);
     f->sent_ns = sog_take_varint(&r, 64);
     f->echo_seq = (uint32_t)sog_take_varint(&r, 32);
     f->echo_hold_ns = sog_take_varint(&r, 64);
     sog_take_message(&r, f);
-    return r.bad || r.len ? SOG_CORRUPT : SOG_GOOD;
+    if (r.bad || r.len) return SOG_CORRUPT;
+    return r.foreign ? SOG_VERSION : SOG_GOOD;
 }
 
 float sog_get_float(sog_bytes numbers, size_t i) {
@@ -841,21 +858,9 @@ size_t sog_framer_feed(sog_framer *f, uint8_t byte) {
 /* How far back a late packet can still be told from a repeated one. */
 #define SOG_WINDOW 64
 
-static sog_bytes sog_text(const char *text) {
-    sog_bytes bytes;
-    bytes.at = (const uint8_t *)text;
-    bytes.len = strlen(text);
-    return bytes;
-}
-
-static bool sog_same(sog_bytes a, sog_bytes b) {
-    return a.len == b.len && (a.len == 0 || memcmp(a.at, b.at, a.len) == 0);
-}
-
 static sog_contract sog_contract_of(const sog_spec *spec) {
     sog_contract c;
     memset(&c, 0, sizeof c);
-    c.schema = sog_text("sog.policy/1");
     c.task = sog_text(spec->task);
     c.obs_terms = sog_text(spec->obs_terms);
     c.action_terms = sog_text(spec->action_terms);
@@ -906,7 +911,8 @@ size_t sog_largest_packet(const sog_spec *spec) {
     sog_contract c = sog_contract_of(spec);
     /* Marks, version, numbers at their longest, MAC and CRC. */
     size_t frame = 3 + 10 + 5 + 10 + 5 + 10 + 1 + SOG_MAC_BYTES + 4;
-    size_t texts = c.schema.len + c.task.len + c.obs_terms.len + c.action_terms.len + 4 * 10 + 8;
+    size_t terms = c.obs_terms.len + c.action_terms.len;
+    size_t texts = sizeof SOG_SCHEMA_1 + c.task.len + terms + 4 * 10 + 8;
     size_t hello = 10 + texts + 10 + 5 * (5 + 4 * (size_t)spec->action_dim);
     size_t seen = 10 + 9 + 2 + 5 + 4 * (size_t)spec->obs_dim + 1 + 5 +
                   4 * (size_t)spec->action_dim + 5 + 1;
@@ -990,8 +996,6 @@ static bool sog_same_bounds(const sog_spec *spec, const float *ours, sog_bytes t
 static const char *sog_refusal(const sog_spec *spec, const sog_frame *hello) {
     const sog_contract own = sog_contract_of(spec), *ours = &own, *theirs = &hello->contract;
     double off = ours->dt_s - theirs->dt_s, most = 1e-9 * ours->dt_s;
-    if (hello->version == 1 && !sog_same(ours->schema, theirs->schema))
-        return "the policy has another schema";
     if (!sog_same(ours->task, theirs->task)) return "the policy is for another task";
     if (!sog_same(ours->obs_terms, theirs->obs_terms))
         return "the policy has other observation terms";

@@ -92,7 +92,6 @@ static void check_text(const char *line, const char *name, sog_bytes found) {
 }
 
 static void check_contract(const char *line, const sog_frame *f) {
-    if (f->version == 1) check_text(line, "schema", f->contract.schema);
     check_text(line, "task", f->contract.task);
     check_text(line, "obs_terms", f->contract.obs_terms);
     check_text(line, "action_terms", f->contract.action_terms);

@@ -20,7 +20,7 @@ use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use sog_runtime::{
     control::{Config, End, LockStep, Plan, Request, State, Ticker, Wake, run},
     io::{
-        Command, IoError, RobotIo,
+        Command, Guidance, IoError, Reading, RobotIo, RobotSpec,
         link::{
             Address, Fate, Faulty, Key, LinkError, LinkOptions, LinkRobot, Memory, PacketFaults,
             PlantOptions, PlantReport, PlantServer, Serial, Transport, Udp,
@@ -111,6 +111,84 @@ fn udp_pair() -> (Udp, Udp) {
 fn udp_with_a_key_in_lock_step_is_as_in_process() {
     let (here, there) = udp_pair();
     same_as_in_process(here, there, Key::new(b"a secret of many bytes"));
+}
+
+/// A line over which only packets of version 1 come through, as to and from an older robot.
+struct Old<T>(T);
+
+impl<T: Transport> Transport for Old<T> {
+    fn send(&mut self, packet: &[u8]) -> Result<(), IoError> {
+        if packet[2] == 1 { self.0.send(packet) } else { Ok(()) }
+    }
+
+    fn receive(&mut self, packet: &mut [u8], timeout: Duration) -> Result<Option<usize>, IoError> {
+        Ok(self.0.receive(packet, timeout)?.filter(|_| packet[2] == 1))
+    }
+}
+
+#[test]
+fn a_robot_that_speaks_version_1_is_driven_as_before() {
+    let (here, there) = Memory::pair();
+    same_as_in_process(Old(here), there, None);
+    let (here, there) = Memory::pair();
+    same_as_in_process(here, Old(there), Key::new(b"a secret of many bytes"));
+}
+
+/// A point that a person leads.
+struct Led {
+    point: Point,
+    applied: Option<[f32; 2]>,
+}
+
+impl RobotIo for Led {
+    fn spec(&self) -> &RobotSpec {
+        self.point.spec()
+    }
+
+    fn read(&mut self, obs: &mut [f32]) -> Result<Reading, IoError> {
+        self.point.read(obs)
+    }
+
+    fn guidance(&self) -> Guidance<'_> {
+        let applied = self.applied.as_ref().map(|applied| &applied[..]);
+        Guidance { applied, buttons: 5, taken_over: true }
+    }
+
+    fn write(&mut self, _: Command<'_>) -> Result<(), IoError> {
+        // Whatever is commanded, the person's hand is stronger.
+        let step = self.applied.map_or(0.0, |applied| applied[0]);
+        self.applied = Some([step + 0.25, -1.0]);
+        self.point.write(Command::Act(&[0.1, 0.1]))
+    }
+}
+
+#[test]
+fn what_a_person_does_reaches_the_controller_and_in_version_1_it_does_not() {
+    for version in [2, 1] {
+        let (here, there) = Memory::pair();
+        let here: Box<dyn Transport + Send> =
+            if version == 2 { Box::new(here) } else { Box::new(Old(here)) };
+        let robot_side = thread::spawn(move || {
+            let mut led = Led { point: Point::new(), applied: None };
+            PlantServer::new(there, &spec(), lock_step()).serve(&mut led, &false.into())
+        });
+        let mut robot = LinkRobot::connect(here, &spec(), &LinkOptions::default()).unwrap();
+        assert_eq!(robot.version(), version);
+        let mut obs = [0.0; 10];
+        for step in 0..20 {
+            assert_eq!(robot.read(&mut obs).unwrap().step, step);
+            let applied = [step as f32 * 0.25, -1.0];
+            let expected = match (version, step) {
+                (1, _) => Guidance::default(),
+                (_, 0) => Guidance { applied: None, buttons: 5, taken_over: true },
+                _ => Guidance { applied: Some(&applied), buttons: 5, taken_over: true },
+            };
+            assert_eq!(robot.guidance(), expected, "step {step}");
+            robot.write(Command::Damp).unwrap();
+        }
+        drop(robot);
+        robot_side.join().unwrap().unwrap();
+    }
 }
 
 /// Both ends of a pseudo-terminal.

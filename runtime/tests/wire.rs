@@ -8,7 +8,7 @@ use sog_runtime::io::{
     Random,
     link::{
         Fate, Key, MAX_PACKET,
-        wire::{self, Contract, Frame, Message, WireCommand},
+        wire::{self, Contract, Frame, Message, Seen, WireCommand},
     },
 };
 
@@ -28,6 +28,13 @@ fn packets(key: Option<&Key>) -> Vec<Vec<u8>> {
         action_high: &bounds[1],
     };
     let numbers: Vec<u8> = (0..27).flat_map(|i| (i as f32 * 0.37 - 3.0).to_le_bytes()).collect();
+    let seen = Seen {
+        step: 12_345,
+        reward: Some(1.5),
+        terminated: false,
+        follows: true,
+        values: &numbers,
+    };
     let messages = [
         Message::Hello { nonce: 0x1234_5678_9abc_def0, contract, period_ns: 50_000_000 },
         Message::Welcome {
@@ -40,18 +47,14 @@ fn packets(key: Option<&Key>) -> Vec<Vec<u8>> {
         },
         Message::Refuse { nonce: 7, reason: "task of the policy is another" },
         Message::Ready,
-        Message::Observation {
-            step: 12_345,
-            reward: Some(1.5),
-            terminated: false,
-            follows: true,
-            values: &numbers,
-        },
+        Message::Observation(seen),
+        Message::Guided { seen, applied: Some(&numbers[..32]), buttons: 3, taken_over: true },
         Message::Command { step: 12_345, kind: WireCommand::Act, action: &numbers[..32] },
         Message::Bye,
     ];
     let seal = |(i, message): (usize, Message<'_>)| {
         let frame = Frame {
+            version: 2,
             session: 0xfeed_beef_dead_cafe,
             seq: 1000 + i as u32,
             sent_ns: 1_234_567_890_123,

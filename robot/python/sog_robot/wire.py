@@ -28,6 +28,8 @@ MAX_PACKET = 65_507
 MIN_KEY_BYTES = 16
 
 _MARK = b"SG"
+#: The only schema that version 1 was made for.
+_SCHEMA_1 = "sog.policy/1"
 _MAC_BYTES = 16
 _U32, _U64 = (1 << 32) - 1, (1 << 64) - 1
 
@@ -84,8 +86,6 @@ class Contract:
     action_low: bytes = b""
     #: Upper action bounds, likewise.
     action_high: bytes = b""
-    #: Schema of the policy file; in version 1 alone.
-    schema: str = "sog.policy/1"
 
     @property
     def obs_dim(self) -> int:
@@ -111,7 +111,6 @@ class Contract:
         Bounds that one side does not know are no difference.
         """
         for what, ours, theirs in (
-            ("schema", self.schema, other.schema),
             ("task", self.task, other.task),
             ("observation terms", self.obs_terms, other.obs_terms),
             ("action terms", self.action_terms, other.action_terms),
@@ -328,7 +327,7 @@ def _flag(flag: bool) -> bytes:
 
 
 def _contract(c: Contract, version: int) -> bytes:
-    schema = _text(c.schema) if version == 1 else b""
+    schema = _text(_SCHEMA_1) if version == 1 else b""
     bounds = b"" if version == 1 else _blob(c.action_low) + _blob(c.action_high)
     texts = b"".join(map(_text, (c.task, c.obs_terms, c.action_terms)))
     return schema + texts + struct.pack("<d", c.dt_s) + bounds
@@ -371,6 +370,8 @@ class _Reader:
     def __init__(self, data: bytes) -> None:
         self.data = data
         self.at = 0
+        #: Whether a contract was made for another schema than that of its version.
+        self.foreign_schema = False
 
     def take(self, n: int) -> bytes:
         if n > len(self.data) - self.at:
@@ -409,11 +410,13 @@ class _Reader:
         return read() if self.flag() else None
 
     def contract(self, version: int) -> Contract:
-        if version == 1:
-            schema, task, obs_terms, action_terms = (self.text() for _ in range(4))
-            return Contract(task, obs_terms, action_terms, self.double(), schema=schema)
+        schema = self.text() if version == 1 else _SCHEMA_1
         task, obs_terms, action_terms = (self.text() for _ in range(3))
-        return Contract(task, obs_terms, action_terms, self.double(), self.blob(), self.blob())
+        self.foreign_schema |= schema != _SCHEMA_1
+        contract = Contract(task, obs_terms, action_terms, self.double())
+        if version == 1:
+            return contract
+        return replace(contract, action_low=self.blob(), action_high=self.blob())
 
     def observation(self) -> Observation:
         return Observation(self.varint(), self.maybe(self.double), self.flag(), self.flag(), self.blob())
@@ -494,6 +497,8 @@ def open_packet(packet: bytes, key: Key | None = None) -> Frame:
         raise PacketError(Fate.CORRUPT) from None
     if reader.at != len(reader.data):
         raise PacketError(Fate.CORRUPT)
+    if reader.foreign_schema:
+        raise PacketError(Fate.VERSION)
     return Frame(session, seq, sent_ns, echo_seq, echo_hold_ns, message, version)
 
 

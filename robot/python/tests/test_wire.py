@@ -42,9 +42,7 @@ def fields(frame):
     for name, value in parts.items():
         if isinstance(value, Contract):
             found |= {k: getattr(value, k) for k in ("task", "obs_terms", "action_terms", "dt_s")}
-            if frame.version == 1:
-                found["schema"] = value.schema
-            else:
+            if frame.version > 1:
                 found["action_low"] = value.action_low.hex()
                 found["action_high"] = value.action_high.hex()
         elif isinstance(value, bytes):

@@ -20,7 +20,7 @@
 use alloc::{string::String, string::ToString, vec, vec::Vec};
 use core::str::FromStr;
 
-use super::{Command, IoError, Reading, RobotIo, RobotSpec};
+use super::{Command, Guidance, IoError, Reading, RobotIo, RobotSpec};
 
 /// A kind of fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -356,6 +356,10 @@ impl<R: RobotIo> RobotIo for FaultyRobot<R> {
             }
             None => Err(IoError::Stale),
         }
+    }
+
+    fn guidance(&self) -> Guidance<'_> {
+        self.robot.guidance()
     }
 
     fn write(&mut self, command: Command<'_>) -> Result<(), IoError> {

@@ -1,6 +1,6 @@
 //! What a robot looks like to the control loop.
 //!
-//! * [`RobotIo`], [`RobotSpec`], [`Reading`], [`Command`]: the robot, one control step at a time;
+//! * [`RobotIo`], [`RobotSpec`], [`Reading`], [`Guidance`], [`Command`]: the robot, one control step at a time;
 //! * [`FaultyRobot`]: a robot around a robot, with faults ([`FaultPlan`]);
 //! * [`link`](crate::io): a robot at the other end of UDP or a serial line (feature `host`).
 
@@ -65,6 +65,18 @@ pub struct Reading {
     pub terminated: bool,
 }
 
+/// What a person does with a robot: leads it by the hand, or corrects a policy.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Guidance<'a> {
+    /// The action that the robot applied in the step that led to the last reading, `[A]`, whoever
+    /// chose it: what was done at the reading before.
+    pub applied: Option<&'a [f32]>,
+    /// Bit n is button n, set while it is pressed.
+    pub buttons: u32,
+    /// Whether a person leads the robot, whatever it is commanded.
+    pub taken_over: bool,
+}
+
 /// What the robot is told to do in one control step.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Command<'a> {
@@ -121,6 +133,11 @@ pub trait RobotIo {
     /// [`IoError::Stale`] if there is none since the last call; others as they say.
     fn read(&mut self, obs: &mut [f32]) -> Result<Reading, IoError>;
 
+    /// What a person did with the robot, as of the last reading; nothing where it does not tell.
+    fn guidance(&self) -> Guidance<'_> {
+        Guidance::default()
+    }
+
     /// Sends the command of this control step.
     ///
     /// # Errors
@@ -135,6 +152,10 @@ impl<R: RobotIo + ?Sized> RobotIo for &mut R {
 
     fn read(&mut self, obs: &mut [f32]) -> Result<Reading, IoError> {
         (**self).read(obs)
+    }
+
+    fn guidance(&self) -> Guidance<'_> {
+        (**self).guidance()
     }
 
     fn write(&mut self, command: Command<'_>) -> Result<(), IoError> {

@@ -47,8 +47,13 @@ pub(super) fn to_bytes(numbers: &[f32]) -> Vec<u8> {
     bytes
 }
 
-/// The contract that the other end sent; what is wrong with it where it cannot be understood.
-pub(super) fn unpack(sent: &wire::Contract<'_>) -> Result<Contract, &'static str> {
+/// The contract that the other end sent, in some version of the wire format; what is wrong with it
+/// where it cannot be understood. Version 1 says nothing of bounds: they are taken to be `ours`.
+pub(super) fn unpack(
+    sent: &wire::Contract<'_>,
+    version: u8,
+    ours: &Contract,
+) -> Result<Contract, &'static str> {
     let terms = |text: &str| -> Result<Terms, &'static str> {
         let terms: Terms = text.parse().map_err(|_| "its terms cannot be read")?;
         if terms.width() > MAX_WIDTH {
@@ -57,7 +62,10 @@ pub(super) fn unpack(sent: &wire::Contract<'_>) -> Result<Contract, &'static str
         Ok(terms)
     };
     let (obs_terms, action_terms) = (terms(sent.obs_terms)?, terms(sent.action_terms)?);
-    let bounds = |bytes: &[u8]| {
+    let bounds = |bytes: &[u8], ours: &[f32]| {
+        if version == 1 {
+            return Ok(ours.to_vec());
+        }
         let mut numbers = vec![0.0; action_terms.width()];
         get_numbers(bytes, &mut numbers)
             .then_some(numbers)
@@ -66,8 +74,8 @@ pub(super) fn unpack(sent: &wire::Contract<'_>) -> Result<Contract, &'static str
     Ok(Contract {
         task: sent.task.to_string(),
         dt_s: sent.dt_s,
-        action_low: bounds(sent.action_low)?,
-        action_high: bounds(sent.action_high)?,
+        action_low: bounds(sent.action_low, &ours.action_low)?,
+        action_high: bounds(sent.action_high, &ours.action_high)?,
         obs_terms,
         action_terms,
     })

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{
     Fate, Key, LinkCounts, MAX_PACKET, Transport,
-    wire::{self, Frame, Message},
+    wire::{self, Frame, Message, WIRE_VERSION},
 };
 use crate::{control::Histogram, io::IoError, os};
 
@@ -20,6 +20,7 @@ const TRANSIT_WINDOW_NS: u64 = 10_000_000_000;
 /// What came in, apart from the message itself.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Received {
+    pub(super) version: u8,
     pub(super) session: u64,
     seq: u32,
     len: usize,
@@ -30,6 +31,8 @@ pub(super) struct Endpoint<T> {
     key: Option<Key>,
     /// Frames older than this are late; 0 for no limit.
     late_ns: u64,
+    /// Version of the wire format that is spoken.
+    version: u8,
     session: u64,
     seq: u32,
     sent_ns: [u64; SENT_KEPT],
@@ -50,6 +53,7 @@ impl<T: Transport> Endpoint<T> {
             transport,
             key,
             late_ns: 0,
+            version: WIRE_VERSION,
             session: 0,
             seq: 0,
             sent_ns: [0; SENT_KEPT],
@@ -72,6 +76,15 @@ impl<T: Transport> Endpoint<T> {
         self.session
     }
 
+    pub(super) fn version(&self) -> u8 {
+        self.version
+    }
+
+    /// Speaks this version from now on.
+    pub(super) fn speak(&mut self, version: u8) {
+        self.version = version;
+    }
+
     /// Begins a session, or the time between two: sequence numbers start again.
     pub(super) fn begin(&mut self, session: u64, late_ns: u64) {
         self.session = session;
@@ -82,10 +95,11 @@ impl<T: Transport> Endpoint<T> {
         self.newest = (0, 0);
     }
 
-    /// Begins a session with a packet of it that has already come; `sent` of its own have already
-    /// been sent.
+    /// Begins a session, in the version of a packet of it that has already come; `sent` of its own
+    /// have already been sent.
     pub(super) fn begin_with(&mut self, first: Received, late_ns: u64, sent: u32) {
         self.begin(first.session, late_ns);
+        self.version = first.version;
         self.seq = sent;
         // Whatever was sent before it was never meant to be acted on.
         self.order.begin_at(first.seq);
@@ -125,7 +139,9 @@ impl<T: Transport> Endpoint<T> {
         let now_ns = os::monotonic_ns();
         let (echo_seq, received_ns) = self.newest;
         let echo_hold_ns = if echo_seq == 0 { 0 } else { now_ns.saturating_sub(received_ns) };
-        let frame = Frame { session, seq, sent_ns: now_ns, echo_seq, echo_hold_ns, message };
+        let version = self.version;
+        let frame =
+            Frame { version, session, seq, sent_ns: now_ns, echo_seq, echo_hold_ns, message };
         let sealed = wire::seal(&frame, self.key.as_ref(), &mut self.tx);
         let len = sealed.ok_or(IoError::Robot("the message does not fit a packet"))?;
         self.sent_ns[seq as usize % SENT_KEPT] = now_ns;
@@ -166,11 +182,15 @@ impl<T: Transport> Endpoint<T> {
 
     fn judge(&mut self, len: usize) -> Result<Received, Fate> {
         let frame = wire::open(&self.rx[..len], self.key.as_ref())?;
-        let received = Received { session: frame.session, seq: frame.seq, len };
-        if frame.session != self.session || self.session == 0 {
+        let Frame { version, session, seq, .. } = frame;
+        let received = Received { version, session, seq, len };
+        if session != self.session || self.session == 0 {
             return Ok(received);
         }
-        let (seq, sent_ns) = (frame.seq, frame.sent_ns);
+        if version != self.version {
+            return Err(Fate::Version);
+        }
+        let sent_ns = frame.sent_ns;
         let (echo_seq, echo_hold_ns) = (frame.echo_seq, frame.echo_hold_ns);
         match self.order.judge(seq)? {
             0 => {}

@@ -93,4 +93,4 @@ pub use robot::{LinkError, LinkOptions, LinkRobot};
 pub use serial::Serial;
 pub use transport::{Memory, Transport};
 pub use udp::Udp;
-pub use wire::{Key, MAX_PACKET, WIRE_VERSION};
+pub use wire::{Key, MAX_PACKET, WIRE_VERSION, WIRE_VERSIONS};

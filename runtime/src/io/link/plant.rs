@@ -9,11 +9,11 @@ use super::{
     Fate, Key, LinkCounts, Transport,
     contract::{Packed, to_bytes, unpack},
     endpoint::Endpoint,
-    wire::{Message, WireCommand, get_numbers, put_numbers},
+    wire::{Message, Seen, WireCommand, get_numbers, put_numbers},
 };
 use crate::{
     control::{Histogram, Summary, Ticker},
-    io::{Command, IoError, Reading, RobotIo, RobotSpec},
+    io::{Command, Guidance, IoError, Reading, RobotIo, RobotSpec},
     os::{self, RealTime},
 };
 
@@ -95,8 +95,14 @@ pub struct PlantServer<T: Transport> {
     step: u64,
     reading: Reading,
     obs: Vec<f32>,
-    action: Vec<f32>,
+    /// The last observation and applied action as they are sent.
     bytes: Vec<u8>,
+    applied_bytes: Vec<u8>,
+    /// Whether `applied_bytes` hold anything, and the rest of what a person does.
+    tells_applied: bool,
+    buttons: u32,
+    taken_over: bool,
+    action: Vec<f32>,
     /// Whether the robot follows actions.
     follows: bool,
     heard_ns: u64,
@@ -111,6 +117,7 @@ pub struct PlantServer<T: Transport> {
 #[derive(Clone, Copy, Debug)]
 struct Granted {
     nonce: u64,
+    version: u8,
     session: u64,
     period_ns: u64,
 }
@@ -136,6 +143,10 @@ impl<T: Transport> PlantServer<T> {
             obs: vec![0.0; spec.obs_dim()],
             action: vec![0.0; spec.action_dim()],
             bytes: vec![0; spec.obs_dim() * 4],
+            applied_bytes: vec![0; spec.action_dim() * 4],
+            tells_applied: false,
+            buttons: 0,
+            taken_over: false,
             follows: true,
             heard_ns: 0,
             sessions: 0,
@@ -234,8 +245,8 @@ impl<T: Transport> PlantServer<T> {
     fn await_session(&mut self) -> Result<Option<u64>, IoError> {
         self.endpoint.begin_round();
         let Some(received) = self.endpoint.receive(POLL)? else { return Ok(None) };
-        if let Some(Granted { session, period_ns, .. }) = self.granted
-            && session == received.session
+        if let Some(Granted { version, session, period_ns, .. }) = self.granted
+            && (version, session) == (received.version, received.session)
             && self.endpoint.message(received) == Some(Message::Ready)
         {
             let late_periods = if self.options.lock_step { 0.0 } else { self.options.late_periods };
@@ -248,7 +259,8 @@ impl<T: Transport> PlantServer<T> {
         let answer = match self.endpoint.message(received) {
             Some(Message::Hello { nonce, contract, period_ns }) => {
                 let bounds = 1_000_000_000 / 2_000..=1_000_000_000;
-                let refusal = match unpack(&contract) {
+                let theirs = unpack(&contract, received.version, &self.spec.contract);
+                let refusal = match theirs {
                     Err(what) => Some(format!("the policy describes itself badly: {what}")),
                     Ok(theirs) => match theirs.check_fits(&self.spec.contract) {
                         Err(error) => Some(error.between("the policy", "the robot").to_string()),
@@ -266,17 +278,22 @@ impl<T: Transport> PlantServer<T> {
             self.endpoint.count(Fate::Foreign);
             return Ok(None);
         };
+        // It is answered in its own version, in which the session will be.
+        let version = received.version;
+        self.endpoint.speak(version);
         if let Some(reason) = refusal {
             self.endpoint.send_as(0, 1, Message::Refuse { nonce, reason: &reason }).ok();
             return Ok(None);
         }
         // Who asks again, because the answer takes its time, gets the same one.
         let session = match self.granted {
-            Some(granted) if granted.nonce == nonce => granted.session,
+            Some(granted) if (granted.nonce, granted.version) == (nonce, version) => {
+                granted.session
+            }
             // Never 0, which means that there is no session.
             _ => os::random_u64() | 1,
         };
-        self.granted = Some(Granted { nonce, session, period_ns });
+        self.granted = Some(Granted { nonce, version, session, period_ns });
         let contract = Packed::new(&self.spec.contract);
         let RobotSpec { damping_action, stop_action, max_action_step, .. } = &self.spec;
         let welcome = Message::Welcome {
@@ -444,6 +461,13 @@ impl<T: Transport> PlantServer<T> {
                 self.reading = reading;
                 self.step = reading.step;
                 self.steps += 1;
+                let Guidance { applied, buttons, taken_over } = robot.guidance();
+                let applied = applied.filter(|applied| applied.len() == self.action.len());
+                if let Some(applied) = applied {
+                    put_numbers(applied, &mut self.applied_bytes);
+                }
+                self.tells_applied = applied.is_some();
+                (self.buttons, self.taken_over) = (buttons, taken_over);
                 Ok(())
             }
             // Nothing new; what there was is sent again, and its step says so.
@@ -455,8 +479,16 @@ impl<T: Transport> PlantServer<T> {
     fn send_observation(&mut self) {
         let Reading { step, reward, terminated } = self.reading;
         let values = put_numbers(&self.obs, &mut self.bytes);
-        let follows = self.follows;
+        let seen = Seen { step, reward, terminated, follows: self.follows, values };
+        let (buttons, taken_over) = (self.buttons, self.taken_over);
+        let applied = self.tells_applied.then_some(&*self.applied_bytes);
+        let is_guided = applied.is_some() || taken_over || buttons != 0;
+        let message = if is_guided && self.endpoint.version() >= 2 {
+            Message::Guided { seen, applied, buttons, taken_over }
+        } else {
+            Message::Observation(seen)
+        };
         // A packet that cannot be sent is counted; the controller will notice that it lacks.
-        self.endpoint.send(Message::Observation { step, reward, terminated, follows, values }).ok();
+        self.endpoint.send(message).ok();
     }
 }

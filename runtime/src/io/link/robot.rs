@@ -6,12 +6,12 @@ use super::{
     Fate, Key, LinkCounts, Transport,
     contract::{Packed, unpack},
     endpoint::{Endpoint, Received},
-    wire::{Message, WireCommand, get_numbers, put_numbers},
+    wire::{Message, Seen, WIRE_VERSIONS, WireCommand, get_numbers, put_numbers},
 };
 use crate::{
     contract::{Contract, ContractError},
     control::Histogram,
-    io::{Command, IoError, Reading, RobotIo, RobotSpec},
+    io::{Command, Guidance, IoError, Reading, RobotIo, RobotSpec},
     os,
 };
 
@@ -106,6 +106,11 @@ pub struct LinkRobot<T: Transport> {
     action: Vec<u8>,
     fresh: Option<Reading>,
     obs: Vec<f32>,
+    /// What came with the newest observation, [`Guidance`].
+    applied: Vec<f32>,
+    tells_applied: bool,
+    buttons: u32,
+    taken_over: bool,
     follows: bool,
     closed: bool,
 }
@@ -127,10 +132,13 @@ impl<T: Transport> LinkRobot<T> {
         let period_ns = if options.period_ns == 0 { natural_ns } else { options.period_ns };
         let nonce = os::random_u64();
         let deadline = Instant::now() + options.timeout;
+        // In turn, so that a robot that speaks an older version answers too.
+        let mut versions = WIRE_VERSIONS.into_iter().cycle();
         let (welcome, spec, lock_step) = loop {
             if Instant::now() >= deadline {
                 return Err(timeout(&endpoint, options.timeout));
             }
+            versions.next().into_iter().for_each(|version| endpoint.speak(version));
             endpoint.send_as(0, 1, Message::Hello { nonce, contract, period_ns }).ok();
             endpoint.begin_round();
             if let Some(welcome) = await_welcome(&mut endpoint, nonce, &policy.contract)? {
@@ -142,6 +150,7 @@ impl<T: Transport> LinkRobot<T> {
         endpoint.transport().lock_peer();
         let wait = Duration::from_nanos((options.wait_share * period_ns as f64) as u64);
         let (obs, action) = (vec![0.0; spec.obs_dim()], vec![0; spec.action_dim() * 4]);
+        let applied = vec![0.0; spec.action_dim()];
         let mut robot = Self {
             endpoint,
             spec,
@@ -155,6 +164,10 @@ impl<T: Transport> LinkRobot<T> {
             action,
             fresh: None,
             obs,
+            applied,
+            tells_applied: false,
+            buttons: 0,
+            taken_over: false,
             follows: true,
             closed: false,
         };
@@ -174,6 +187,12 @@ impl<T: Transport> LinkRobot<T> {
     /// Whether robot and controller wait for each other.
     pub fn lock_step(&self) -> bool {
         self.lock_step
+    }
+
+    /// Version of the wire format in the session; from 2 on a robot can tell what a person does
+    /// with it.
+    pub fn version(&self) -> u8 {
+        self.endpoint.version()
     }
 
     /// Whether the robot follows actions, or holds itself in damping or stop until a reset.
@@ -204,20 +223,34 @@ impl<T: Transport> LinkRobot<T> {
                 self.endpoint.count(Fate::Foreign);
                 continue;
             }
-            match self.endpoint.message(received) {
-                Some(Message::Observation { step, reward, terminated, follows, values }) => {
-                    if !get_numbers(values, &mut self.obs) {
-                        self.endpoint.count(Fate::Misfit);
-                    } else if self.step.is_none_or(|last| step > last) {
-                        self.step = Some(step);
-                        self.follows = follows;
-                        self.unanswered = false;
-                        self.fresh = Some(Reading { step, reward, terminated });
-                    }
+            let (seen, applied, buttons, taken_over) = match self.endpoint.message(received) {
+                Some(Message::Observation(seen)) => (seen, None, 0, false),
+                Some(Message::Guided { seen, applied, buttons, taken_over }) => {
+                    (seen, applied, buttons, taken_over)
                 }
-                Some(Message::Bye) => self.closed = true,
-                Some(Message::Welcome { .. }) => {}
-                _ => self.endpoint.count(Fate::Foreign),
+                Some(Message::Bye) => {
+                    self.closed = true;
+                    continue;
+                }
+                Some(Message::Welcome { .. }) => continue,
+                _ => {
+                    self.endpoint.count(Fate::Foreign);
+                    continue;
+                }
+            };
+            let Seen { step, reward, terminated, follows, values } = seen;
+            let tells_applied = applied.is_some();
+            let fits = get_numbers(values, &mut self.obs)
+                && applied.is_none_or(|applied| get_numbers(applied, &mut self.applied));
+            if !fits {
+                self.endpoint.count(Fate::Misfit);
+            } else if self.step.is_none_or(|last| step > last) {
+                self.step = Some(step);
+                self.follows = follows;
+                self.unanswered = false;
+                (self.tells_applied, self.buttons, self.taken_over) =
+                    (tells_applied, buttons, taken_over);
+                self.fresh = Some(Reading { step, reward, terminated });
             }
         }
         Ok(())
@@ -266,6 +299,14 @@ impl<T: Transport> RobotIo for LinkRobot<T> {
         let reading = self.fresh.take().ok_or(IoError::Stale)?;
         obs.copy_from_slice(&self.obs);
         Ok(reading)
+    }
+
+    fn guidance(&self) -> Guidance<'_> {
+        Guidance {
+            applied: self.tells_applied.then_some(&*self.applied),
+            buttons: self.buttons,
+            taken_over: self.taken_over,
+        }
     }
 
     fn write(&mut self, command: Command<'_>) -> Result<(), IoError> {
@@ -338,7 +379,8 @@ fn await_welcome<T: Transport>(
                 stop_action,
                 max_action_step,
             }) if nonce == our_nonce && session != 0 => {
-                let theirs = unpack(&contract).map_err(LinkError::Description)?;
+                let theirs = unpack(&contract, received.version, ours);
+                let theirs = theirs.map_err(LinkError::Description)?;
                 let fits = ours.check_fits(&theirs);
                 fits.map_err(|error| error.between("the policy", "the robot"))?;
                 let parts = [damping_action, stop_action, max_action_step];

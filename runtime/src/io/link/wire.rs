@@ -7,6 +7,9 @@
 //! The CRC-32 (ISO-HDLC, as in zlib) covers all that stands before it; the MAC (HMAC-SHA-256, its
 //! first 16 bytes) covers all that stands before it in turn. A packet is looked at in the order
 //! CRC, marks, version, MAC, content, so that a packet of another version is told from damage.
+//!
+//! Two versions are spoken: 2, and 1, whose contract has a schema in place of action bounds and
+//! which has no [`Guided`](Message::Guided). `docs/protocol.md` has every byte and every rule.
 
 use hmac::{Hmac, KeyInit, Mac};
 use serde::{Deserialize, Serialize};
@@ -14,8 +17,11 @@ use sha2::Sha256;
 
 use super::Fate;
 
-/// Version of the wire format.
+/// Newest version of the wire format.
 pub const WIRE_VERSION: u8 = 2;
+
+/// The versions that are spoken, the newest first.
+pub const WIRE_VERSIONS: [u8; 2] = [WIRE_VERSION, 1];
 
 /// Largest packet: what a UDP datagram can hold.
 pub const MAX_PACKET: usize = 65_507;
@@ -54,8 +60,10 @@ impl std::fmt::Debug for Key {
 }
 
 /// What every packet holds.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Frame<'a> {
+    /// Version of the wire format that it is laid out in.
+    pub version: u8,
     /// Session, 0 before there is one.
     pub session: u64,
     /// Counts up from 1 in every session and direction.
@@ -67,20 +75,28 @@ pub struct Frame<'a> {
     /// …and how long it has had it, ns.
     pub echo_hold_ns: u64,
     /// What it says.
-    #[serde(borrow)]
     pub message: Message<'a>,
 }
 
-/// What a frame says. Numbers are little-endian `f32` bytes.
+/// What stands before a message: a [`Frame`]'s numbers.
+#[derive(Serialize, Deserialize)]
+struct Head {
+    session: u64,
+    seq: u32,
+    sent_ns: u64,
+    echo_seq: u32,
+    echo_hold_ns: u64,
+}
+
+/// What a frame says, with a contract of a version's layout. Numbers are little-endian `f32` bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub enum Message<'a> {
+pub enum Message<'a, C = Contract<'a>> {
     /// Controller: asks for a session.
     Hello {
         /// Drawn by the controller, to know the answer by.
         nonce: u64,
         /// What the policy was made for.
-        #[serde(borrow)]
-        contract: Contract<'a>,
+        contract: C,
         /// Control period that the controller will run at, ns.
         period_ns: u64,
     },
@@ -89,8 +105,7 @@ pub enum Message<'a> {
         /// As the controller drew it.
         nonce: u64,
         /// What the robot is.
-        #[serde(borrow)]
-        contract: Contract<'a>,
+        contract: C,
         /// Whether robot and controller wait for each other.
         lock_step: bool,
         /// What the actuators get in damping, `[A]`.
@@ -111,18 +126,8 @@ pub enum Message<'a> {
     /// commands nothing.
     Ready,
     /// Robot: what it sees.
-    Observation {
-        /// Number of the control step.
-        step: u64,
-        /// Reward of the step that led here.
-        reward: Option<f64>,
-        /// Whether the robot's episode has ended.
-        terminated: bool,
-        /// Whether the robot follows actions, or holds itself in damping or stop until a reset.
-        follows: bool,
-        /// The observation, `[S]`.
-        values: &'a [u8],
-    },
+    #[serde(borrow)]
+    Observation(Seen<'a>),
     /// Controller: what to do.
     Command {
         /// Step of the newest observation that the controller has got.
@@ -134,6 +139,67 @@ pub enum Message<'a> {
     },
     /// Either: ends the session.
     Bye,
+    /// Robot, from version 2: what it sees, what it applied, and what a person does with it.
+    Guided {
+        /// As in an observation.
+        #[serde(borrow)]
+        seen: Seen<'a>,
+        /// The action that was applied in the step that led here, `[A]`.
+        applied: Option<&'a [u8]>,
+        /// Bit n is button n, set while it is pressed.
+        buttons: u32,
+        /// Whether a person leads the robot, whatever is commanded.
+        taken_over: bool,
+    },
+}
+
+impl<'a, C> Message<'a, C> {
+    /// The same with another contract.
+    fn map_contract<D>(self, map: impl FnOnce(C) -> D) -> Message<'a, D> {
+        match self {
+            Self::Hello { nonce, contract, period_ns } => {
+                Message::Hello { nonce, contract: map(contract), period_ns }
+            }
+            Self::Welcome {
+                nonce,
+                contract,
+                lock_step,
+                damping_action,
+                stop_action,
+                max_action_step,
+            } => Message::Welcome {
+                nonce,
+                contract: map(contract),
+                lock_step,
+                damping_action,
+                stop_action,
+                max_action_step,
+            },
+            Self::Refuse { nonce, reason } => Message::Refuse { nonce, reason },
+            Self::Ready => Message::Ready,
+            Self::Observation(seen) => Message::Observation(seen),
+            Self::Command { step, kind, action } => Message::Command { step, kind, action },
+            Self::Bye => Message::Bye,
+            Self::Guided { seen, applied, buttons, taken_over } => {
+                Message::Guided { seen, applied, buttons, taken_over }
+            }
+        }
+    }
+}
+
+/// What a robot sees.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Seen<'a> {
+    /// Number of the control step.
+    pub step: u64,
+    /// Reward of the step that led here.
+    pub reward: Option<f64>,
+    /// Whether the robot's episode has ended.
+    pub terminated: bool,
+    /// Whether the robot follows actions, or holds itself in damping or stop until a reset.
+    pub follows: bool,
+    /// The observation, `[S]`.
+    pub values: &'a [u8],
 }
 
 /// Kind of a command.
@@ -160,18 +226,85 @@ pub struct Contract<'a> {
     pub action_terms: &'a str,
     /// Control period of the task, s.
     pub dt_s: f64,
-    /// Lower action bounds, `[A]`.
+    /// Lower action bounds, `[A]`; empty in version 1, which does not send them.
     pub action_low: &'a [u8],
-    /// Upper action bounds, `[A]`.
+    /// Upper action bounds, likewise.
     pub action_high: &'a [u8],
 }
 
-/// Writes a frame into `packet`; `None` if it does not fit.
+/// The only schema that version 1 was made for.
+const SCHEMA_1: &str = "sog.policy/1";
+
+/// A contract in the layout of version 1.
+#[derive(Clone, Copy, Serialize, Deserialize)]
+struct Contract1<'a> {
+    schema: &'a str,
+    task: &'a str,
+    obs_terms: &'a str,
+    action_terms: &'a str,
+    dt_s: f64,
+}
+
+impl<'a> From<Contract<'a>> for Contract1<'a> {
+    fn from(contract: Contract<'a>) -> Self {
+        let Contract { task, obs_terms, action_terms, dt_s, .. } = contract;
+        Self { schema: SCHEMA_1, task, obs_terms, action_terms, dt_s }
+    }
+}
+
+impl<'a> From<Contract1<'a>> for Contract<'a> {
+    fn from(contract: Contract1<'a>) -> Self {
+        let Contract1 { task, obs_terms, action_terms, dt_s, .. } = contract;
+        Self { task, obs_terms, action_terms, dt_s, action_low: &[], action_high: &[] }
+    }
+}
+
+/// Writes a frame's content, and says how many bytes it took.
+fn write_content(frame: &Frame<'_>, to: &mut [u8]) -> Option<usize> {
+    let Frame { version, session, seq, sent_ns, echo_seq, echo_hold_ns, message } = *frame;
+    let head = Head { session, seq, sent_ns, echo_seq, echo_hold_ns };
+    let written = match (version, message) {
+        (1, Message::Guided { .. }) => return None,
+        (1, message) => postcard::to_slice(&(head, message.map_contract(Contract1::from)), to),
+        (2, message) => postcard::to_slice(&(head, message), to),
+        _ => return None,
+    };
+    Some(written.ok()?.len())
+}
+
+/// Reads a frame's content of a version that is spoken.
+fn read_content(version: u8, content: &[u8]) -> Result<Frame<'_>, Fate> {
+    fn all<'a, T: Deserialize<'a>>(content: &'a [u8]) -> Result<T, Fate> {
+        match postcard::take_from_bytes(content) {
+            Ok((value, [])) => Ok(value),
+            _ => Err(Fate::Corrupt),
+        }
+    }
+    let (head, message) = if version == 1 {
+        let (head, message): (Head, Message<'_, Contract1<'_>>) = all(content)?;
+        match message {
+            Message::Hello { contract, .. } | Message::Welcome { contract, .. }
+                if contract.schema != SCHEMA_1 =>
+            {
+                return Err(Fate::Version);
+            }
+            Message::Guided { .. } => return Err(Fate::Corrupt),
+            _ => (head, message.map_contract(Contract::from)),
+        }
+    } else {
+        all(content)?
+    };
+    let Head { session, seq, sent_ns, echo_seq, echo_hold_ns } = head;
+    Ok(Frame { version, session, seq, sent_ns, echo_seq, echo_hold_ns, message })
+}
+
+/// Writes a frame into `packet`; `None` if it does not fit, or its version is not spoken or does
+/// not know its message.
 pub fn seal(frame: &Frame<'_>, key: Option<&Key>, packet: &mut [u8]) -> Option<usize> {
     let (head, rest) = packet.split_at_mut_checked(MARK.len() + 1)?;
     head[..2].copy_from_slice(&MARK);
-    head[2] = WIRE_VERSION;
-    let mut len = head.len() + postcard::to_slice(frame, rest).ok()?.len();
+    head[2] = frame.version;
+    let mut len = head.len() + write_content(frame, rest)?;
     if let Some(key) = key {
         let mac = key.mac(packet.get(..len)?).finalize().into_bytes();
         packet.get_mut(len..len + MAC_BYTES)?.copy_from_slice(&mac[..MAC_BYTES]);
@@ -193,7 +326,7 @@ pub fn open<'a>(packet: &'a [u8], key: Option<&Key>) -> Result<Frame<'a>, Fate> 
     }
     let body = rest.strip_prefix(&MARK).ok_or(Fate::Corrupt)?;
     let (&version, _) = body.split_first().ok_or(Fate::Corrupt)?;
-    if version != WIRE_VERSION {
+    if !WIRE_VERSIONS.contains(&version) {
         return Err(Fate::Version);
     }
     let signed = match key {
@@ -205,11 +338,7 @@ pub fn open<'a>(packet: &'a [u8], key: Option<&Key>) -> Result<Frame<'a>, Fate> 
             signed
         }
     };
-    let content = signed.get(MARK.len() + 1..).ok_or(Fate::Corrupt)?;
-    match postcard::take_from_bytes::<Frame<'a>>(content) {
-        Ok((frame, [])) => Ok(frame),
-        _ => Err(Fate::Corrupt),
-    }
+    read_content(version, signed.get(MARK.len() + 1..).ok_or(Fate::Corrupt)?)
 }
 
 /// The packet with its last four bytes replaced by the checksum of the others, so that tests and
@@ -254,6 +383,9 @@ mod tests {
         action_high: &[4; 8],
     };
 
+    const SEEN: Seen<'static> =
+        Seen { step: 77, reward: Some(-1.5), terminated: false, follows: true, values: &[7; 40] };
+
     fn samples() -> Vec<Frame<'static>> {
         let messages = [
             Message::Hello { nonce: 9, contract: CONTRACT, period_ns: 1_000_000 },
@@ -267,17 +399,18 @@ mod tests {
             },
             Message::Refuse { nonce: 3, reason: "busy" },
             Message::Ready,
-            Message::Observation {
-                step: 77,
-                reward: Some(-1.5),
-                terminated: false,
-                follows: true,
-                values: &[7; 40],
-            },
+            Message::Observation(SEEN),
             Message::Command { step: 5, kind: WireCommand::Act, action: &[1, 2, 3, 4] },
             Message::Bye,
+            Message::Guided {
+                seen: SEEN,
+                applied: Some(&[6; 8]),
+                buttons: 0x8000_0001,
+                taken_over: true,
+            },
         ];
         let frame = |(i, message)| Frame {
+            version: 2,
             session: 1 << 60,
             seq: i as u32,
             sent_ns: 123_456_789,
@@ -303,6 +436,26 @@ mod tests {
             }
         }
         assert!(Key::new(b"too short").is_none());
+    }
+
+    #[test]
+    fn version_1_says_the_same_but_for_bounds_and_guidance() {
+        let mut packet = vec![0; MAX_PACKET];
+        for frame in samples().into_iter().map(|frame| Frame { version: 1, ..frame }) {
+            let sealed = seal(&frame, None, &mut packet);
+            if matches!(frame.message, Message::Guided { .. }) {
+                assert_eq!(sealed, None);
+                continue;
+            }
+            let unbounded = Contract { action_low: &[], action_high: &[], ..CONTRACT };
+            let message = frame.message.map_contract(|_| unbounded);
+            assert_eq!(open(&packet[..sealed.unwrap()], None), Ok(Frame { message, ..frame }));
+        }
+        // What version 1 does not know is damage in it.
+        let guided = samples()[7];
+        let len = seal(&guided, None, &mut packet).unwrap();
+        packet[2] = 1;
+        assert_eq!(open(&with_checksum(&packet[..len]), None), Err(Fate::Corrupt));
     }
 
     #[test]
