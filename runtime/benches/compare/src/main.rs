@@ -19,7 +19,7 @@ use clap::Parser;
 use serde_json::{Value, json};
 use sog_runtime::{
     os::{self, RealTimeConfig},
-    policy::{Policy, PolicyFile},
+    policy::{Activation, Architecture, Policy, PolicyFile},
 };
 
 use engines::Engine;
@@ -71,6 +71,13 @@ fn compare(args: &Args) -> Result<()> {
     let bytes = std::fs::read(&args.policy).with_context(|| args.policy.display().to_string())?;
     let file = PolicyFile::parse(&bytes).with_context(|| args.policy.display().to_string())?;
 
+    let network = &file.network;
+    ensure!(
+        network.architecture == Architecture::TwoBranch
+            && network.activation == Activation::Tanh
+            && network.hidden.len() == 2,
+        "the other engines are given the paper's network alone: two branches, two hidden layers, tanh"
+    );
     let mut engines = engines::all(&file, &bytes, args.onnx_runtime.as_deref())?;
     let mut differences = Vec::new();
     for engine in &mut engines {
