@@ -23,12 +23,16 @@
 //! # }
 //! ```
 
+#[cfg(feature = "arrow")]
+mod arrow;
 mod budget;
 mod csv;
 mod error;
 #[cfg(feature = "hdf5")]
 mod hdf5;
 pub mod inspect;
+#[cfg(feature = "lerobot")]
+mod lerobot;
 pub mod mapping;
 mod mat;
 mod minari;

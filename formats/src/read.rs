@@ -304,14 +304,23 @@ fn read_hdf5(path: &Path, _: Format) -> Result<Recording, FormatError> {
     Err(Place::file(path).error(Problem::NotBuilt { format: "HDF5", feature: "hdf5" }))
 }
 
+#[cfg(feature = "arrow")]
+use crate::arrow::{imitation, minari as minari_arrow};
+
+#[cfg(not(feature = "arrow"))]
 fn minari_arrow(path: &Path) -> Result<Recording, FormatError> {
     Err(Place::file(path).error(Problem::NotBuilt { format: "Arrow", feature: "arrow" }))
 }
 
+#[cfg(not(feature = "arrow"))]
 fn imitation(path: &Path) -> Result<Recording, FormatError> {
     Err(Place::file(path).error(Problem::NotBuilt { format: "Arrow", feature: "arrow" }))
 }
 
+#[cfg(feature = "lerobot")]
+use crate::lerobot::read as lerobot;
+
+#[cfg(not(feature = "lerobot"))]
 fn lerobot(path: &Path) -> Result<Recording, FormatError> {
     Err(Place::file(path).error(Problem::NotBuilt { format: "Parquet", feature: "lerobot" }))
 }

@@ -193,3 +193,30 @@ fn matlab() {
     assert_eq!(recording.episodes[2].times_s.as_ref().unwrap()[2], 0.1);
     check("cell.mat", Format::Mat, &["data"], &[], false);
 }
+
+#[cfg(feature = "arrow")]
+#[test]
+fn arrow() {
+    let recording = check("minari-arrow", Format::Minari, &["observations"], &["actions"], true);
+    check_rewards(&recording, "rewards");
+    check_ends(&recording);
+    assert_eq!(recording.metadata["dataset_id"], "sog/minari-arrow-v0");
+    let parts = ["observations/position", "observations/velocity"];
+    check("minari-arrow-dict", Format::Minari, &parts, &["actions"], true);
+    let recording = check("imitation", Format::Imitation, &["obs"], &["acts"], true);
+    check_rewards(&recording, "rews");
+    assert_eq!(recording.episodes[0].end.terminated, Some(true));
+    assert_eq!(recording.episodes[1].end.terminated, Some(false));
+}
+
+#[cfg(feature = "lerobot")]
+#[test]
+fn lerobot() {
+    for version in ["lerobot-v2.1", "lerobot-v3.0"] {
+        let recording = check(version, Format::LeRobot, &["observation.state"], &["action"], false);
+        check_rewards(&recording, "next.reward");
+        assert_eq!(recording.dt_s, Some(0.05));
+        let times = recording.episodes[1].times_s.as_ref().unwrap();
+        assert_eq!(times[1], f64::from(0.05_f32));
+    }
+}

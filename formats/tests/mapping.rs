@@ -1,0 +1,170 @@
+//! Columns become terms: names, stretches, units, rates, resampling, and what is refused.
+#![allow(clippy::unwrap_used)] // a test may panic
+
+use std::path::{Path, PathBuf};
+
+use sog_formats::{
+    Recording,
+    mapping::{MapOptions, Mapped, Mapping, Term, map},
+    read,
+};
+
+fn data(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(name)
+}
+
+fn terms(terms: &[(&str, usize)]) -> Vec<Term> {
+    terms.iter().map(|&(name, width)| Term { name: name.to_string(), width }).collect()
+}
+
+const OPTIONS: MapOptions<'_> = MapOptions { dt_s: 0.05, resample: false, labels: None };
+
+fn mapped(
+    recording: &Recording,
+    obs: &[(&str, usize)],
+    act: &[(&str, usize)],
+    mappings: &[&str],
+    options: MapOptions<'_>,
+) -> Result<Mapped, String> {
+    let mappings: Result<Vec<Mapping>, _> = mappings.iter().map(|m| m.parse()).collect();
+    let mappings = mappings.map_err(|e| e.to_string())?;
+    map(recording, &terms(obs), &terms(act), &mappings, &options).map_err(|e| e.to_string())
+}
+
+/// A table of one episode, sampled every 0.05 s: t, q0, q1 = 0.1 t, 2 t in degrees, way.
+fn table(folder: &Path, rows: &str) -> Recording {
+    let path = folder.join("arm.csv");
+    std::fs::write(&path, format!("t,q0,q1,way\n{rows}")).unwrap();
+    read(&path, None).unwrap()
+}
+
+#[test]
+fn without_a_mapping_the_only_columns_of_each_side_are_taken() {
+    let recording = read(&data("stacked.npz"), None).unwrap();
+    let found = mapped(&recording, &[("pos", 3), ("vel", 2)], &[("force", 2)], &[], OPTIONS);
+    let found = found.unwrap();
+    let rows: Vec<usize> = found.episodes.iter().map(|e| e.length).collect();
+    assert_eq!(rows, [6, 4, 5]);
+    for (episode, from) in found.episodes.iter().zip(&recording.episodes) {
+        let narrow = |data: &[f64]| data.iter().map(|&x| x as f32).collect::<Vec<f32>>();
+        let at = |name: &str| recording.columns.iter().position(|c| c.name == name).unwrap();
+        assert_eq!(episode.observations, narrow(&from.data[at("observations")]));
+        assert_eq!(episode.actions, narrow(&from.data[at("actions")]));
+    }
+    assert!(found.notes.iter().any(|n| n.contains("after their last action")), "{found:?}");
+}
+
+#[test]
+fn columns_are_taken_by_name_by_stretch_and_by_number() {
+    let recording = read(&data("csv"), None).unwrap();
+    let found = mapped(
+        &recording,
+        &[("pos", 3), ("vel", 2)],
+        &[("act", 2)],
+        &["pos=obs[0..3]", "vel=obs_4,obs_3"],
+        OPTIONS,
+    );
+    // `act` is filled by `act_0` and `act_1` only when it is said so.
+    let message = found.unwrap_err();
+    assert!(message.contains("action term `act`") && message.contains("--map act=COLUMN"));
+    let maps = ["pos=obs[0..3]", "vel=obs_4,obs_3", "act=act"];
+    let found =
+        mapped(&recording, &[("pos", 3), ("vel", 2)], &[("act", 2)], &maps, OPTIONS).unwrap();
+    let at = |name: &str| recording.columns.iter().position(|c| c.name == name).unwrap();
+    let value = |name: &str| recording.episodes[2].data[at(name)][1] as f32;
+    let row = ["obs_0", "obs_1", "obs_2", "obs_4", "obs_3"].map(value);
+    assert_eq!(found.episodes[2].observations[5..10], row);
+    assert_eq!(found.episodes[2].actions[2..4], [value("act_0"), value("act_1")]);
+}
+
+#[test]
+fn units_next_steps_and_rates() {
+    let folder = tempfile::tempdir().unwrap();
+    let rows = "0,1,0,3\n0.05,2,90,3\n0.1,4,180,3\n";
+    let recording = table(folder.path(), rows);
+    let found = mapped(
+        &recording,
+        &[("angle", 1), ("mm", 1)],
+        &[("speed", 1), ("target", 1)],
+        &["angle=q1:deg", "mm=q0:*0.001", "speed=rate(q0)", "target=next(q1)"],
+        MapOptions { labels: Some("way"), ..OPTIONS },
+    )
+    .unwrap();
+    let episode = &found.episodes[0];
+    // The last step has no next one.
+    assert_eq!((episode.length, episode.label), (2, Some(3)));
+    assert_eq!(episode.observations, [0.0, 0.001, std::f32::consts::FRAC_PI_2, 0.002]);
+    for (found, want) in episode.actions.iter().zip([20.0, 90.0, 40.0, 180.0]) {
+        assert!((found - want).abs() < 1e-4, "{episode:?}");
+    }
+}
+
+#[test]
+fn the_observation_after_the_last_action_gives_the_last_rate() {
+    let recording = read(&data("stacked.npz"), None).unwrap();
+    let maps = ["act=next(observations[0..2])"];
+    let found = mapped(&recording, &[("obs", 5)], &[("act", 2)], &maps, OPTIONS).unwrap();
+    assert_eq!(found.episodes[0].length, 6);
+}
+
+#[test]
+fn resampling_follows_the_time_stamps() {
+    let folder = tempfile::tempdir().unwrap();
+    // q0 = 3 t with uneven stamps.
+    let times = [0.0, 0.011, 0.019, 0.032, 0.04];
+    let rows: String = times.iter().map(|t| format!("{t},{},{},1\n", 3.0 * t, -t)).collect();
+    let recording = table(folder.path(), &rows);
+    let maps = ["x=q0", "u=q1"];
+    let refused = mapped(&recording, &[("x", 1)], &[("u", 1)], &maps, OPTIONS).unwrap_err();
+    assert!(refused.contains("--resample"), "{refused}");
+    let options = MapOptions { dt_s: 0.005, resample: true, labels: None };
+    let found = mapped(&recording, &[("x", 1)], &[("u", 1)], &maps, options).unwrap();
+    assert_eq!(found.episodes[0].length, 9);
+    for (k, x) in found.episodes[0].observations.iter().enumerate() {
+        assert!((x - 0.015 * k as f32).abs() < 1e-6);
+    }
+}
+
+#[test]
+fn what_does_not_fit_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let good = table(folder.path(), "0,1,2,3\n0.05,2,3,3\n0.1,4,5,4\n");
+    let cases: [(&[&str], &str); 10] = [
+        (&["x=q7", "u=q1"], "no column `q7`; columns and widths: `t` 1, `q0` 1"),
+        (&["x=q[0..3]", "u=q1"], "column `q` has 2 components, 0..3 goes beyond"),
+        (&["x=q", "u=q1"], "term `x` has 1 components, its source 2"),
+        (&["y=q0", "u=q1"], "no term `y`, it has `x`, `u`"),
+        (&["x=q0", "x=q1"], "mapped twice"),
+        (&["x:q0"], "no `=`"),
+        (&["x=q0[2..1]"], "nothing is in"),
+        (&["x=q0[a]"], "no stretch"),
+        (&["x=q0:inch"], "`:inch` is none of"),
+        (&["x=q0:quat", "u=q1"], "4 components, its source 1"),
+    ];
+    for (maps, needle) in cases {
+        let message = mapped(&good, &[("x", 1)], &[("u", 1)], maps, OPTIONS).unwrap_err();
+        assert!(message.contains(needle), "`{needle}` is not in: {message}");
+    }
+    let maps = ["x=q0", "u=q1"];
+    let labels = MapOptions { labels: Some("way"), ..OPTIONS };
+    let message = mapped(&good, &[("x", 1)], &[("u", 1)], &maps, labels).unwrap_err();
+    assert!(message.contains("column `way`: label 4 in step 2"), "{message}");
+
+    let nan = table(folder.path(), "0,1,2,3\n0.05,NaN,3,3\n0.1,4,5,3\n");
+    let message = mapped(&nan, &[("x", 1)], &[("u", 1)], &maps, OPTIONS).unwrap_err();
+    let needle = "episode `arm`, column `q0`: NaN in step 1";
+    assert!(message.contains(needle), "{message}");
+
+    let back = table(folder.path(), "0,1,2,3\n0.05,1,3,3\n0.04,4,5,3\n0.1,4,5,3\n");
+    let options = MapOptions { dt_s: 0.01, resample: true, labels: None };
+    let message = mapped(&back, &[("x", 1)], &[("u", 1)], &maps, options).unwrap_err();
+    assert!(message.contains("episode `arm`: time 0.04 s in row 2 follows 0.05 s"), "{message}");
+
+    let quaternion = ["x=q0,q1,q0,q1", "u=q1"];
+    let message = mapped(&good, &[("x", 4)], &[("u", 1)], &quaternion, OPTIONS);
+    assert!(message.is_ok(), "{message:?}");
+    let recording = read(&data("savetxt.txt"), None).unwrap();
+    let maps = ["x=data[0..4]:xyzw", "u=data[5]"];
+    let message = mapped(&recording, &[("x", 4)], &[("u", 1)], &maps, OPTIONS).unwrap_err();
+    assert!(message.contains("step 0 has a quaternion of length"), "{message}");
+}
