@@ -120,8 +120,8 @@ pub enum FindingKind {
 
 /// Changes from step to step that are so many times as large as all others are jumps.
 const JUMP: f64 = 5.0;
-/// Observations as rough as this are in no order.
-const NO_ORDER: f64 = 0.6;
+/// Observations whose smoothest component is as rough as this are in no order.
+const NO_ORDER: f64 = 0.7;
 /// Standard deviations below this, or below this share of the mean, are next to nothing.
 const NEARLY_CONSTANT: f64 = 1e-4;
 /// Share of the steps at a bound that is worth a word.
@@ -216,7 +216,9 @@ fn components(
         not_finite(recording, c, findings);
         for i in 0..column.width {
             let moments = Moments::of(samples(recording, c, i));
-            let limits = bounds.and_then(|b| Some((*b.low.get(i)?, *b.high.get(i)?)));
+            let limits = bounds
+                .and_then(|b| Some((*b.low.get(i)?, *b.high.get(i)?)))
+                .filter(|(low, high)| low.is_finite() && high.is_finite());
             let (low, high) = limits.unwrap_or((moments.min, moments.max));
             let near = 1e-6 * (high - low);
             let share = |test: &dyn Fn(f64) -> bool| {
@@ -314,7 +316,7 @@ fn order(recording: &Recording, components: &[Component], findings: &mut Vec<Fin
             rough.extend(stats::roughness(long));
         }
     }
-    let Some(median) = stats::quantile(&rough, 0.5).filter(|&r| r > NO_ORDER) else { return };
+    let Some(least) = stats::quantile(&rough, 0.0).filter(|&r| r > NO_ORDER) else { return };
     findings.push(Finding {
         kind: FindingKind::NoOrder,
         episode: None,
@@ -322,7 +324,7 @@ fn order(recording: &Recording, components: &[Component], findings: &mut Vec<Fin
         column: None,
         what: format!(
             "observations change from step to step as if their order were lost (roughness \
-             {median:.2}, 1 in no order)"
+             {least:.2} at the least, 1 in no order)"
         ),
         advice: "check that steps are in order and that the axes are episode, step, component \
                  (not step, episode, component)"

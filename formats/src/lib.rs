@@ -5,6 +5,7 @@
 //!   numbers, episode by episode; [`detect`] says which format it is.
 //! * [`mapping`] maps a recording to a task's terms, resampled to its control period if need be.
 //! * [`inspect`] says what is in it, and what is wrong with it.
+//! * [`export`] writes Minari's and LeRobot's data sets.
 //! * `Minari`, `D4RL`, `robomimic`, `imitation` and `LeRobot` have layouts of their own; NumPy's,
 //!   MATLAB's, HDF5's and safetensors' files of any layout are cut into episodes by what their
 //!   arrays' names and shapes say.
@@ -28,6 +29,7 @@ mod arrow;
 mod budget;
 mod csv;
 mod error;
+pub mod export;
 #[cfg(feature = "hdf5")]
 mod hdf5;
 pub mod inspect;

@@ -1,18 +1,22 @@
-//! `sog demos record|info|import`: demonstration files.
+//! `sog demos`: demonstration files.
 
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
 use serde::Serialize;
+use sog_formats::{
+    Recording,
+    inspect::{Report, inspect},
+};
 use sog_runtime::os::files::{Output, Outputs};
 use sog_sim::{
     task::{Modes, TaskInfo},
     tasks::{self, TaskMaker, TaskOptions},
 };
 
-use super::{OpenTask, Outcome, open_task, progress::Progress};
-use crate::data::{DemoFile, Labels, import, plausible, record};
+use super::{OpenTask, Outcome, edit, import, open_task, progress::Progress};
+use crate::data::{DemoFile, Labels, foreign, record};
 
 #[derive(Subcommand)]
 pub(super) enum DemosCommand {
@@ -20,17 +24,17 @@ pub(super) enum DemosCommand {
     Record(RecordArgs),
     /// Validate a demonstration file and say what is in it
     Info(InfoArgs),
-    /// Turn a plain safetensors file into a demonstration file
-    #[command(
-        after_help = "The file needs float32 (or float64) tensors `observations` [N, T, S] and \
-        `actions` [N, T, A]; uint32 `lengths` [N], `modes` [N] and float `goals` [N, dims] are \
-        optional. From Python (safetensors writes bytes as they lie: an array that is not contiguous \
-        would be scrambled):\n\n  import numpy as np\n  \
-        from safetensors.numpy import save_file\n  \
-        arrays = {\"observations\": obs, \"actions\": act}\n  \
-        save_file({k: np.ascontiguousarray(v) for k, v in arrays.items()}, \"mine.safetensors\")"
-    )]
-    Import(ImportArgs),
+    /// Turn demonstrations of other programs into a demonstration file
+    #[command(after_help = import::HELP)]
+    Import(import::ImportArgs),
+    /// Cut idle ends, drop episodes, cut off actions
+    Clean(edit::CleanArgs),
+    /// Put the episodes of several files into one
+    Merge(edit::MergeArgs),
+    /// Hold out a share of the episodes
+    Split(edit::SplitArgs),
+    /// Write demonstrations for other programs
+    Export(edit::ExportArgs),
 }
 
 #[derive(Args)]
@@ -71,31 +75,6 @@ pub(super) struct InfoArgs {
     json: bool,
 }
 
-#[derive(Args)]
-pub(super) struct ImportArgs {
-    /// The task: the name of a built-in one (see `sog tasks`), or the folder of your own
-    #[arg(long, value_parser = open_task)]
-    task: OpenTask,
-    /// Plain safetensors file to read
-    #[arg(long, value_name = "FILE")]
-    from: PathBuf,
-    /// Demonstration file to write
-    #[arg(long, value_name = "FILE")]
-    out: PathBuf,
-    /// Cut off actions that lie out of bounds, instead of refusing them
-    #[arg(long)]
-    clip: bool,
-    /// Take numbers as they are though they look scrambled or shuffled
-    #[arg(long)]
-    accept_implausible: bool,
-    /// Replace the file to write if it is there
-    #[arg(long)]
-    force: bool,
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
-}
-
 pub(super) fn run(command: &DemosCommand) -> Result<Outcome> {
     match command {
         DemosCommand::Record(args) => {
@@ -109,44 +88,85 @@ pub(super) fn run(command: &DemosCommand) -> Result<Outcome> {
             }
             print(&DemoFile::load(&args.out, task)?, task, args.json)
         }
-        DemosCommand::Info(args) => {
-            let written = DemoFile::task_of(&args.file)
-                .with_context(|| format!("cannot read {}", args.file.display()))?;
-            // Modes have names where the task is built in.
-            let known = tasks::names().contains(&written.name());
-            let task = if known { open_task(written.name())?.info().clone() } else { written };
-            let file = DemoFile::load(&args.file, &task)
-                .with_context(|| format!("{} is refused", args.file.display()))?;
-            print(&file, &task, args.json)
-        }
-        DemosCommand::Import(args) => {
-            let options = import::ImportOptions {
-                clip: args.clip,
-                accept_implausible: args.accept_implausible,
-            };
-            let out = claim(&args.out, args.force, Some(&args.from))?;
-            let file = import::import_safetensors(&args.from, args.task.info(), options)
-                .with_context(|| format!("{} cannot be imported", args.from.display()))?;
-            let task = args.task.info();
-            save(&out, &file, task)?;
-            if !args.json {
-                println!("wrote {}", args.out.display());
-            }
-            print(&DemoFile::load(&args.out, task)?, task, args.json)
-        }
+        DemosCommand::Info(args) => info(args),
+        DemosCommand::Import(args) => print(&import::run(args)?, args.task.info(), args.json),
+        DemosCommand::Clean(args) => edit::clean(args),
+        DemosCommand::Merge(args) => edit::merge(args),
+        DemosCommand::Split(args) => edit::split(args),
+        DemosCommand::Export(args) => edit::export(args),
     }
 }
 
+/// A file of ours and the task that it says it is of.
+pub(super) fn open(path: &Path) -> Result<(DemoFile, TaskInfo)> {
+    let written =
+        DemoFile::task_of(path).with_context(|| format!("cannot read {}", path.display()))?;
+    // Modes have names where the task is built in.
+    let known = tasks::names().contains(&written.name());
+    let task = if known { open_task(written.name())?.info().clone() } else { written };
+    let file =
+        DemoFile::load(path, &task).with_context(|| format!("{} is refused", path.display()))?;
+    Ok((file, task))
+}
+
+/// Our own files are checked against their task; of others it is said what is in them.
+fn info(args: &InfoArgs) -> Result<Outcome> {
+    let path = &args.file;
+    let Err(ours) = DemoFile::task_of(path) else {
+        let (file, task) = open(path)?;
+        return print(&file, &task, args.json);
+    };
+    match sog_formats::read(path, None) {
+        Ok(recording) => foreign_info(&recording, args.json),
+        // Of a damaged file of ours, our own reader knows better what is wrong.
+        Err(_) if path.extension().is_some_and(|e| e == "safetensors") => {
+            Err(ours).with_context(|| format!("cannot read {}", path.display()))
+        }
+        Err(foreign) => Err(foreign.into()),
+    }
+}
+
+fn foreign_info(recording: &Recording, json: bool) -> Result<Outcome> {
+    let report = inspect(recording, &[]);
+    let format = recording.format.name();
+    if json {
+        let columns: Vec<serde_json::Value> = recording
+            .columns
+            .iter()
+            .map(|c| {
+                serde_json::json!({"name": c.name, "width": c.width, "type": c.dtype.to_string()})
+            })
+            .collect();
+        let all = serde_json::json!({
+            "format": format, "columns": columns, "metadata": recording.metadata,
+            "notes": recording.notes, "report": report,
+        });
+        println!("{}", serde_json::to_string_pretty(&all)?);
+        return Ok(Outcome::Good);
+    }
+    println!("{}: format {format}, columns", recording.source.display());
+    for column in &recording.columns {
+        println!("  {:<32} {:>4} × {}", column.name, column.width, column.dtype);
+    }
+    recording.notes.iter().for_each(|note| println!("  note: {note}"));
+    print!("{report}");
+    Ok(Outcome::Good)
+}
+
 /// A place for a demonstration file: not what is read, and nothing that is there already.
-fn claim(path: &Path, force: bool, input: Option<&Path>) -> Result<Output> {
-    let mut outputs = Outputs::new(force).reads_all(input);
+pub(super) fn claim<'a>(
+    path: &Path,
+    force: bool,
+    inputs: impl IntoIterator<Item = &'a Path>,
+) -> Result<Output> {
+    let mut outputs = Outputs::new(force).reads_all(inputs);
     if let Some(dir) = path.parent().filter(|dir| !dir.as_os_str().is_empty()) {
         std::fs::create_dir_all(dir).with_context(|| format!("{}", dir.display()))?;
     }
     Ok(outputs.claim(path)?)
 }
 
-fn save(out: &Output, file: &DemoFile, task: &TaskInfo) -> Result<()> {
+pub(super) fn save(out: &Output, file: &DemoFile, task: &TaskInfo) -> Result<()> {
     out.write(&file.to_bytes(task))
         .with_context(|| format!("cannot write {}", out.path().display()))
 }
@@ -193,8 +213,8 @@ struct Summary {
     action_noise: f64,
     generator: String,
     sha256: String,
-    /// Steps whose change is out of line.
-    doubts: Vec<String>,
+    /// Ranges, moments and findings.
+    report: Report,
 }
 
 fn print(file: &DemoFile, task: &TaskInfo, json: bool) -> Result<Outcome> {
@@ -222,7 +242,10 @@ fn print(file: &DemoFile, task: &TaskInfo, json: bool) -> Result<Outcome> {
         action_noise: file.provenance.action_noise,
         generator: file.provenance.generator.clone(),
         sha256: d.sha256().to_string(),
-        doubts: plausible::jumps(d, &task.obs_terms),
+        report: {
+            let (recording, bounds) = foreign::recording_of(file, task, Path::new(""));
+            inspect(&recording, &bounds)
+        },
     };
     if json {
         println!("{}", serde_json::to_string_pretty(&summary)?);
@@ -250,6 +273,6 @@ fn print(file: &DemoFile, task: &TaskInfo, json: bool) -> Result<Outcome> {
         s.expert, s.seed, s.action_noise, s.generator
     );
     println!("  sha256 {}", s.sha256);
-    s.doubts.iter().for_each(|doubt| println!("  doubtful: {doubt}"));
+    print!("{}", s.report);
     Ok(Outcome::Good)
 }

@@ -5,10 +5,12 @@
 mod bench;
 mod cuda;
 mod demos;
+mod edit;
 mod embed;
 mod eval;
 mod expert;
 mod figures;
+mod import;
 mod list_tasks;
 mod progress;
 mod reproduce;

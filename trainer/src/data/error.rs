@@ -173,6 +173,20 @@ pub enum DataError {
         /// Largest mode of the task.
         max: usize,
     },
+    /// A foreign file cannot be read.
+    #[error(transparent)]
+    Format(Box<sog_formats::FormatError>),
+    /// A foreign file does not become the task's demonstrations.
+    #[error(transparent)]
+    Map(Box<sog_formats::mapping::MapError>),
+    /// The table `[import]` of the task's definition is not as it must be.
+    #[error("task.toml, [import], `{key}`: {why}")]
+    ImportTable {
+        /// The key.
+        key: String,
+        /// What is wrong.
+        why: String,
+    },
     /// Labels were asked for and there are none.
     #[error("the file has neither `modes` nor `goals`, which this evaluation compares with")]
     NoLabels,

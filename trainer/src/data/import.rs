@@ -83,15 +83,26 @@ pub fn import_safetensors(
             ..DemoProvenance::default()
         },
     };
+    // What we recorded ourselves is as it was: the robot cuts off what its experts ask for.
+    let ours = file.metadata().get("schema").is_some_and(|s| s == SCHEMA)
+        && file.metadata().contains_key(CHECKSUM_KEY)
+        && file.verify_checksum().is_ok();
+    checked(raw, task, options, ours)
+}
+
+/// Checks the parts of a file against the task and against what recordings look like; of `ours` only
+/// the former.
+pub(super) fn checked(
+    raw: Raw,
+    task: &TaskInfo,
+    options: ImportOptions,
+    ours: bool,
+) -> Result<DemoFile, DataError> {
     // The order of the axes can be judged only before the padding is dropped.
     let arrays = [("observations", raw.observations.clone()), ("actions", raw.actions.clone())];
     let mut demos = DemoFile::from_raw(raw, task)?;
     let lengths: Vec<usize> =
         (0..demos.demonstrations.len()).map(|n| demos.demonstrations.rows(n).len()).collect();
-    // What we recorded ourselves is as it was: the robot cuts off what its experts ask for.
-    let ours = file.metadata().get("schema").is_some_and(|s| s == SCHEMA)
-        && file.metadata().contains_key(CHECKSUM_KEY)
-        && file.verify_checksum().is_ok();
     for (tensor, (values, shape)) in &arrays {
         if let (&[n, t, width], false) = (&shape[..], options.accept_implausible || ours) {
             let array = Array { values, shape: [n, t, width], lengths: &lengths };

@@ -4,8 +4,9 @@
 //! * [`Labels`]: modes or goals, for evaluation alone: no algorithm takes them;
 //! * [`DemoFile`]: both, with their provenance, as one safetensors file;
 //! * [`record`]: demonstrations from an expert;
-//! * [`import`]: demonstrations written elsewhere;
-//! * [`plausible`]: whether numbers look like recordings of something that moves.
+//! * [`import`]: demonstrations written elsewhere, as plain safetensors files;
+//! * [`foreign`]: the same in other programs' formats;
+//! * `plausible`: whether numbers look like recordings of something that moves.
 //!
 //! # The file
 //!
@@ -23,11 +24,13 @@
 //! `checksum`.
 
 mod bounds;
+mod edit;
 mod error;
 mod file;
+pub mod foreign;
 pub mod import;
 mod names;
-pub mod plausible;
+mod plausible;
 pub mod record;
 #[cfg(test)]
 mod tests;
@@ -152,6 +155,17 @@ impl Demonstrations {
         let dims = (self.obs_dim, self.action_dim);
         let mut all = Self::packed(&self.task, dims, &lengths, observations, actions);
         all.sha256.clone_from(&self.sha256);
+        all
+    }
+
+    /// These trajectories and those of `other`, of the same task.
+    fn followed_by(&self, other: &Self) -> Self {
+        let mut all = self.clone();
+        all.observations.extend_from_slice(&other.observations);
+        all.actions.extend_from_slice(&other.actions);
+        let rows = self.total_rows();
+        all.starts.extend(other.starts[1..].iter().map(|start| rows + start));
+        all.sha256.clear();
         all
     }
 

@@ -7,10 +7,6 @@
 //! as they are read and smooth in the order that was meant; shuffled steps are rough in every
 //! order.
 
-use sog_runtime::policy::Terms;
-
-use super::{Demonstrations, component_name};
-
 /// Where another order of the axes makes the smoothest component rough by this share only, it was
 /// meant. In recordings of the locomotion tasks and circles it is rough by 0.0001 to 0.012 as they are,
 /// by 0.026 to 1.3 read in any other order; in those of fetchreach, all noise, by 0.2 and 0.56 to 1.
@@ -24,16 +20,6 @@ const ROWS: usize = 100;
 
 /// Most trajectories that are looked at.
 const TRAJECTORIES: usize = 200;
-
-/// A change counts as out of line from this multiple of what 98 % of a component's changes stay
-/// below, and of a tenth of its standard deviation.
-const OUT_OF_LINE: f32 = 8.0;
-
-/// Share of a component's changes that are usual.
-const USUAL: f64 = 0.98;
-
-/// Most steps that are listed.
-const LISTED: usize = 5;
 
 /// `[N, T, width]` as it was read, with the steps that count of each trajectory.
 pub(super) struct Array<'a> {
@@ -147,58 +133,4 @@ impl Array<'_> {
         };
         (0..self.shape[2]).filter_map(of_component).min_by(f64::total_cmp)
     }
-}
-
-/// Steps whose change is out of line, the first few with their places; empty where none is.
-pub fn jumps(demos: &Demonstrations, terms: &Terms) -> Vec<String> {
-    let s = demos.obs_dim();
-    let (_, variance) = demos.obs_moments();
-    let mut found: Vec<(usize, usize, usize, f32, f32)> = vec![];
-    for c in 0..s {
-        let mut changes: Vec<(f32, usize, usize)> = vec![];
-        for n in 0..demos.len() {
-            let obs = demos.observations_of(n);
-            let of = |t: usize| obs[t * s + c];
-            changes.extend((1..obs.len() / s).map(|t| ((of(t) - of(t - 1)).abs(), n, t)));
-        }
-        if changes.len() < ROWS {
-            continue;
-        }
-        let usual = (changes.len() as f64 * USUAL) as usize;
-        changes.sort_by(|a, b| a.0.total_cmp(&b.0));
-        let usual = changes[usual].0;
-        // Most of the time nothing: a contact, whose changes are jumps by nature.
-        if usual < 0.01 * variance[c].sqrt() {
-            continue;
-        }
-        let limit = OUT_OF_LINE * usual.max(0.1 * variance[c].sqrt());
-        let beyond = changes.iter().rev().take_while(|change| change.0 > limit);
-        found.extend(beyond.map(|&(change, n, t)| (n, t, c, change, usual)));
-    }
-    found.sort_by_key(|&(n, t, ..)| (n, t));
-    let mut steps: Vec<(usize, usize)> = found.iter().map(|f| (f.0, f.1)).collect();
-    steps.dedup();
-    let mut lines: Vec<String> = steps
-        .iter()
-        .take(LISTED)
-        .map(|&(n, t)| {
-            let of_step = || found.iter().filter(move |f| (f.0, f.1) == (n, t));
-            let most = of_step().max_by(|a, b| (a.3 / a.4.max(1e-30)).total_cmp(&(b.3 / b.4.max(1e-30))));
-            let (component, change, usual) =
-                most.map_or((0, 0.0, 0.0), |&(_, _, c, change, usual)| (c, change, usual));
-            let others = match of_step().count() {
-                1 => String::new(),
-                count => format!(", and {} more", count - 1),
-            };
-            format!(
-                "trajectory {n}, step {t}: `{}` changes by {change:.3} at once{others}; 98 % of its \
-                 changes are below {usual:.3}",
-                component_name(terms, component)
-            )
-        })
-        .collect();
-    if steps.len() > LISTED {
-        lines.push(format!("{} more such steps", steps.len() - LISTED));
-    }
-    lines
 }

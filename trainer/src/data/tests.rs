@@ -1,8 +1,9 @@
 //! Demonstration files: what is written is read, and what is wrong is named.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use proptest::prelude::*;
+use sog_formats::inspect::{Finding, FindingKind, inspect};
 use sog_runtime::tensors::{self, Metadata, Tensor, TensorFile};
 use sog_sim::{
     task::{Modes, TaskInfo},
@@ -11,8 +12,8 @@ use sog_sim::{
 
 use super::{
     DataError, DemoFile, Labels,
+    foreign::{self, ForeignOptions},
     import::{self, ImportOptions},
-    plausible,
     record::{self, RecordOptions},
 };
 
@@ -380,12 +381,10 @@ fn finding_implausible_orders_are_named_for_what_they_are() {
 #[test]
 fn finding_steps_whose_change_is_out_of_line_are_flagged() {
     let mut all = recorded_tensors(2);
-    let terms = info().obs_terms;
     let doubts = |all: &BTreeMap<String, Tensor>| {
-        let file = imported_as(all, &Metadata::new(), ImportOptions::default()).unwrap();
-        plausible::jumps(&file.demonstrations, &terms)
+        jumps(&imported_as(all, &Metadata::new(), ImportOptions::default()).unwrap(), &info())
     };
-    assert_eq!(doubts(&all), Vec::<String>::new());
+    assert_eq!(doubts(&all), []);
     let mut obs = values(&all["observations"]);
     // One step of one trajectory is another's.
     let [_, t, s] = all["observations"].shape[..] else { panic!("three axes") };
@@ -393,8 +392,15 @@ fn finding_steps_whose_change_is_out_of_line_are_flagged() {
     obs.copy_within(elsewhere..elsewhere + s, there);
     all.insert("observations".to_string(), Tensor::f32(&all["observations"].shape.clone(), &obs));
     let found = doubts(&all);
-    assert!(found[0].starts_with("trajectory 2, step 300: `"), "{found:?}");
-    assert!(found[1].starts_with("trajectory 2, step 301: `"), "{found:?}");
+    let places: Vec<_> = found.iter().map(|f| (f.episode, f.step)).collect();
+    assert_eq!(places, [(Some(2), Some(300)), (Some(2), Some(301))], "{found:?}");
+}
+
+/// Steps whose change is out of line, as `sog demos info` reports them.
+fn jumps(file: &DemoFile, task: &TaskInfo) -> Vec<Finding> {
+    let (recording, bounds) = foreign::recording_of(file, task, Path::new("own.safetensors"));
+    let findings = inspect(&recording, &bounds).findings;
+    findings.into_iter().filter(|f| f.kind == FindingKind::Jump).collect()
 }
 
 #[test]
@@ -432,8 +438,7 @@ fn recordings_of_every_task_are_plausible() {
         // The fingers of the Fetch arm, which no action moves.
         let fingers: &[usize] = if task.name() == "fetchreach" { &[3, 4] } else { &[] };
         assert_eq!(nearly, fingers, "{}", task.name());
-        let jumps = plausible::jumps(&file.demonstrations, &task.obs_terms);
-        assert_eq!(jumps, Vec::<String>::new(), "{}", task.name());
+        assert_eq!(jumps(&file, &task), [], "{}", task.name());
     }
 }
 
@@ -565,4 +570,118 @@ proptest! {
             .is_ok_and(|f| !f.metadata().contains_key(tensors::CHECKSUM_KEY));
         prop_assert!(DemoFile::parse(&bytes, &info()).is_err() || unchecked);
     }
+}
+
+/// A file that a Python package wrote (see `formats/tests/data`).
+fn foreign_file(name: &str) -> std::path::PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../formats/tests/data").join(name)
+}
+
+/// A task that those files fit.
+fn foreign_task() -> TaskInfo {
+    TaskInfo {
+        obs_terms: "pos:3,vel:2".parse().unwrap(),
+        action_terms: "force:2".parse().unwrap(),
+        action_low: vec![-3.0; 2],
+        action_high: vec![3.0; 2],
+        dt_s: 0.05,
+        ..info()
+    }
+}
+
+fn imported_files(names: &[&str], options: &ForeignOptions) -> Result<DemoFile, String> {
+    let paths: Vec<_> = names.iter().map(|name| foreign_file(name)).collect();
+    let imported = foreign::import_files(&paths, &foreign_task(), options, &|| ());
+    imported.map(|(file, _)| file).map_err(|e| e.to_string())
+}
+
+fn table(text: &str) -> ForeignOptions {
+    let mut options = ForeignOptions::default();
+    options.complete(&text.parse().unwrap()).unwrap();
+    options
+}
+
+#[test]
+fn files_of_other_programs_become_demonstrations_with_the_same_numbers() {
+    let lasa = "[map]\npos = \"pos\"\nvel = \"vel\"\nforce = \"act\"";
+    let table_map = "[map]\npos = \"obs[0..3]\"\nvel = \"obs_3,obs_4\"\nforce = \"act\"";
+    let cases = [
+        ("minari-hdf5", ""),
+        ("d4rl.hdf5", ""),
+        ("robomimic.hdf5", "[map]\npos = \"obs/eef_pos\"\nvel = \"obs/gripper\""),
+        ("stacked.npz", ""),
+        ("csv", table_map),
+        ("lasa.mat", lasa),
+    ];
+    let files: Vec<DemoFile> =
+        cases.iter().map(|(name, map)| imported_files(&[name], &table(map)).unwrap()).collect();
+    for (file, (name, _)) in files.iter().zip(cases) {
+        assert_eq!(file.demonstrations, files[0].demonstrations, "{name}");
+        let read = DemoFile::parse(&file.to_bytes(&foreign_task()), &foreign_task()).unwrap();
+        assert_eq!(read.demonstrations.actions(), file.demonstrations.actions());
+    }
+    assert_eq!(files[0].demonstrations.total_rows(), 15);
+    let both = imported_files(&["stacked.npz", "d4rl.hdf5"], &ForeignOptions::default()).unwrap();
+    assert_eq!((both.demonstrations.len(), both.demonstrations.total_rows()), (6, 30));
+    assert_eq!(both.demonstrations.actions_of(4), files[0].demonstrations.actions_of(1));
+}
+
+#[test]
+fn what_an_import_does_not_understand_is_refused() {
+    let none = ForeignOptions::default();
+    let error = imported_files(&["csv"], &none).unwrap_err();
+    assert!(error.contains("nothing fills the observation term `pos`"), "{error}");
+    let error = imported_files(&["absent.npz"], &none).unwrap_err();
+    assert!(error.contains("absent.npz"), "{error}");
+    let small =
+        TaskInfo { action_low: vec![-0.01; 2], action_high: vec![0.01; 2], ..foreign_task() };
+    let paths = [foreign_file("stacked.npz")];
+    let error = foreign::import_files(&paths, &small, &none, &|| ()).unwrap_err();
+    assert!(matches!(error, DataError::OutOfBounds { .. }), "{error}");
+    let mut options = ForeignOptions::default();
+    for (text, needle) in [
+        ("colour = 1", "`colour`: need one of"),
+        ("resample = 1", "`resample`: found 1, need true or false"),
+        ("format = \"xls\"", "no format `xls`"),
+        ("[map]\npos = \"a[\"", ""),
+        ("[map]\npos = \"a[1..0]\"", "`map.pos`"),
+    ] {
+        let found = options.complete(&text.parse().unwrap());
+        if !needle.is_empty() {
+            let message = found.unwrap_err().to_string();
+            assert!(message.contains(needle), "`{needle}` is not in: {message}");
+        }
+    }
+}
+
+#[test]
+fn demonstrations_are_picked_cut_merged_and_split() {
+    let file = recorded(5, 3);
+    let picked = file.picked(&[(4, 0..7), (1, 0..3), (2, 5..5)]).unwrap();
+    assert_eq!((picked.demonstrations.len(), picked.demonstrations.total_rows()), (2, 10));
+    assert_eq!(picked.demonstrations.actions_of(0), &file.demonstrations.actions_of(4)[..14]);
+    let modes = |file: &DemoFile| match &file.labels {
+        Some(Labels::Modes(modes)) => modes.clone(),
+        _ => panic!("no modes"),
+    };
+    assert_eq!(modes(&picked), [modes(&file)[4], modes(&file)[1]]);
+    assert!(matches!(file.picked(&[(0, 2..2)]), Err(DataError::Empty)));
+
+    let merged = DemoFile::merged(&[picked.clone(), file.clone()]).unwrap();
+    assert_eq!(merged.demonstrations.len(), 17);
+    assert_eq!(merged.demonstrations.observations_of(2), file.demonstrations.observations_of(0));
+    assert_eq!(modes(&merged)[2..], modes(&file));
+    let read = DemoFile::parse(&merged.to_bytes(&info()), &info()).unwrap();
+    assert_eq!(read.demonstrations.total_rows(), 10 + file.demonstrations.total_rows());
+
+    let (stay, held) = file.split(0.2, 7);
+    assert_eq!((stay.len(), held.len()), (12, 3));
+    let mut held_modes: Vec<u32> = held.iter().map(|&n| modes(&file)[n]).collect();
+    held_modes.sort_unstable();
+    assert_eq!(held_modes, [0, 1, 2]);
+    let mut all = [stay.clone(), held.clone()].concat();
+    all.sort_unstable();
+    assert_eq!(all, (0..15).collect::<Vec<_>>());
+    assert_eq!(file.split(0.2, 7), (stay, held.clone()));
+    assert!((8..20).any(|seed| file.split(0.2, seed).1 != held));
 }

@@ -1,0 +1,295 @@
+//! Demonstrations written for other people's programs: Minari's HDF5 and LeRobot's version 2.1.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use serde_json::{Value, json};
+
+use crate::{FormatError, Place, Problem};
+
+/// What is written.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Export<'a> {
+    /// Name of the task.
+    pub task: &'a str,
+    /// Control period in seconds.
+    pub dt_s: f64,
+    /// Name of each observation component.
+    pub observation_names: Vec<String>,
+    /// Name of each action component.
+    pub action_names: Vec<String>,
+    /// Lower bound of each action component.
+    pub action_low: &'a [f64],
+    /// Upper bound of each action component.
+    pub action_high: &'a [f64],
+    /// Observations `[T, obs]` and actions `[T, action]` of each episode.
+    pub episodes: Vec<(&'a [f32], &'a [f32])>,
+}
+
+impl Export<'_> {
+    /// Steps of an episode.
+    fn length(&self, (_, actions): (&[f32], &[f32])) -> usize {
+        actions.len() / self.action_names.len().max(1)
+    }
+
+    fn steps(&self) -> usize {
+        self.episodes.iter().map(|&episode| self.length(episode)).sum()
+    }
+}
+
+/// A new folder: nothing is written into one that is there.
+fn new_folder(path: &Path) -> Result<PathBuf, FormatError> {
+    let place = Place::file(path);
+    if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        fs::create_dir_all(parent).map_err(|e| place.error(e.into()))?;
+    }
+    fs::create_dir(path).map_err(|e| place.error(e.into()))?;
+    Ok(path.to_path_buf())
+}
+
+fn write(path: &Path, text: &str) -> Result<(), FormatError> {
+    fs::write(path, text).map_err(|e| Place::file(path).error(Problem::Io(e)))
+}
+
+/// Writes a data set of Minari's: `data/main_data.hdf5` and `data/metadata.json` in the new folder
+/// `path`. Minari's episodes have one observation more than actions; there is none here, so the last
+/// one stands twice. Rewards are 0, all episodes are truncated.
+///
+/// # Errors
+/// [`Problem::Io`], also where the folder is there already; [`Problem::Unreadable`] where HDF5 refuses.
+#[cfg(feature = "hdf5")]
+pub fn minari(path: &Path, export: &Export<'_>) -> Result<(), FormatError> {
+    use rust_hdf5::{H5File, types::HBool};
+
+    let folder = new_folder(path)?.join("data");
+    fs::create_dir(&folder).map_err(|e| Place::file(&folder).error(e.into()))?;
+    let main = folder.join("main_data.hdf5");
+    let place = Place::file(&main);
+    let fails = |e: rust_hdf5::Hdf5Error| place.unreadable(e);
+    let file = H5File::create(&main).map_err(fails)?;
+    let (s, a) = (export.observation_names.len(), export.action_names.len());
+    for (n, &(observations, actions)) in export.episodes.iter().enumerate() {
+        let length = export.length((observations, actions));
+        let group = file.create_group(&format!("episode_{n}")).map_err(fails)?;
+        group.set_attr_numeric("id", &(n as i64)).map_err(fails)?;
+        group.set_attr_numeric("total_steps", &(length as i64)).map_err(fails)?;
+        let mut rows = observations.to_vec();
+        rows.extend_from_slice(&observations[observations.len().saturating_sub(s)..]);
+        let put = |name: &str, width: usize, values: &[f32]| {
+            let shape = [values.len() / width.max(1), width];
+            let dataset = group.new_dataset::<f32>().shape(shape).create(name)?;
+            dataset.write_raw(values)
+        };
+        put("observations", s, &rows).map_err(fails)?;
+        put("actions", a, actions).map_err(fails)?;
+        let rewards =
+            group.new_dataset::<f64>().shape([length]).create("rewards").map_err(fails)?;
+        rewards.write_raw(&vec![0.0_f64; length]).map_err(fails)?;
+        for (name, last) in [("terminations", false), ("truncations", true)] {
+            let flags: Vec<HBool> =
+                (0..length).map(|t| HBool::from(last && t + 1 == length)).collect();
+            let dataset =
+                group.new_dataset::<HBool>().shape([length]).create(name).map_err(fails)?;
+            dataset.write_raw(&flags).map_err(fails)?;
+        }
+    }
+    file.close().map_err(fails)?;
+    let unbounded = |side: &str, n: usize| Value::from(vec![json!(format!("{side}Infinity")); n]);
+    // Minari writes infinities as bare words, which JSON does not know; its reader takes both.
+    let bare = |text: String| {
+        text.replace("\"-Infinity\"", "-Infinity").replace("\"Infinity\"", "Infinity")
+    };
+    let space = |low: Value, high: Value, n: usize| {
+        json!({"type": "Box", "dtype": "float32", "shape": [n], "low": low, "high": high})
+            .to_string()
+    };
+    let metadata = json!({
+        "total_episodes": export.episodes.len(),
+        "total_steps": export.steps(),
+        "data_format": "hdf5",
+        "jpeg_encoding": true,
+        "observation_space": bare(space(unbounded("-", s), unbounded("", s), s)),
+        "action_space": space(json!(export.action_low), json!(export.action_high), a),
+        "dataset_id": format!("sog/{}-v0", export.task),
+        "algorithm_name": "demonstrations",
+        "author": ["sog"],
+        "author_email": [],
+        "code_permalink": "",
+        "description": format!(
+            "Demonstrations of {}, {} s a step; observations {}; actions {}. The last observation of \
+             each episode stands twice; rewards are not known.",
+            export.task,
+            export.dt_s,
+            export.observation_names.join(", "),
+            export.action_names.join(", ")
+        ),
+        "minari_version": "0.5.4",
+        "dataset_size": 0.0,
+    });
+    write(&folder.join("metadata.json"), &metadata.to_string())
+}
+
+/// Writes a data set of LeRobot's, version 2.1, into the new folder `path`.
+///
+/// # Errors
+/// [`Problem::Io`], also where the folder is there already; [`Problem::Unreadable`] where Parquet
+/// refuses.
+#[cfg(feature = "lerobot")]
+pub fn lerobot(path: &Path, export: &Export<'_>) -> Result<(), FormatError> {
+    const CHUNK: usize = 1000;
+    let folder = new_folder(path)?;
+    let make = |folder: PathBuf| {
+        fs::create_dir_all(&folder).map_err(|e| Place::file(&folder).error(e.into()))?;
+        Ok::<_, FormatError>(folder)
+    };
+    let meta = make(folder.join("meta"))?;
+    let fps = (1.0 / export.dt_s).round();
+    let (mut episodes, mut stats) = (String::new(), String::new());
+    let mut start = 0;
+    for (n, &episode) in export.episodes.iter().enumerate() {
+        let data = make(folder.join(format!("data/chunk-{:03}", n / CHUNK)))?;
+        let table = lerobot::Episode { export, n, start, length: export.length(episode), episode };
+        table.write(&data.join(format!("episode_{n:06}.parquet")))?;
+        let length = table.length;
+        episodes +=
+            &format!("{}\n", json!({"episode_index": n, "tasks": [export.task], "length": length}));
+        stats += &format!("{}\n", json!({"episode_index": n, "stats": table.stats()}));
+        start += length;
+    }
+    let vector =
+        |names: &[String]| json!({"dtype": "float32", "shape": [names.len()], "names": names});
+    let scalar = |dtype: &str| json!({"dtype": dtype, "shape": [1], "names": null});
+    let info = json!({
+        "codebase_version": "v2.1",
+        "robot_type": export.task,
+        "total_episodes": export.episodes.len(),
+        "total_frames": start,
+        "total_tasks": 1,
+        "total_videos": 0,
+        "total_chunks": export.episodes.len().div_ceil(CHUNK),
+        "chunks_size": CHUNK,
+        "fps": fps,
+        "splits": {"train": format!("0:{}", export.episodes.len())},
+        "data_path": "data/chunk-{episode_chunk:03d}/episode_{episode_index:06d}.parquet",
+        "video_path": null,
+        "features": {
+            "observation.state": vector(&export.observation_names),
+            "action": vector(&export.action_names),
+            "timestamp": scalar("float32"),
+            "frame_index": scalar("int64"),
+            "episode_index": scalar("int64"),
+            "index": scalar("int64"),
+            "task_index": scalar("int64"),
+        },
+    });
+    write(&meta.join("info.json"), &format!("{info:#}"))?;
+    write(&meta.join("episodes.jsonl"), &episodes)?;
+    write(&meta.join("episodes_stats.jsonl"), &stats)?;
+    write(
+        &meta.join("tasks.jsonl"),
+        &format!("{}\n", json!({"task_index": 0, "task": export.task})),
+    )
+}
+
+/// One episode's Parquet file and its statistics.
+#[cfg(feature = "lerobot")]
+mod lerobot {
+    use std::{fs::File, path::Path, sync::Arc};
+
+    use arrow_array::{ArrayRef, FixedSizeListArray, Float32Array, Int64Array, RecordBatch};
+    use arrow_schema::{DataType, Field};
+    use parquet::{arrow::ArrowWriter, basic::Compression, file::properties::WriterProperties};
+    use serde_json::{Map, Value, json};
+
+    use super::Export;
+    use crate::{FormatError, Place, stats::Moments};
+
+    pub(super) struct Episode<'a> {
+        pub(super) export: &'a Export<'a>,
+        pub(super) n: usize,
+        /// Steps of all episodes before.
+        pub(super) start: usize,
+        pub(super) length: usize,
+        pub(super) episode: (&'a [f32], &'a [f32]),
+    }
+
+    impl Episode<'_> {
+        pub(super) fn write(&self, path: &Path) -> Result<(), FormatError> {
+            let place = Place::file(path);
+            let batch = self.batch().map_err(|e| place.unreadable(e))?;
+            let file = File::create(path).map_err(|e| place.error(e.into()))?;
+            let properties =
+                WriterProperties::builder().set_compression(Compression::SNAPPY).build();
+            let mut writer = ArrowWriter::try_new(file, batch.schema(), Some(properties))
+                .map_err(|e| place.unreadable(e))?;
+            writer.write(&batch).map_err(|e| place.unreadable(e))?;
+            writer.close().map_err(|e| place.unreadable(e))?;
+            Ok(())
+        }
+
+        fn times(&self) -> Vec<f32> {
+            (0..self.length).map(|t| (t as f64 * self.export.dt_s) as f32).collect()
+        }
+
+        fn batch(&self) -> Result<RecordBatch, arrow_schema::ArrowError> {
+            let vectors = |values: &[f32], width: usize| {
+                let item = Arc::new(Field::new("item", DataType::Float32, true));
+                let width = i32::try_from(width).unwrap_or(i32::MAX);
+                let values = Arc::new(Float32Array::from(values.to_vec()));
+                let lists = FixedSizeListArray::try_new(item, width, values, None)?;
+                Ok::<ArrayRef, arrow_schema::ArrowError>(Arc::new(lists))
+            };
+            let whole = |of: &dyn Fn(usize) -> usize| -> ArrayRef {
+                Arc::new(Int64Array::from_iter_values((0..self.length).map(|t| of(t) as i64)))
+            };
+            let (s, a) = (self.export.observation_names.len(), self.export.action_names.len());
+            RecordBatch::try_from_iter([
+                ("observation.state", vectors(self.episode.0, s)?),
+                ("action", vectors(self.episode.1, a)?),
+                ("timestamp", Arc::new(Float32Array::from(self.times())) as ArrayRef),
+                ("frame_index", whole(&|t| t)),
+                ("episode_index", whole(&|_| self.n)),
+                ("index", whole(&|t| self.start + t)),
+                ("task_index", whole(&|_| 0)),
+            ])
+        }
+
+        /// Smallest, largest, mean, standard deviation and number of each feature.
+        pub(super) fn stats(&self) -> Value {
+            let of = |values: &[f32], width: usize| {
+                let width = width.max(1);
+                let all: Vec<Moments> = (0..width)
+                    .map(|i| {
+                        Moments::of(values.iter().skip(i).step_by(width).map(|&x| f64::from(x)))
+                    })
+                    .collect();
+                let each = |f: fn(&Moments) -> f64| all.iter().map(f).collect::<Vec<f64>>();
+                json!({
+                    "min": each(|m| m.min), "max": each(|m| m.max), "mean": each(|m| m.mean),
+                    "std": each(|m| m.std), "count": [self.length],
+                })
+            };
+            let whole = |of: &dyn Fn(usize) -> usize| -> Vec<f32> {
+                (0..self.length).map(|t| of(t) as f32).collect()
+            };
+            let (s, a) = (self.export.observation_names.len(), self.export.action_names.len());
+            let features = [
+                ("observation.state", of(self.episode.0, s)),
+                ("action", of(self.episode.1, a)),
+                ("timestamp", of(&self.times(), 1)),
+                ("frame_index", of(&whole(&|t| t), 1)),
+                ("episode_index", of(&whole(&|_| self.n), 1)),
+                ("index", of(&whole(&|t| self.start + t), 1)),
+                ("task_index", of(&whole(&|_| 0), 1)),
+            ];
+            Value::Object(
+                features
+                    .map(|(name, value)| (name.to_string(), value))
+                    .into_iter()
+                    .collect::<Map<_, _>>(),
+            )
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! `sog demos import`: demonstrations of other programs become demonstration files.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use clap::Args;
+use sog_formats::{Format, mapping::Mapping};
+
+use super::{OpenTask, demos, open_task, progress::Progress};
+use crate::data::{
+    DemoFile,
+    foreign::{self, ForeignOptions},
+    import::{self, ImportOptions},
+};
+
+#[derive(Args)]
+pub(super) struct ImportArgs {
+    /// The task: the name of a built-in one (see `sog tasks`), or the folder of your own
+    #[arg(long, value_parser = open_task)]
+    pub(super) task: OpenTask,
+    /// Files or folders to read, one after the other
+    #[arg(long, value_name = "FILE", required = true, num_args = 1..)]
+    from: Vec<PathBuf>,
+    /// Demonstration file to write
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+    /// Format of the files: minari, lerobot, robomimic, d4rl, imitation, hdf5, npz, csv,
+    /// safetensors or mat [default: found by their content]
+    #[arg(long)]
+    format: Option<Format>,
+    /// Which column becomes which term; may be repeated
+    #[arg(long, value_name = "TERM=COLUMN")]
+    map: Vec<Mapping>,
+    /// Interpolate to the task's control period by the files' time stamps
+    #[arg(long)]
+    resample: bool,
+    /// Column that holds each episode's mode
+    #[arg(long, value_name = "COLUMN")]
+    labels: Option<String>,
+    /// Cut off actions that lie out of bounds, instead of refusing them
+    #[arg(long)]
+    clip: bool,
+    /// Take numbers as they are though they look scrambled or shuffled
+    #[arg(long)]
+    accept_implausible: bool,
+    /// Replace the file to write if it is there
+    #[arg(long)]
+    force: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+/// What is said after the options.
+pub(super) const HELP: &str = "\
+A mapping takes a column whole or a part of it, or several columns one after the other:
+
+  --map joint_pos=q                 the column `q`, or `q0`, `q1`, … / `q[0]`, `q[1]`, …
+  --map joint_pos=state[0..7]       components 0 to 6
+  --map ee_pos=x,y,z                three columns
+  --map joint_pos=q:deg             degrees to radians (:*0.001 times a number)
+  --map ee_quat=pose[3..7]:xyzw     a quaternion x y z w (:quat for w x y z)
+  --map yaw=heading:angle           an angle that wraps    --map grip=closed:hold
+  --map joint_vel_des=rate(q)       change of `q` to the next step, per second
+  --map joint_pos_des=next(q)       `q` one step on
+
+`sog demos info FILE` lists the columns of a file. The table [import] of the task's task.toml may \
+hold the same: format, resample, labels, clip and [import.map].
+
+A plain safetensors file has float32 (or float64) tensors `observations` [N, T, S] and `actions` \
+[N, T, A]; uint32 `lengths` [N], `modes` [N] and float `goals` [N, dims] are optional. From Python \
+(safetensors writes bytes as they lie: an array that is not contiguous would be scrambled):
+
+  import numpy as np
+  from safetensors.numpy import save_file
+  arrays = {\"observations\": obs, \"actions\": act}
+  save_file({k: np.ascontiguousarray(v) for k, v in arrays.items()}, \"mine.safetensors\")";
+
+/// Reads and writes; the file as it was read back.
+pub(super) fn run(args: &ImportArgs) -> Result<DemoFile> {
+    let mut options = ForeignOptions {
+        format: args.format,
+        map: args.map.clone(),
+        resample: args.resample,
+        labels: args.labels.clone(),
+        checks: ImportOptions { clip: args.clip, accept_implausible: args.accept_implausible },
+    };
+    options.complete(&args.task.definition().import)?;
+    let task = args.task.info();
+    // Before the work, so that a wrong name costs nothing.
+    let out = demos::claim(&args.out, args.force, args.from.iter().map(PathBuf::as_path))?;
+    let (file, notes) = if foreign::is_plain(&args.from, &options) {
+        let path = &args.from[0];
+        let file = import::import_safetensors(path, task, options.checks)
+            .with_context(|| format!("{} cannot be imported", path.display()))?;
+        (file, vec![])
+    } else {
+        let progress = Progress::new("importing", args.from.len() as u64);
+        let tick = || progress.tick();
+        let imported = foreign::import_files(&args.from, task, &options, &tick)?;
+        progress.finish();
+        imported
+    };
+    notes.iter().for_each(|note| eprintln!("note: {note}"));
+    demos::save(&out, &file, task)?;
+    if !args.json {
+        println!("wrote {}", args.out.display());
+    }
+    Ok(DemoFile::load(&args.out, task)?)
+}

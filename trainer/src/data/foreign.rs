@@ -1,0 +1,228 @@
+//! Demonstrations of other people's programs, mapped to the task's terms; and ours in the plain
+//! form that the report reads.
+
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest, Sha256};
+use sog_formats::{
+    Column, Dtype, End, Episode, Format, FormatError, Recording,
+    inspect::Bounds,
+    mapping::{MapError, MapOptions, Mapped, Mapping, Term, map},
+};
+use sog_runtime::policy::Terms;
+use sog_sim::task::TaskInfo;
+
+use super::{
+    DataError, DemoFile, DemoProvenance, Labels,
+    file::{Raw, hex},
+    import::{ImportOptions, checked},
+};
+
+/// How foreign files are imported.
+#[derive(Clone, Debug, Default)]
+pub struct ForeignOptions {
+    /// Their format; found by content where absent.
+    pub format: Option<Format>,
+    /// Which columns become which terms.
+    pub map: Vec<Mapping>,
+    /// Whether to interpolate to the task's control period.
+    pub resample: bool,
+    /// Column that says each episode's mode.
+    pub labels: Option<String>,
+    /// What is let pass.
+    pub checks: ImportOptions,
+}
+
+impl ForeignOptions {
+    /// Completes what was not said by the table `[import]` of a task's definition: `format`, `map`
+    /// (a table of `term = "column"`), `resample`, `labels`, `clip`.
+    ///
+    /// # Errors
+    /// [`DataError::ImportTable`] naming the key.
+    pub fn complete(&mut self, table: &toml::Table) -> Result<(), DataError> {
+        let wrong = |key: &str, why: String| DataError::ImportTable { key: key.to_string(), why };
+        for (key, value) in table {
+            let text =
+                || value.as_str().ok_or_else(|| wrong(key, format!("found {value}, need a text")));
+            let truth = || {
+                value
+                    .as_bool()
+                    .ok_or_else(|| wrong(key, format!("found {value}, need true or false")))
+            };
+            match key.as_str() {
+                "format" if self.format.is_none() => {
+                    self.format = Some(text()?.parse().map_err(|why| wrong(key, why))?);
+                }
+                "resample" => self.resample |= truth()?,
+                "clip" => self.checks.clip |= truth()?,
+                "labels" if self.labels.is_none() => self.labels = Some(text()?.to_string()),
+                "format" | "labels" => drop(text()?),
+                "map" => self.complete_map(value)?,
+                _ => {
+                    let why = "need one of format, map, resample, labels, clip".to_string();
+                    return Err(wrong(key, why));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn complete_map(&mut self, table: &toml::Value) -> Result<(), DataError> {
+        let wrong = |key: String, why: String| DataError::ImportTable { key, why };
+        let table = table.as_table().ok_or_else(|| {
+            wrong("map".to_string(), format!("found {table}, need a table of TERM = \"COLUMN\""))
+        })?;
+        for (term, source) in table {
+            let key = || format!("map.{term}");
+            let source = source
+                .as_str()
+                .ok_or_else(|| wrong(key(), format!("found {source}, need a text")))?;
+            let mapping: Mapping = format!("{term}={source}")
+                .parse()
+                .map_err(|e: MapError| wrong(key(), e.to_string()))?;
+            if !self.map.iter().any(|said| said.term == mapping.term) {
+                self.map.push(mapping);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether a file is one of the plain safetensors files that [`import_safetensors`] takes, and
+/// nothing was asked for that it does not do.
+///
+/// [`import_safetensors`]: super::import::import_safetensors
+pub fn is_plain(paths: &[PathBuf], options: &ForeignOptions) -> bool {
+    let [path] = paths else { return false };
+    let asked = !options.map.is_empty() || options.resample || options.labels.is_some();
+    let format = options.format.map_or_else(|| sog_formats::detect(path).ok(), Some);
+    !asked && format == Some(Format::Safetensors)
+}
+
+/// Reads files of any known format, one after the other, and maps them to the task's terms; also
+/// says what was assumed, left out or done.
+///
+/// # Errors
+/// [`DataError::Format`] and [`DataError::Map`] naming file, episode and column, and what
+/// [`import_safetensors`](super::import::import_safetensors) refuses.
+pub fn import_files(
+    paths: &[PathBuf],
+    task: &TaskInfo,
+    options: &ForeignOptions,
+    tick: &dyn Fn(),
+) -> Result<(DemoFile, Vec<String>), DataError> {
+    let terms = |terms: &Terms| -> Vec<Term> {
+        terms.0.iter().map(|t| Term { name: t.name.clone(), width: t.width }).collect()
+    };
+    let (observations, actions) = (terms(&task.obs_terms), terms(&task.action_terms));
+    let map_options = MapOptions {
+        dt_s: task.dt_s,
+        resample: options.resample,
+        labels: options.labels.as_deref(),
+    };
+    let mut all = Mapped::default();
+    let mut digest = Sha256::new();
+    for path in paths {
+        let recording = sog_formats::read(path, options.format)?;
+        let mut mapped = map(&recording, &observations, &actions, &options.map, &map_options)?;
+        all.notes.extend(recording.notes);
+        all.notes.append(&mut mapped.notes);
+        all.episodes.append(&mut mapped.episodes);
+        tick();
+    }
+    all.notes.dedup();
+    let (n, t) = (all.episodes.len(), all.episodes.iter().map(|e| e.length).max().unwrap_or(0));
+    let (s, a) = (task.obs_dim(), task.action_dim());
+    let (mut padded_observations, mut padded_actions) = (vec![], vec![]);
+    for (i, episode) in all.episodes.iter().enumerate() {
+        padded_observations.extend_from_slice(&episode.observations);
+        padded_observations.resize((i + 1) * t * s, 0.0);
+        padded_actions.extend_from_slice(&episode.actions);
+        padded_actions.resize((i + 1) * t * a, 0.0);
+    }
+    for x in padded_observations.iter().chain(&padded_actions) {
+        digest.update(x.to_le_bytes());
+    }
+    let lengths = all.episodes.iter().map(|e| u32::try_from(e.length).unwrap_or(u32::MAX));
+    let labels: Option<Vec<u32>> = all.episodes.iter().map(|e| e.label).collect();
+    let raw = Raw {
+        observations: (padded_observations, vec![n, t, s]),
+        actions: (padded_actions, vec![n, t, a]),
+        lengths: Some(lengths.collect()),
+        labels: labels.map(Labels::Modes),
+        starts: None,
+        provenance: DemoProvenance {
+            expert: format!("imported:{}", hex(&digest.finalize())),
+            generator: concat!("sog-trainer ", env!("CARGO_PKG_VERSION")).to_string(),
+            ..DemoProvenance::default()
+        },
+    };
+    let file = checked(raw, task, options.checks, false)?;
+    Ok((file, all.notes))
+}
+
+impl From<FormatError> for DataError {
+    fn from(error: FormatError) -> Self {
+        Self::Format(Box::new(error))
+    }
+}
+
+impl From<MapError> for DataError {
+    fn from(error: MapError) -> Self {
+        Self::Map(Box::new(error))
+    }
+}
+
+/// Our own demonstrations in the plain form, one column a term, and the actions' bounds.
+pub fn recording_of(file: &DemoFile, task: &TaskInfo, path: &Path) -> (Recording, Vec<Bounds>) {
+    let d = &file.demonstrations;
+    let mut recording = Recording {
+        source: path.to_path_buf(),
+        format: Format::Safetensors,
+        columns: vec![],
+        episodes: vec![],
+        dt_s: Some(task.dt_s),
+        metadata: std::collections::BTreeMap::new(),
+        notes: vec![],
+    };
+    let mut bounds = vec![];
+    let sides = [("observations", &task.obs_terms), ("actions", &task.action_terms)];
+    for (side, terms) in sides {
+        let mut start = 0;
+        for term in &terms.0 {
+            let name = format!("{side}/{}", term.name);
+            if side == "actions" {
+                let of = |all: &[f64]| all[start..start + term.width].to_vec();
+                let (low, high) = (of(&task.action_low), of(&task.action_high));
+                bounds.push(Bounds { column: name.clone(), low, high });
+            }
+            start += term.width;
+            recording.columns.push(Column { name, width: term.width, dtype: Dtype::Float(32) });
+        }
+    }
+    for n in 0..d.len() {
+        let mut data = vec![];
+        let rows = [
+            (d.observations_of(n), d.obs_dim(), &task.obs_terms),
+            (d.actions_of(n), d.action_dim(), &task.action_terms),
+        ];
+        for (values, width, terms) in rows {
+            let mut start = 0;
+            for term in &terms.0 {
+                let part = |row: &[f32]| row[start..start + term.width].to_vec();
+                let of_term = values.chunks_exact(width).flat_map(part).map(f64::from);
+                data.push(of_term.collect());
+                start += term.width;
+            }
+        }
+        recording.episodes.push(Episode {
+            name: n.to_string(),
+            length: d.rows(n).len(),
+            last: vec![None; recording.columns.len()],
+            data,
+            times_s: None,
+            end: End::default(),
+        });
+    }
+    (recording, bounds)
+}
