@@ -120,6 +120,8 @@ pub enum FindingKind {
 
 /// Changes from step to step that are so many times as large as all others are jumps.
 const JUMP: f64 = 5.0;
+/// Jumps go farther than this share of a component's standard deviation.
+const FAR: f64 = 0.5;
 /// Observations whose smoothest component is as rough as this are in no order.
 const NO_ORDER: f64 = 0.7;
 /// Standard deviations below this, or below this share of the mean, are next to nothing.
@@ -360,7 +362,10 @@ fn jumps(recording: &Recording, findings: &mut Vec<Finding>) {
                 .collect();
             // Steps in which nothing moved say nothing of how far a step goes.
             let moves: Vec<f64> = changes.iter().flatten().copied().filter(|&x| x > 0.0).collect();
-            let Some(least) = stats::out_of_line(&moves, JUMP) else { continue };
+            let std = Moments::of(samples(recording, c, i)).std;
+            // What jumps by less is noise, or settles at the start of an episode.
+            let far = |least: &f64| *least > FAR * std;
+            let Some(least) = stats::out_of_line(&moves, JUMP).filter(far) else { continue };
             for (n, changes) in changes.iter().enumerate() {
                 for (t, &change) in changes.iter().enumerate().filter(|(_, x)| **x >= least) {
                     let jump = jumps.entry((n, t + 1)).or_default();

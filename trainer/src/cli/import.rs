@@ -37,6 +37,9 @@ pub(super) struct ImportArgs {
     /// Column that holds each episode's mode
     #[arg(long, value_name = "COLUMN")]
     labels: Option<String>,
+    /// The episodes of each file are a mode of their own, for evaluation
+    #[arg(long, conflicts_with = "labels")]
+    mode_per_file: bool,
     /// Cut off actions that lie out of bounds, instead of refusing them
     #[arg(long)]
     clip: bool,
@@ -83,6 +86,7 @@ pub(super) fn run(args: &ImportArgs) -> Result<DemoFile> {
         map: args.map.clone(),
         resample: args.resample,
         labels: args.labels.clone(),
+        mode_per_file: args.mode_per_file,
         checks: ImportOptions { clip: args.clip, accept_implausible: args.accept_implausible },
     };
     options.complete(&args.task.definition().import)?;

@@ -29,6 +29,8 @@ pub struct ForeignOptions {
     pub resample: bool,
     /// Column that says each episode's mode.
     pub labels: Option<String>,
+    /// Whether the episodes of each file are a mode of their own, by the order of the files.
+    pub mode_per_file: bool,
     /// What is let pass.
     pub checks: ImportOptions,
 }
@@ -94,7 +96,8 @@ impl ForeignOptions {
 /// [`import_safetensors`]: super::import::import_safetensors
 pub fn is_plain(paths: &[PathBuf], options: &ForeignOptions) -> bool {
     let [path] = paths else { return false };
-    let asked = !options.map.is_empty() || options.resample || options.labels.is_some();
+    let labels = options.labels.is_some() || options.mode_per_file;
+    let asked = !options.map.is_empty() || options.resample || labels;
     let format = options.format.map_or_else(|| sog_formats::detect(path).ok(), Some);
     !asked && format == Some(Format::Safetensors)
 }
@@ -122,9 +125,12 @@ pub fn import_files(
     };
     let mut all = Mapped::default();
     let mut digest = Sha256::new();
-    for path in paths {
+    for (number, path) in (0..).zip(paths) {
         let recording = sog_formats::read(path, options.format)?;
         let mut mapped = map(&recording, &observations, &actions, &options.map, &map_options)?;
+        if options.mode_per_file {
+            mapped.episodes.iter_mut().for_each(|episode| episode.label = Some(number));
+        }
         all.notes.extend(recording.notes);
         all.notes.append(&mut mapped.notes);
         all.episodes.append(&mut mapped.episodes);

@@ -623,6 +623,10 @@ fn files_of_other_programs_become_demonstrations_with_the_same_numbers() {
     assert_eq!(files[0].demonstrations.total_rows(), 15);
     let both = imported_files(&["stacked.npz", "d4rl.hdf5"], &ForeignOptions::default()).unwrap();
     assert_eq!((both.demonstrations.len(), both.demonstrations.total_rows()), (6, 30));
+    assert_eq!(both.labels, None);
+    let by_file = ForeignOptions { mode_per_file: true, ..ForeignOptions::default() };
+    let labelled = imported_files(&["stacked.npz", "d4rl.hdf5"], &by_file).unwrap();
+    assert_eq!(labelled.labels, Some(Labels::Modes(vec![0, 0, 0, 1, 1, 1])));
     assert_eq!(both.demonstrations.actions_of(4), files[0].demonstrations.actions_of(1));
 }
 
