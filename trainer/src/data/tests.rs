@@ -438,7 +438,7 @@ fn recordings_of_every_task_are_plausible() {
         // The fingers of the Fetch arm, which no action moves.
         let fingers: &[usize] = if task.name() == "fetchreach" { &[3, 4] } else { &[] };
         assert_eq!(nearly, fingers, "{}", task.name());
-        assert_eq!(jumps(&file, &task), [], "{}", task.name());
+        assert_eq!(jumps(&file, task), [], "{}", task.name());
     }
 }
 
