@@ -159,9 +159,11 @@ fn a_switch_is_survived_if_the_robot_lasts_until_the_next() {
     let mut still = deserter(3);
     still.network.mean.weight.fill(0.0);
     still.seal(4);
-    assert_eq!(survival(&still, 10).switch_survival, 1.0);
+    let still_report = survival(&still, 10);
+    assert_eq!(still_report.switch_survival, 1.0);
     assert!(two.switch_followed == 0.0 && three.switch_followed <= three.switch_survival);
-    assert_eq!(STEPS_PER_CODE, 200);
+    // Each code is given its whole share of an episode.
+    assert!(still_report.paths.iter().all(|e| e.steps == 3 * STEPS_PER_CODE));
 }
 
 /// Metres of the gripper's target from home for a code of 1, per axis.

@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, path::Path, sync::Arc};
 use candle_core::Device;
 use sog_rl::run::{Config, Run};
 use sog_runtime::{
-    policy::PolicyFile,
+    policy::{LatentKind, PolicyFile},
     tensors::{Metadata, Tensor, TensorFile, serialize},
 };
 use sog_sim::{
@@ -307,10 +307,18 @@ fn exploration_is_within_its_bounds_from_the_first_rollout_on() {
     assert!(line["losses/approx_kl"].abs() < 1e-5, "{line:?}");
 }
 
+/// BC is SOG-BC without a code: the same network as SOG-BC with a single one, but for the code's branch.
 #[test]
 fn behaviour_cloning_needs_no_code() {
     let temp = tempfile::tempdir().unwrap();
-    trained(temp.path(), &config(Algorithm::Bc), &demos(1));
+    let bytes = trained(temp.path(), &config(Algorithm::Bc), &demos(1));
+    let file = PolicyFile::parse(&bytes).unwrap();
+    assert_eq!((file.latent, file.latent_dim()), (LatentKind::None, 0));
+    assert!(!TensorFile::parse(&bytes).unwrap().contains("actor.latent.weight"));
+    let lines = metrics(temp.path());
+    assert!(lines.iter().all(|line| !line.keys().any(|key| key.starts_with("code_"))));
+    let loss = |line: &BTreeMap<String, f64>| line["sog_loss"];
+    assert!(loss(&lines[lines.len() - 1]) < 0.9 * loss(&lines[0]), "{lines:?}");
 }
 
 /// Parameters of every network in the newest checkpoint of a run, by name.

@@ -236,7 +236,10 @@ fn imitate<I: Imitation>(
         let done = step >= budget.total_steps;
         let mut values = diagnostics.named().to_vec();
         values.extend(imitation.metrics());
-        values.push(("rollout/task_return", task_return(ppo.batch())));
+        // Where the task has no rewards, nobody can say how good the rollouts were.
+        if job.task.modes.count() != Some(0) {
+            values.push(("rollout/task_return", task_return(ppo.batch())));
+        }
         let saved = iteration.is_multiple_of(budget.checkpoint_interval) || done;
         if iteration.is_multiple_of(budget.eval_interval) || saved {
             let policy = exported(&ppo, config, start);
@@ -310,6 +313,9 @@ fn evaluate_for_metrics(
     values: &mut Vec<(&'static str, f64)>,
 ) -> Result<(), TrainError> {
     let Modes::Discrete(modes) = &job.task.modes else { return Ok(()) };
+    if modes.is_empty() {
+        return Ok(());
+    }
     let codes = match file.latent {
         LatentKind::OneHot(k) => k,
         LatentKind::None => 1,
