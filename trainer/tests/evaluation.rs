@@ -68,8 +68,7 @@ fn demos(info: &TaskInfo, trajectories: &[Vec<Pair>], labels: Option<(&str, Tens
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("demos.safetensors");
     std::fs::write(&path, serialize(&all, &Metadata::new())).unwrap();
-    import_safetensors(&path, info, ImportOptions { clip: false, accept_implausible: true })
-        .unwrap()
+    import_safetensors(&path, info, ImportOptions { clip: true, accept_implausible: true }).unwrap()
 }
 
 /// On circles: runs along y with tanh(z) a step, whatever it sees.

@@ -18,7 +18,7 @@ use crate::{
     config::Algorithm,
     figures::robustness::{Path2d, SweepRow, draw_sweep, draw_switching},
     reproduce::{
-        Plan, Status,
+        Reproduction, Status,
         codes::find_codes,
         paper::Table,
         reproduce,
@@ -164,7 +164,7 @@ pub(super) fn run(args: &ReproduceArgs) -> Result<Outcome> {
     }
     let algorithms =
         if args.algos.is_empty() { what.algorithms().to_vec() } else { args.algos.clone() };
-    let plan = Plan {
+    let plan = Reproduction {
         tasks,
         algorithms,
         seeds: args.seeds.unwrap_or(what.seeds()),

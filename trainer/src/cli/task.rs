@@ -1,12 +1,17 @@
 //! `sog task new|check|list`: tasks as folders.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand};
-use sog_sim::tasks::{Checked, NewTask, TaskOptions, check, new_task};
+use sog_runtime::os::files::write_atomic;
+use sog_sim::{
+    render::Renderer,
+    tasks::{Checked, NewTask, TaskOptions, check, new_task},
+};
 
-use super::{OpenTask, Outcome, list_tasks, open_task};
+use super::{OpenTask, Outcome, environments, list_tasks, open_task};
+use crate::figures::encode;
 
 #[derive(Subcommand)]
 pub(super) enum TaskCommand {
@@ -35,6 +40,9 @@ pub(super) struct CheckArgs {
     /// Folder of the task, or the name of a built-in one
     #[arg(value_parser = open_task)]
     task: OpenTask,
+    /// Draw the robot as an episode begins
+    #[arg(long, value_name = "FILE.png")]
+    picture: Option<PathBuf>,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -59,10 +67,35 @@ pub(super) fn run(command: &TaskCommand) -> Result<Outcome> {
             } else {
                 print(&checked);
             }
+            if let Some(path) = &args.picture {
+                draw(&args.task, path)?;
+                if !args.json {
+                    println!("wrote {}", path.display());
+                }
+            }
             Ok(Outcome::Good)
         }
         TaskCommand::List(args) => list_tasks::run(args),
     }
+}
+
+/// Size of the picture in pixels.
+const PICTURE: (u32, u32) = (960, 720);
+
+/// The robot as an episode begins.
+fn draw(task: &OpenTask, path: &Path) -> Result<()> {
+    let name = task.info().name();
+    let Some(maker) = environments(task)? else {
+        bail!("nothing simulates `{name}`: there is nothing to draw")
+    };
+    let environment = maker.make()?;
+    let Some(physics) = environment.physics() else {
+        bail!("`{name}` has no robot in MuJoCo: there is nothing to draw")
+    };
+    let mut renderer = Renderer::new(physics.model(), PICTURE)?;
+    let frame = renderer.draw(physics.data().qpos(), name)?;
+    let bytes = encode(&frame.rgb, PICTURE)?;
+    write_atomic(path, &bytes).with_context(|| format!("cannot write {}", path.display()))
 }
 
 fn print(checked: &Checked) {

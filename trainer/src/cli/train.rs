@@ -123,6 +123,13 @@ pub(super) fn run(args: &TrainArgs) -> Result<Outcome> {
     if let Some((_, sha256)) = &start {
         config.start_sha256.clone_from(sha256);
     }
+    if start.is_none() && !config.start_sha256.is_empty() {
+        bail!(
+            "the run in {} began with the policy of SHA-256 {}: name it again with --start",
+            args.out.display(),
+            config.start_sha256
+        );
+    }
     let start = start.as_ref().map(|(file, _)| file);
     let inputs = [Some(&args.demos), args.start.as_ref(), args.config.as_ref()];
     let mut outputs = Outputs::new(true).reads_all(inputs.into_iter().flatten());
@@ -249,6 +256,8 @@ fn resolve(args: &TrainArgs, base: &TrainConfig, sha256: &str) -> Result<TrainCo
     config.task = args.task.info().name().to_string();
     config.algorithm = args.algo;
     config.demos_sha256 = sha256.to_string();
+    // Another run's is no business of this one.
+    config.start_sha256.clone_from(&base.start_sha256);
     if let Some(seed) = args.seed {
         config.seed = seed;
     }

@@ -79,7 +79,7 @@ pub fn evaluate_goals(
     demos: Option<&DemoFile>,
     options: &ModeOptions,
 ) -> Result<GoalReport, TrainError> {
-    let evaluation = Evaluation { maker, policy: Policy::new(file), options };
+    let evaluation = Rollouts { maker, policy: Policy::new(file), options };
     let mut report = GoalReport::default();
     let mut all: Vec<Episode> = vec![];
     // Goals of several dimensions are places that the robot ends at, others speeds that it keeps.
@@ -129,7 +129,7 @@ pub fn rollouts_by_code(
     groups: usize,
     options: &ModeOptions,
 ) -> Result<Vec<Vec<Episode>>, TrainError> {
-    let evaluation = Evaluation { maker, policy: Policy::new(file), options };
+    let evaluation = Rollouts { maker, policy: Policy::new(file), options };
     let (first, episodes) = match file.latent {
         LatentKind::Gaussian(1) => evaluation.quantiles()?,
         latent => evaluation.sampled(latent)?,
@@ -144,13 +144,13 @@ pub fn rollouts_by_code(
     Ok(grouped)
 }
 
-struct Evaluation<'a> {
+struct Rollouts<'a> {
     maker: &'a TaskMaker,
     policy: Policy,
     options: &'a ModeOptions,
 }
 
-impl Evaluation<'_> {
+impl Rollouts<'_> {
     fn run(&self, plans: &[Plan]) -> Result<Vec<Episode>, TrainError> {
         let noise = (self.options.perturb > 0.0).then_some(Noise::Replace(self.options.perturb));
         let run = EvaluateOptions { noise, capture: Capture::Probes, progress: None };

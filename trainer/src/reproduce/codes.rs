@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 use sog_rl::run::{RunError, write_atomic};
 use sog_runtime::policy::{LatentKind, PolicyFile};
 
-use super::{Plan, StatusFn, TaskData, Work, read};
+use super::{Reproduction, StatusFn, TaskData, Work, read};
 use crate::{
     codes::embed::{default_search, embed},
     data::{DataError, Labels, hex},
@@ -64,7 +64,7 @@ pub struct CodesReport {
 /// # Errors
 /// [`TrainError`]; [`TrainError::Unmeasurable`] for tasks without discrete modes and algorithms
 /// without one-hot codes.
-pub fn find_codes(plan: &Plan, status: StatusFn<'_>) -> Result<CodesReport, TrainError> {
+pub fn find_codes(plan: &Reproduction, status: StatusFn<'_>) -> Result<CodesReport, TrainError> {
     let mut work = Work::new(plan, CODES_FILE, status);
     let mut report = CodesReport { plain: plan.plain, rows: vec![] };
     for task in &plan.tasks {

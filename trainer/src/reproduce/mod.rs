@@ -6,7 +6,7 @@
 //! * [`robustness`]: random actions, switched codes, and what λ_S does to either.
 //!
 //! [`reproduce`] and [`find_codes`](codes::find_codes) work through every task, algorithm and seed
-//! of a [`Plan`]. Everything they make lies in one directory, and what is there already is not made
+//! of a [`Reproduction`]. Everything they make lies in one directory, and what is there already is not made
 //! again:
 //!
 //! ```text
@@ -79,7 +79,7 @@ const COST: [f64; 3] = [1.0, 0.15, 3000.0];
 
 /// What to reproduce.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Plan {
+pub struct Reproduction {
     /// Tasks.
     pub tasks: Vec<Arc<TaskFolder>>,
     /// Algorithms.
@@ -99,7 +99,7 @@ pub struct Plan {
 
 /// How one run turned out, as `evaluation.json` in its directory says it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Evaluation {
+pub struct RunResult {
     /// Seed of the run.
     pub seed: u64,
     /// SHA-256 of the policy file.
@@ -132,7 +132,11 @@ pub type StatusFn<'a> = &'a (dyn Fn(&Status<'_>) + Sync);
 ///
 /// # Errors
 /// [`TrainError`]; what was finished before stays and is not made again.
-pub fn reproduce(table: Table, plan: &Plan, status: StatusFn<'_>) -> Result<Report, TrainError> {
+pub fn reproduce(
+    table: Table,
+    plan: &Reproduction,
+    status: StatusFn<'_>,
+) -> Result<Report, TrainError> {
     let mut work = Work::new(plan, EVALUATION_FILE, status);
     let budget = plan.budget;
     let mut cells = vec![];
@@ -158,7 +162,7 @@ pub fn reproduce(table: Table, plan: &Plan, status: StatusFn<'_>) -> Result<Repo
     Ok(report)
 }
 
-impl Plan {
+impl Reproduction {
     /// Every algorithm and seed, one seed of all algorithms after the other.
     fn runs(&self) -> impl Iterator<Item = (Algorithm, u64)> + use<'_> {
         (0..self.seeds).flat_map(|seed| self.algorithms.iter().map(move |&a| (a, seed)))
@@ -206,7 +210,7 @@ struct TaskData {
 
 /// A reproduction under way.
 struct Work<'a> {
-    plan: &'a Plan,
+    plan: &'a Reproduction,
     /// Name of what is made of each run: a run that has it is finished.
     result: &'static str,
     status: StatusFn<'a>,
@@ -215,7 +219,7 @@ struct Work<'a> {
 }
 
 impl<'a> Work<'a> {
-    fn new(plan: &'a Plan, result: &'static str, status: StatusFn<'a>) -> Self {
+    fn new(plan: &'a Reproduction, result: &'static str, status: StatusFn<'a>) -> Self {
         let mut work = Self { plan, result, status, done: 0.0, total: 0.0 };
         for task in &plan.tasks {
             for (algorithm, seed) in plan.runs() {
@@ -292,14 +296,14 @@ impl<'a> Work<'a> {
         data: &TaskData,
         algorithm: Algorithm,
         seed: u64,
-    ) -> Result<Evaluation, TrainError> {
+    ) -> Result<RunResult, TrainError> {
         let task = Arc::clone(data.maker.task());
         let what = format!("{} {algorithm}, seed {seed}", task.info().name());
         let cost = self.cost(&task, algorithm, seed);
         let before = self.done;
         let (file, sha256, train_s) = self.trained(data, algorithm, seed)?;
         let path = self.plan.run_dir(&task, algorithm, seed).join(EVALUATION_FILE);
-        if let Some(known) = read_result(&path).filter(|e: &Evaluation| e.policy_sha256 == sha256) {
+        if let Some(known) = read_result(&path).filter(|e: &RunResult| e.policy_sha256 == sha256) {
             return Ok(known);
         }
         self.say(&format!("{what}: evaluating"));
@@ -320,7 +324,7 @@ impl<'a> Work<'a> {
             _ => Shown::from(&data.held_out),
         };
         let measures = measure(&data.maker, &file, Some(shown), &options, false, None)?;
-        let evaluation = Evaluation::new(&measures, seed, sha256, train_s);
+        let evaluation = RunResult::new(&measures, seed, sha256, train_s);
         let json = serde_json::to_string_pretty(&evaluation).unwrap_or_default();
         write_atomic(&path, json.as_bytes())?;
         self.done = before + cost;
@@ -353,7 +357,7 @@ impl<'a> Work<'a> {
         let path = dir.join(POLICY_FILE);
         if path.exists() {
             let bytes = read(&path)?;
-            let known: Option<Evaluation> = read_result(&dir.join(EVALUATION_FILE));
+            let known: Option<RunResult> = read_result(&dir.join(EVALUATION_FILE));
             let train_s = known.map_or_else(|| run.wall_s(), |known| known.train_s);
             return Ok((PolicyFile::parse(&bytes)?, hex(&Sha256::digest(&bytes)), train_s));
         }
@@ -396,7 +400,7 @@ impl<'a> Work<'a> {
     }
 }
 
-impl Evaluation {
+impl RunResult {
     fn new(measures: &Measures, seed: u64, policy_sha256: String, train_s: f64) -> Self {
         let mut figures = BTreeMap::new();
         if let Some((mean, std)) = measures.task_return() {
@@ -443,7 +447,7 @@ mod tests {
 
     #[test]
     fn lambda_s_is_that_of_sog_gail_alone_and_shares_its_start() {
-        let usual = Plan {
+        let usual = Reproduction {
             tasks: vec![tasks::open("ant-dir-6").unwrap()],
             algorithms: vec![],
             seeds: 1,
@@ -452,12 +456,12 @@ mod tests {
             lambda_s: None,
             dir: PathBuf::from("runs"),
         };
-        let other = Plan { lambda_s: Some(0.05), ..usual.clone() };
+        let other = Reproduction { lambda_s: Some(0.05), ..usual.clone() };
         let task = &usual.tasks[0];
-        let config = |plan: &Plan, algorithm| plan.config(task, algorithm, 3).unwrap();
+        let config = |plan: &Reproduction, algorithm| plan.config(task, algorithm, 3).unwrap();
         assert_eq!(config(&usual, Algorithm::SogBc), config(&other, Algorithm::SogBc));
         assert_eq!(config(&other, Algorithm::SogGail).sog_gail.lambda_s, 0.05);
-        let dir = |plan: &Plan, algorithm| plan.run_dir(task, algorithm, 3);
+        let dir = |plan: &Reproduction, algorithm| plan.run_dir(task, algorithm, 3);
         assert_eq!(dir(&usual, Algorithm::SogBc), dir(&other, Algorithm::SogBc));
         assert_eq!(
             dir(&other, Algorithm::SogGail),

@@ -6,7 +6,7 @@ use serde::Serialize;
 use sog_rl::run::{RunError, write_atomic};
 
 use super::{
-    Evaluation,
+    RunResult,
     paper::{self, Figure, Quantity, Table},
 };
 use crate::{config::Algorithm, evaluate::modes::mean_std};
@@ -32,7 +32,7 @@ pub struct Cell {
     /// The table's quantities.
     pub figures: Vec<Compared>,
     /// The runs behind ours.
-    pub runs: Vec<Evaluation>,
+    pub runs: Vec<RunResult>,
 }
 
 /// A figure of ours beside the paper's.
@@ -75,7 +75,7 @@ impl Cell {
     }
 
     /// Takes in one more run.
-    pub fn add(&mut self, run: Evaluation) {
+    pub fn add(&mut self, run: RunResult) {
         self.runs.push(run);
         for figure in &mut self.figures {
             let of_runs: Vec<Figure> =
@@ -166,8 +166,8 @@ mod tests {
 
     use super::*;
 
-    fn run(seed: u64, mean: f64, std: f64, per_mode: &[f64]) -> Evaluation {
-        Evaluation {
+    fn run(seed: u64, mean: f64, std: f64, per_mode: &[f64]) -> RunResult {
+        RunResult {
             seed,
             policy_sha256: String::new(),
             rollouts: 100,

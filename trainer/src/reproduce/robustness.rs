@@ -8,7 +8,7 @@ use sog_rl::run::{RunError, write_atomic};
 use sog_runtime::policy::{Policy, PolicyFile};
 use sog_sim::rollout::{Capture, Episode};
 
-use super::{Plan, Status, StatusFn, TaskData, Work, read_result};
+use super::{Reproduction, Status, StatusFn, TaskData, Work, read_result};
 use crate::{
     config::{Algorithm, TrainConfig},
     error::TrainError,
@@ -91,7 +91,7 @@ pub struct Switched {
 /// # Errors
 /// [`TrainError`]; what was finished before stays and is not made again.
 pub fn robustness(
-    plan: &Plan,
+    plan: &Reproduction,
     lambdas: &[f32],
     status: StatusFn<'_>,
 ) -> Result<(RobustnessReport, Vec<Switched>), TrainError> {
@@ -111,7 +111,7 @@ pub fn robustness(
             // The tuned λ_S is that of the tables: the same run.
             let usual = TrainConfig::defaults(task, algorithm)?;
             let own = lambda_s.filter(|&l| l != usual.sog_gail.lambda_s);
-            let plan = Plan {
+            let plan = Reproduction {
                 tasks: vec![Arc::clone(task)],
                 algorithms: vec![algorithm],
                 lambda_s: own,
