@@ -7,7 +7,7 @@
 use std::{
     fs,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::{Child, Command, Stdio},
 };
 
 use anyhow::{Context, bail};
@@ -36,7 +36,8 @@ pub(crate) fn run() -> anyhow::Result<()> {
     let program = tools.build("release")?;
     println!("\nbuilt {}", program.display());
     tools.test()?;
-    tools.try_out(&program)
+    tools.try_out(&program)?;
+    tools.replay(&program)
 }
 
 /// A compiler, a linker and an emulator for AArch64.
@@ -137,6 +138,56 @@ impl Tools {
         command.arg("-L").arg(library).arg(program);
         let policy = root().join("models/policies/ant-dir-6-sog-bc.safetensors");
         step("sog-run info on AArch64", command.arg("info").arg(policy))
+    }
+
+    /// Replays a log of this machine's `sog-run` under the emulator: the same bits on both.
+    fn replay(&self, program: &Path) -> anyhow::Result<()> {
+        let Some((emulator, library)) = &self.emulator else {
+            println!("\n== replay on AArch64: not tried, there is no qemu-aarch64");
+            return Ok(());
+        };
+        let log = target_dir().join("aarch64/here.soglog");
+        record(&log)?;
+        let mut command = Command::new(emulator);
+        command.arg("-L").arg(library).arg(program).arg("replay").arg(&log);
+        // It ends with a failure at the first bit that differs.
+        step("a log of this machine, replayed on AArch64", &mut command)
+    }
+}
+
+/// A log of this machine's `sog-run`, in lock step with the simulated ant.
+fn record(log: &Path) -> anyhow::Result<()> {
+    let mut build = cargo(&["build", "--release", "--package", "sog-runtime", "--bin", "sog-run"]);
+    build.args(["--package", "sog-sim", "--bin", "sog-sim"]);
+    step("sog-run and a simulated robot for this machine", &mut build)?;
+    let programs = target_dir().join("release");
+    // A port of this process's own, so that two checkouts do not meet.
+    let port = 20_000 + std::process::id() % 20_000;
+    let plant = Command::new(programs.join("sog-sim"))
+        .args(["plant", "--task", "ant-dir-6", "--lock-step", "--sessions", "1"])
+        .args(["--listen", &port.to_string()])
+        .stdout(Stdio::null())
+        .spawn()
+        .context("cannot start sog-sim")?;
+    let plant = Plant(plant);
+    let mut run = Command::new(programs.join("sog-run"));
+    run.arg(root().join("models/policies/ant-dir-6-sog-bc.safetensors"))
+        .args(["--robot", &format!("udp://127.0.0.1:{port}"), "--duration", "10"])
+        .args(["--no-keys", "--quiet", "--force", "--log"])
+        .arg(log);
+    let ran = step("a log of 200 steps", &mut run);
+    drop(plant);
+    ran
+}
+
+/// A simulated robot that does not outlive us.
+struct Plant(Child);
+
+impl Drop for Plant {
+    fn drop(&mut self) {
+        // It ends with its session; where there was none, it is ended here.
+        self.0.kill().ok();
+        self.0.wait().ok();
     }
 }
 

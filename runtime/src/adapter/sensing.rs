@@ -11,8 +11,9 @@ use super::{
 };
 use crate::terms::{ObserveError, TermInputs, TermProgram, TermState};
 
-/// How far the length of a quaternion that the robot sends may be from 1.
-const UNIT_TOLERANCE: f64 = 0.02;
+/// How far the length of a quaternion that the robot sends may be from 1. What is no orientation
+/// at all is farther; simulated robots that start with noise on every position are not.
+const UNIT_TOLERANCE: f64 = 0.25;
 
 /// From readings to signals, and from signals to an observation. Its state is a function of the
 /// readings since the last reset.
