@@ -524,12 +524,12 @@ impl Checkpoint for Ddpg {
 
 #[cfg(test)]
 mod tests {
-    use sog_sim::{task::TaskId, tasks::TaskOptions};
+    use sog_sim::tasks::TaskOptions;
 
     use super::*;
 
     fn learner(seed: u64) -> Ddpg {
-        let maker = TaskMaker::new(TaskId::FetchReach, &TaskOptions::default()).unwrap();
+        let maker = TaskMaker::new("fetchreach", &TaskOptions::default()).unwrap();
         let config = DdpgConfig { envs: 4, updates: 40, capacity: 6, ..DdpgConfig::default() };
         Ddpg::new(&maker, &config, 64, seed).unwrap().unwrap()
     }

@@ -3,10 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use sog_rl::experts::{Expert, ExpertFile, short_returns};
-use sog_sim::{
-    task::TaskId,
-    tasks::{TaskMaker, TaskOptions},
-};
+use sog_sim::tasks::{TaskMaker, TaskOptions};
 
 fn experts() -> Vec<PathBuf> {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/experts");
@@ -22,8 +19,8 @@ fn experts() -> Vec<PathBuf> {
 fn a_short_rollout_returns_what_was_recorded() {
     for path in experts() {
         let expert = Expert::read(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
-        let task: TaskId = expert.task().parse().expect("the file names a task");
-        assert_eq!(path.file_stem().and_then(|s| s.to_str()), Some(task.name()));
+        let task = expert.task();
+        assert_eq!(path.file_stem().and_then(|s| s.to_str()), Some(task));
         let maker = TaskMaker::new(task, &TaskOptions::default()).expect("the robot is there");
         let check = expert.provenance().check.clone();
         let returns = short_returns(&maker, &expert, check.seed, check.steps).expect("it runs");
@@ -40,7 +37,8 @@ fn a_short_rollout_returns_what_was_recorded() {
 fn networks_fit_the_robot_and_say_where_they_come_from() {
     for path in experts() {
         let file = ExpertFile::read(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
-        let info = sog_sim::tasks::info(file.task.parse().expect("the file names a task"));
+        let task = sog_sim::tasks::open(&file.task).expect("the file names a task");
+        let info = task.info();
         for network in &file.networks {
             network.contract.check_fits(&sog_sim::robot::spec(&info).contract).expect("fits");
         }

@@ -37,6 +37,7 @@
 
 pub mod bench;
 pub mod check;
+#[cfg(feature = "cli")]
 pub mod cli;
 mod compiled;
 pub mod definition;
@@ -44,6 +45,7 @@ pub mod error;
 pub mod folder;
 pub mod physics;
 pub mod registry;
+#[cfg(feature = "render")]
 pub mod render;
 pub mod robot;
 pub mod rollout;

@@ -1,9 +1,6 @@
 //! A task as a robot: what the control loop, in this process or behind a link, sees of it.
 
-use sog_runtime::{
-    contract::Contract,
-    io::{Command, IoError, Reading, RobotIo, RobotSpec},
-};
+use sog_runtime::io::{Command, IoError, Reading, RobotIo, RobotSpec};
 
 use crate::{
     error::SimError,
@@ -17,15 +14,7 @@ use crate::{
 /// damping takes the energy out. Any change of action from step to step is allowed, as it was to
 /// the experts.
 pub fn spec(info: &TaskInfo) -> RobotSpec {
-    let bounds = |bounds: &[f64]| bounds.iter().map(|&bound| bound as f32).collect();
-    RobotSpec::new(Contract {
-        task: info.name().to_string(),
-        obs_terms: info.obs_terms.clone(),
-        action_terms: info.action_terms.clone(),
-        dt_s: info.dt_s,
-        action_low: bounds(&info.action_low),
-        action_high: bounds(&info.action_high),
-    })
+    RobotSpec::new(info.contract())
 }
 
 /// A simulated robot in step with its controller: each command takes it one control step further,

@@ -1,94 +1,9 @@
 //! The [`Task`] trait: one environment instance, and what is known about it beforehand.
 
-use std::{fmt, str::FromStr};
-
 use rand::Rng as _;
-use sog_runtime::policy::Terms;
+use sog_runtime::{contract::Contract, policy::Terms};
 
 use crate::{error::SimError, physics::Physics, seed::Rng};
-
-/// The nine tasks of the paper, and one variant.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum TaskId {
-    /// A point that runs circles in the plane; no MuJoCo.
-    Circles,
-    /// Ant, forwards or backwards.
-    AntFwdBack,
-    /// Ant, six directions.
-    AntDir6,
-    /// Half-cheetah, backwards or forwards.
-    HalfCheetahFwdBack,
-    /// Half-cheetah, a goal speed in [1.5, 3] m/s.
-    HalfCheetahVel,
-    /// Walker2d, six speeds.
-    Walker2dVel6,
-    /// Hopper, six speeds.
-    HopperVel6,
-    /// Humanoid, six directions.
-    HumanoidDir6,
-    /// Fetch arm, a goal position of the gripper.
-    FetchReach,
-    /// Six circles instead of three: a harder test for codes that organise themselves.
-    Circles6,
-    /// Any other: a task in somebody's folder.
-    Own,
-}
-
-impl TaskId {
-    /// All tasks, in the order of the paper's tables; the variant comes last.
-    pub const ALL: [Self; 10] = [
-        Self::Circles,
-        Self::AntFwdBack,
-        Self::AntDir6,
-        Self::HalfCheetahFwdBack,
-        Self::HalfCheetahVel,
-        Self::Walker2dVel6,
-        Self::HopperVel6,
-        Self::HumanoidDir6,
-        Self::FetchReach,
-        Self::Circles6,
-    ];
-
-    /// Name on the command line and in files.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Circles => "circles",
-            Self::AntFwdBack => "ant-fwd-back",
-            Self::AntDir6 => "ant-dir-6",
-            Self::HalfCheetahFwdBack => "halfcheetah-fwd-back",
-            Self::HalfCheetahVel => "halfcheetah-vel",
-            Self::Walker2dVel6 => "walker2d-vel-6",
-            Self::HopperVel6 => "hopper-vel-6",
-            Self::HumanoidDir6 => "humanoid-dir-6",
-            Self::FetchReach => "fetchreach",
-            Self::Circles6 => "circles-6",
-            Self::Own => "own",
-        }
-    }
-}
-
-impl AsRef<str> for TaskId {
-    fn as_ref(&self) -> &str {
-        self.name()
-    }
-}
-
-impl fmt::Display for TaskId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.name())
-    }
-}
-
-impl FromStr for TaskId {
-    type Err = SimError;
-
-    fn from_str(text: &str) -> Result<Self, SimError> {
-        Self::ALL
-            .into_iter()
-            .find(|task| task.name() == text)
-            .ok_or_else(|| SimError::UnknownTask { found: text.to_string(), hint: String::new() })
-    }
-}
 
 /// What is known about a task before it is built.
 #[derive(Clone, Debug, PartialEq)]
@@ -117,14 +32,22 @@ impl TaskInfo {
         &self.name
     }
 
-    /// Which of the built-in tasks it is.
-    pub fn id(&self) -> TaskId {
-        self.name.parse().unwrap_or(TaskId::Own)
-    }
-
     /// Observation width S.
     pub fn obs_dim(&self) -> usize {
         self.obs_terms.width()
+    }
+
+    /// What a robot, a policy and demonstrations of the task must agree on.
+    pub fn contract(&self) -> Contract {
+        let single = |bounds: &[f64]| bounds.iter().map(|&bound| bound as f32).collect();
+        Contract {
+            task: self.name.clone(),
+            obs_terms: self.obs_terms.clone(),
+            action_terms: self.action_terms.clone(),
+            dt_s: self.dt_s,
+            action_low: single(&self.action_low),
+            action_high: single(&self.action_high),
+        }
     }
 
     /// Action width A.
@@ -317,19 +240,5 @@ pub(crate) fn check_width(
         Ok(())
     } else {
         Err(SimError::Width { task: task.to_string(), what, found, needed })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_survive_a_round_trip_and_an_unknown_one_lists_them() {
-        for task in TaskId::ALL {
-            assert_eq!(task.to_string().parse::<TaskId>().unwrap(), task);
-        }
-        let message = "ant-dir-7".parse::<TaskId>().unwrap_err().to_string();
-        assert!(message.contains("ant-dir-7"), "{message}");
     }
 }

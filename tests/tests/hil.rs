@@ -34,11 +34,10 @@ use sog_runtime::{
 };
 use sog_sim::{
     robot::{SimRobot, spec},
-    task::TaskId,
     tasks::{self, TaskOptions, make},
 };
 
-const TASKS: [TaskId; 2] = [TaskId::HalfCheetahFwdBack, TaskId::Circles];
+const TASKS: [&str; 2] = ["halfcheetah-fwd-back", "circles"];
 const LINES: [Line; 2] = [Line::Udp, Line::Serial];
 /// Controllers and robots damp within so many periods of losing the other end.
 const DAMPED_WITHIN: u64 = 3;
@@ -75,12 +74,12 @@ impl Line {
     }
 }
 
-fn robot(task: TaskId) -> SimRobot {
+fn robot(task: &str) -> SimRobot {
     SimRobot::new(make(task, &TaskOptions::default()).unwrap(), 9).unwrap()
 }
 
-fn controller(task: TaskId, config: Config) -> Controller {
-    Controller::new(&policy_for(task, 2), &spec(&tasks::info(task)), config).unwrap()
+fn controller(task: &str, config: Config) -> Controller {
+    Controller::new(&policy_for(task, 2), &spec(tasks::open(task).unwrap().info()), config).unwrap()
 }
 
 fn start(controller: &Controller) {
@@ -113,12 +112,15 @@ fn in_lock_step_the_trajectory_is_that_of_one_process() {
                 robot.record(STEPS as usize);
                 let options =
                     PlantOptions { lock_step: true, sessions: Some(1), ..Default::default() };
-                let mut server = PlantServer::new(there, &spec(&tasks::info(task)), options);
+                let mut server =
+                    PlantServer::new(there, &spec(tasks::open(task).unwrap().info()), options);
                 server.serve(&mut robot, &AtomicBool::new(false)).unwrap();
                 robot.take_recording().unwrap()
             });
             let options = LinkOptions::default();
-            let mut link = LinkRobot::connect(here, &spec(&tasks::info(task)), &options).unwrap();
+            let mut link =
+                LinkRobot::connect(here, &spec(tasks::open(task).unwrap().info()), &options)
+                    .unwrap();
             drive(&mut link);
             drop(link);
             let found = served.join().unwrap();
@@ -150,7 +152,7 @@ struct Guard {
 }
 
 impl Guard {
-    fn new(task: TaskId, watch: Arc<Watch>, grace: u64) -> Self {
+    fn new(task: &str, watch: Arc<Watch>, grace: u64) -> Self {
         Self {
             robot: robot(task),
             watch,
@@ -272,7 +274,7 @@ fn whoever_loses_the_other_end_damps_within_three_periods_until_the_operator_sta
     const RUN: u64 = 20;
     const CUT: u64 = 8;
     const AFTER: u64 = 15;
-    let task = TaskId::HalfCheetahFwdBack;
+    let task = "halfcheetah-fwd-back";
     for line in LINES {
         let cut = Arc::new(AtomicBool::new(false));
         let (here, there) = Prompt::pair(line, &cut);
@@ -282,7 +284,7 @@ fn whoever_loses_the_other_end_damps_within_three_periods_until_the_operator_sta
         let failed = Arc::clone(&stop);
         let connecting = thread::spawn(move || {
             let options = LinkOptions { late_periods, wait_share: 0.0, ..Default::default() };
-            let link = LinkRobot::connect(here, &spec(&tasks::info(task)), &options);
+            let link = LinkRobot::connect(here, &spec(tasks::open(task).unwrap().info()), &options);
             failed.store(link.is_err(), SeqCst);
             link.unwrap()
         });
@@ -310,7 +312,7 @@ fn whoever_loses_the_other_end_damps_within_three_periods_until_the_operator_sta
         // The policy left, an action may still be followed until the watchdog acts.
         let mut guard = Guard::new(task, watch, DAMPED_WITHIN - 2);
         let options = PlantOptions { sessions: Some(1), late_periods, ..Default::default() };
-        let mut server = PlantServer::new(there, &spec(&tasks::info(task)), options);
+        let mut server = PlantServer::new(there, &spec(tasks::open(task).unwrap().info()), options);
         let pace = |period_ns| Turns(turns.take().unwrap(), LockStep::new(period_ns));
         let report = server.serve_paced(&mut guard, &stop, pace).unwrap();
         drop((turns, server));
@@ -343,7 +345,7 @@ struct Stormy {
 
 /// Faults of every kind, in packets of both directions and in readings, at 1 kHz by the clock, with
 /// an operator who always starts again, until `faults` were injected.
-fn storm(task: TaskId, line: Line, faults: u64) -> Stormy {
+fn storm(task: &str, line: Line, faults: u64) -> Stormy {
     const PERIOD_NS: u64 = 1_000_000;
     let packets = |seed| PacketFaults {
         seed,
@@ -366,7 +368,8 @@ fn storm(task: TaskId, line: Line, faults: u64) -> Stormy {
         thread::spawn(move || {
             let mut guard = Guard::new(task, plant_watch, grace);
             let there = Counted(Faulty::new(there, packets(1)), injected);
-            let mut server = PlantServer::new(there, &spec(&tasks::info(task)), options);
+            let mut server =
+                PlantServer::new(there, &spec(tasks::open(task).unwrap().info()), options);
             let report = server.serve(&mut guard, &plant_stop).unwrap();
             (guard, report)
         })
@@ -376,7 +379,11 @@ fn storm(task: TaskId, line: Line, faults: u64) -> Stormy {
     let plan =
         FaultKind::ALL.into_iter().fold(FaultPlan::new(3), |plan, kind| plan.with_rate(kind, 0.02));
     let options = LinkOptions { period_ns: PERIOD_NS, ..Default::default() };
-    let link = LinkRobot::connect(here.take().unwrap(), &spec(&tasks::info(task)), &options);
+    let link = LinkRobot::connect(
+        here.take().unwrap(),
+        &spec(tasks::open(task).unwrap().info()),
+        &options,
+    );
     let link = link.inspect_err(|_| stop.store(true, SeqCst)).unwrap();
     let mut robot = FaultyRobot::new(link, plan);
     let config = Config { rate_hz: Some(1e9 / PERIOD_NS as f64), ..Config::default() };

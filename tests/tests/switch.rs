@@ -15,11 +15,10 @@ use sog_runtime::{
 };
 use sog_sim::{
     robot::{SimRobot, spec},
-    task::TaskId,
     tasks::{self, TaskOptions, make},
 };
 
-const TASK: TaskId = TaskId::AntDir6;
+const TASK: &str = "ant-dir-6";
 const SWITCHES: u64 = 6;
 
 /// What each tick did: code, whether under the policy, the robot's step, periods missed before it.
@@ -36,7 +35,7 @@ impl Observer for Seen {
 /// One episode; the number of its steps, how many of them lie between two switches, and what was
 /// seen.
 fn episode(ticker: impl FnOnce(u64) -> Box<dyn Ticker>) -> (u64, u64, Seen, RunReport, Vec<f32>) {
-    let info = tasks::info(TASK);
+    let info = tasks::open(TASK).unwrap().info().clone();
     let steps = info.horizon as u64;
     let every = steps / (SWITCHES + 1) + 1;
     let mut file = policy_for(TASK, 6);

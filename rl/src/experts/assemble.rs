@@ -58,7 +58,7 @@ pub fn assemble(
     origin: &Origin,
 ) -> Result<ExpertFile, ExpertError> {
     let info = maker.info();
-    let config = ExpertConfig::of(info.id())?;
+    let config = ExpertConfig::of(maker.task())?;
     let (mut networks, mut origins) = (Vec::<PolicyFile>::new(), Vec::<NetworkOrigin>::new());
     let first = config.networks.iter().position(|s| !matches!(s, Source::Mirror { .. }));
     let first: ExpertConfig = Run::config(&network_dir(dir, first.unwrap_or(0)))?;
@@ -68,7 +68,7 @@ pub fn assemble(
             Source::Mirror { of, by } => {
                 let text = format!("mirror image ({by:?}) of network {of}");
                 let origin = NetworkOrigin { origin: text, ..origins[*of].clone() };
-                (Mirror::of(info.id(), *by)?.policy(&networks[*of]), origin)
+                (Mirror::of(maker.task(), *by)?.policy(&networks[*of]), origin)
             }
         };
         networks.push(network);
@@ -106,16 +106,16 @@ fn trained(
     if best.evaluation.is_none() {
         return Err(ExpertError::Order { network, needed: network });
     }
+    let own: ExpertConfig = Run::config(&network_dir(dir, network))?;
     let mut policy = best.policy;
     policy.provenance = Provenance {
         producer: format!("sog-rl {}", env!("CARGO_PKG_VERSION")),
-        algorithm: "ppo-expert".to_string(),
+        algorithm: if own.ddpg.is_some() { "ddpg-expert" } else { "ppo-expert" }.to_string(),
         seed,
         ..Provenance::default()
     };
     policy.seal(GOLDEN);
     let (origin, env_steps, wall_s) = ("trained".to_string(), best.steps, best.wall_s.round());
-    let own: ExpertConfig = Run::config(&network_dir(dir, network))?;
     let config =
         if own == *first { String::new() } else { toml::to_string(&own).unwrap_or_default() };
     Ok((policy, NetworkOrigin { origin, env_steps, wall_s, config }))

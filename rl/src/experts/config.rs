@@ -1,7 +1,7 @@
-//! How an expert is trained: one versioned TOML file a task, built into the program.
+//! How an expert is trained: `expert.toml` in the task's folder.
 
 use serde::{Deserialize, Serialize};
-use sog_sim::task::TaskId;
+use sog_sim::tasks::TaskFolder;
 
 use super::symmetry::Reflection;
 use crate::{
@@ -86,30 +86,35 @@ pub enum Source {
 }
 
 impl ExpertConfig {
-    /// The built-in configuration of a task.
+    /// What `expert.toml` beside a task says.
     ///
     /// # Errors
-    /// [`ConfigError::Range`] for circles, whose expert is scripted.
-    pub fn of(task: TaskId) -> Result<Self, ConfigError> {
-        let text = match task {
-            TaskId::AntFwdBack => include_str!("../../experts/ant-fwd-back.toml"),
-            TaskId::AntDir6 => include_str!("../../experts/ant-dir-6.toml"),
-            TaskId::HalfCheetahFwdBack => include_str!("../../experts/halfcheetah-fwd-back.toml"),
-            TaskId::HalfCheetahVel => include_str!("../../experts/halfcheetah-vel.toml"),
-            TaskId::Walker2dVel6 => include_str!("../../experts/walker2d-vel-6.toml"),
-            TaskId::HopperVel6 => include_str!("../../experts/hopper-vel-6.toml"),
-            TaskId::HumanoidDir6 => include_str!("../../experts/humanoid-dir-6.toml"),
-            TaskId::FetchReach => include_str!("../../experts/fetchreach.toml"),
-            TaskId::Circles | TaskId::Circles6 | TaskId::Own => {
-                return Err(ConfigError::Range {
-                    key: "task".to_string(),
-                    found: task.to_string(),
-                    needed: "a built-in MuJoCo task; the expert of circles is scripted".to_string(),
-                });
-            }
-        };
-        parse_config(text)
+    /// [`ConfigError`] if there is no such file, or only a target (an expert that is scripted).
+    pub fn of(task: &TaskFolder) -> Result<Self, ConfigError> {
+        let mut table = expert_table(task)?.unwrap_or_default();
+        table.remove(TARGET);
+        if table.is_empty() {
+            return Err(ConfigError::Range {
+                key: "task".to_string(),
+                found: task.info().name.clone(),
+                needed: format!("a task with an {FILE} that says how its expert is trained"),
+            });
+        }
+        parse_config(&table.to_string())
     }
+}
+
+/// The file of a task's folder that says how its expert is trained and what it must reach.
+const FILE: &str = "expert.toml";
+
+/// The table of that file that says what an expert must reach.
+pub(super) const TARGET: &str = "target";
+
+/// What a task's `expert.toml` says; `None` if there is none.
+pub(super) fn expert_table(task: &TaskFolder) -> Result<Option<toml::Table>, ConfigError> {
+    let syntax = |reason: String| ConfigError::Syntax { reason: format!("{FILE}: {reason}") };
+    let text = task.read(FILE).map_err(|e| syntax(e.to_string()))?;
+    text.map(|text| text.parse().map_err(|e: toml::de::Error| syntax(e.to_string()))).transpose()
 }
 
 impl ExpertConfig {

@@ -4,7 +4,7 @@ use sog_sim::{
     error::SimError,
     rollout::{Actor, Capture, Episode, EvaluateOptions, Noise, Plan, evaluate},
     seed,
-    task::{GoalSpace, Modes, TaskId},
+    task::{GoalSpace, Modes},
     tasks::TaskMaker,
 };
 
@@ -71,16 +71,14 @@ pub fn evaluate_subject<A: Actor + ?Sized>(
             };
             let plans: Vec<Plan> = goals.iter().enumerate().map(with_goal).collect();
             let episodes = run(&plans, Capture::Probes)?;
-            let returns: Vec<f64> = if info.id() == TaskId::FetchReach {
-                let hit = |(e, g): (&Episode, &Vec<f64>)| {
-                    f64::from(distance_m(&e.end.position_m, g) < targets::HIT_DISTANCE_M)
-                };
-                episodes.iter().zip(&goals).map(hit).collect()
-            } else {
-                episodes.iter().map(|e| e.returns[0]).collect()
+            // What a task says success is counts for more than its rewards.
+            let returned = |e: &Episode| match e.succeeded.first() {
+                Some(Some(hit)) => f64::from(*hit),
+                _ => e.returns[0],
             };
+            let returns: Vec<f64> = episodes.iter().map(returned).collect();
             let mut result = summary(&space.what, &returns, &episodes);
-            if info.id() == TaskId::HalfCheetahVel {
+            if by_speed_error(maker) {
                 let settled = (SETTLE_S / info.dt_s).round() as usize;
                 let error = |(e, g): (&Episode, &Vec<f64>)| {
                     let after = &e.trace.probes[settled + 1..];
@@ -114,8 +112,9 @@ fn goals(space: &GoalSpace, episodes: usize, seed: u64) -> Vec<Vec<f64>> {
     (0..episodes).map(|_| draw()).collect()
 }
 
-fn distance_m(a: &[f64; 3], b: &[f64]) -> f64 {
-    a.iter().zip(b).map(|(a, b)| (a - b).powi(2)).sum::<f64>().sqrt()
+/// Whether the task's expert is judged by how well it keeps a speed.
+fn by_speed_error(maker: &TaskMaker) -> bool {
+    matches!(targets::target(maker.task()), Ok(Some(targets::Target::SpeedError(_))))
 }
 
 fn summary(label: &str, returns: &[f64], episodes: &[Episode]) -> ModeEvaluation {

@@ -8,8 +8,11 @@
 //! Under the reflection of the y axis, vectors change the sign of y, and axial vectors (angular
 //! velocities, the vector part of a quaternion) those of x and z; likewise for the x axis.
 
-use sog_runtime::policy::PolicyFile;
-use sog_sim::task::TaskId;
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use sog_runtime::policy::{PolicyFile, Terms};
+use sog_sim::tasks::TaskFolder;
 
 use crate::run::ConfigError;
 
@@ -32,7 +35,9 @@ pub struct Mirror {
 }
 
 /// A reflection of the plane.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum Reflection {
     /// x → −x.
@@ -43,132 +48,78 @@ pub enum Reflection {
     Xy,
 }
 
+/// The file of a task's folder that says what its mirror images are.
+const FILE: &str = "symmetry.toml";
+
+/// What a mirror image is made of, as the file says it.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Image {
+    /// Terms of the observation that do not stay as they are.
+    observation: BTreeMap<String, Change>,
+    /// Terms of the action that do not stay as they are.
+    action: BTreeMap<String, Change>,
+    /// Other images, one after the other, instead.
+    then: Vec<Reflection>,
+}
+
+/// What becomes of a term.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(untagged)]
+enum Change {
+    /// Another term, or its negative: `"-hip_4_angle"`.
+    Term(String),
+    /// The same term, in blocks that change places, each with these signs.
+    Parts(Parts),
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Parts {
+    /// Block that takes each block's place; one block by default.
+    #[serde(default)]
+    blocks: Vec<usize>,
+    /// One sign a component of a block.
+    signs: Vec<f32>,
+}
+
 impl Mirror {
-    /// The mirror images of a task's robot.
+    /// A mirror image of a task's robot, as `symmetry.toml` beside the task says it.
     ///
     /// # Errors
-    /// [`ConfigError::Range`] if the robot has none.
-    pub fn of(task: TaskId, reflection: Reflection) -> Result<Self, ConfigError> {
-        match task {
-            TaskId::AntFwdBack | TaskId::AntDir6 => Ok(Self::ant(reflection)),
-            TaskId::HumanoidDir6 if reflection == Reflection::Y => Ok(Self::humanoid()),
-            _ => Err(ConfigError::Range {
-                key: "mirror".to_string(),
-                found: format!("{reflection:?} for {task}"),
-                needed: "the ant (x, y, xy) or the humanoid (y)".to_string(),
-            }),
-        }
-    }
-
-    /// The ant's mirror images, on the observation and action of the ant tasks.
-    ///
-    /// Legs 1 to 4 stand in the quadrants (+,+), (−,+), (−,−), (+,−). Hips turn about the
-    /// vertical, so a reflection changes their sign. The ankles' axes (−1,1,0), (1,1,0),
-    /// (−1,1,0), (1,1,0) go into each other under y, and into each other's negative under x.
-    pub fn ant(reflection: Reflection) -> Self {
-        // Leg that takes each leg's place, and the sign of the ankle.
-        let (legs, ankle, vector, axial) = match reflection {
-            Reflection::Y => ([3, 2, 1, 0], 1.0, [1.0, -1.0, 1.0], [-1.0, 1.0, -1.0]),
-            Reflection::X => ([1, 0, 3, 2], -1.0, [-1.0, 1.0, 1.0], [1.0, -1.0, -1.0]),
-            Reflection::Xy => return Self::ant(Reflection::X).then(&Self::ant(Reflection::Y)),
+    /// [`ConfigError`] if the robot has no such image or the file does not fit the task.
+    pub fn of(task: &TaskFolder, reflection: Reflection) -> Result<Self, ConfigError> {
+        let error = |key: &str, found: String, needed: &str| ConfigError::Range {
+            key: format!("{FILE}: {key}"),
+            found,
+            needed: needed.to_string(),
         };
-        let mut obs = vec![Entry { source: 0, sign: 1.0 }, Entry { source: 1, sign: 1.0 }];
-        let mut signs = |start: usize, signs: &[f32]| {
-            obs.extend(
-                signs.iter().enumerate().map(|(i, &sign)| Entry { source: start + i, sign }),
-            );
+        let text =
+            task.read(FILE).map_err(|e| error("", e.to_string(), "a file that can be read"))?;
+        let text = text.unwrap_or_default();
+        let images: BTreeMap<Reflection, Image> = toml::from_str(&text)
+            .map_err(|e| ConfigError::Syntax { reason: format!("{FILE}: {e}") })?;
+        let Some(image) = images.get(&reflection) else {
+            let found = format!("{reflection:?} for {}", task.info().name);
+            return Err(error("mirror", found, "an image that the task's robot has"));
         };
-        signs(2, &axial);
-        let joints = |start: usize| {
-            legs.iter().flat_map(move |leg| {
-                let hip = Entry { source: start + 2 * leg, sign: -1.0 };
-                [hip, Entry { source: start + 2 * leg + 1, sign: ankle }]
-            })
-        };
-        obs.extend(joints(5));
-        let mut signs = |start: usize, signs: &[f32]| {
-            obs.extend(
-                signs.iter().enumerate().map(|(i, &sign)| Entry { source: start + i, sign }),
-            );
-        };
-        signs(13, &vector);
-        signs(16, &axial);
-        obs.extend(joints(19));
-        // Motors are in the order of legs 4, 1, 2, 3.
-        let place = |leg: usize| (leg + 1) % 4;
-        let action = [3, 0, 1, 2].iter().flat_map(|&leg| {
-            let start = 2 * place(legs[leg]);
-            [Entry { source: start, sign: -1.0 }, Entry { source: start + 1, sign: ankle }]
-        });
-        Self { action: action.collect(), obs }
-    }
-
-    /// The humanoid's mirror image under y → −y, left and right exchanged, on the observation and
-    /// action of its task. Its legs differ a little (an armature, a knee's spring), so the image of
-    /// a policy is a good start and not quite an equal.
-    pub fn humanoid() -> Self {
-        const VECTOR: [f32; 3] = [1.0, -1.0, 1.0];
-        const AXIAL: [f32; 3] = [-1.0, 1.0, -1.0];
-        // Waist (z, y, x), then right and left leg, right and left arm: partner and sign.
-        const JOINTS: [(usize, f32); 17] = [
-            (0, -1.0),
-            (1, 1.0),
-            (2, -1.0),
-            (7, 1.0),
-            (8, 1.0),
-            (9, 1.0),
-            (10, 1.0),
-            (3, 1.0),
-            (4, 1.0),
-            (5, 1.0),
-            (6, 1.0),
-            (14, -1.0),
-            (15, -1.0),
-            (16, 1.0),
-            (11, -1.0),
-            (12, -1.0),
-            (13, 1.0),
-        ];
-        const BODIES: [usize; 14] = [0, 1, 2, 3, 7, 8, 9, 4, 5, 6, 12, 13, 10, 11];
-        // Inertia xx, yy, zz, xy, xz, yz; mass times position; mass.
-        const INERTIA: [f32; 10] = [1.0, 1.0, 1.0, -1.0, 1.0, -1.0, 1.0, -1.0, 1.0, 1.0];
-        let spatial = [AXIAL, VECTOR].concat();
-        let free = [VECTOR, AXIAL].concat();
-        let mut obs = Vec::new();
-        let fixed = |obs: &mut Vec<Entry>, signs: &[f32]| {
-            let start = obs.len();
-            obs.extend(
-                signs.iter().enumerate().map(|(i, &sign)| Entry { source: start + i, sign }),
-            );
-        };
-        let joints = |obs: &mut Vec<Entry>| {
-            let start = obs.len();
-            obs.extend(JOINTS.iter().map(|&(j, sign)| Entry { source: start + j, sign }));
-        };
-        let bodies = |obs: &mut Vec<Entry>, signs: &[f32]| {
-            let start = obs.len();
-            for body in BODIES {
-                let at = start + body * signs.len();
-                obs.extend(
-                    signs.iter().enumerate().map(|(i, &sign)| Entry { source: at + i, sign }),
-                );
+        if let [first, rest @ ..] = &image.then[..] {
+            if image.then.contains(&reflection) {
+                return Err(error("then", format!("{reflection:?}"), "other images"));
             }
+            let mut mirror = Self::of(task, *first)?;
+            for next in rest {
+                mirror = mirror.then(&Self::of(task, *next)?);
+            }
+            return Ok(mirror);
+        }
+        let entries = |terms: &Terms, changes: &BTreeMap<String, Change>| {
+            entries(terms, changes).map_err(|(key, found, needed)| error(&key, found, needed))
         };
-        fixed(&mut obs, &[1.0, 1.0]);
-        fixed(&mut obs, &AXIAL);
-        joints(&mut obs);
-        fixed(&mut obs, &free);
-        joints(&mut obs);
-        bodies(&mut obs, &INERTIA);
-        bodies(&mut obs, &spatial);
-        fixed(&mut obs, &free);
-        joints(&mut obs);
-        bodies(&mut obs, &spatial);
-        // Motors are in the order of the joints but for the waist's first two.
-        let mut action = JOINTS.map(|(source, sign)| Entry { source, sign }).to_vec();
-        action[0] = Entry { source: 0, sign: 1.0 };
-        action[1] = Entry { source: 1, sign: -1.0 };
-        Self { obs, action }
+        Ok(Self {
+            obs: entries(&task.info().obs_terms, &image.observation)?,
+            action: entries(&task.info().action_terms, &image.action)?,
+        })
     }
 
     /// This mirror, then another.
@@ -208,4 +159,66 @@ impl Mirror {
         image.seal(original.golden.action.len() / original.action_dim().max(1));
         image
     }
+}
+
+/// A key, what it holds, and what it needs to hold.
+type Fault = (String, String, &'static str);
+
+/// One entry a component of `terms`.
+fn entries(terms: &Terms, changes: &BTreeMap<String, Change>) -> Result<Vec<Entry>, Fault> {
+    let start_of = |name: &str| {
+        let at = terms.0.iter().position(|term| term.name == name)?;
+        let start = terms.0[..at].iter().map(|term| term.width).sum::<usize>();
+        Some((start, terms.0[at].width))
+    };
+    if let Some(unknown) = changes.keys().find(|name| start_of(name).is_none()) {
+        return Err((unknown.clone(), "a change".to_string(), "a term of the task"));
+    }
+    let mut entries = Vec::new();
+    for term in &terms.0 {
+        let own = entries.len();
+        let (mut blocks, mut signs, mut start) = (vec![0], vec![1.0; term.width], own);
+        match changes.get(&term.name) {
+            None => {}
+            Some(Change::Term(text)) => {
+                let other = text.strip_prefix('-').unwrap_or(text);
+                let Some((at, _)) = start_of(other).filter(|(_, width)| *width == term.width)
+                else {
+                    return Err((term.name.clone(), text.clone(), "a term of the same width"));
+                };
+                start = at;
+                if text.starts_with('-') {
+                    signs.fill(-1.0);
+                }
+            }
+            Some(Change::Parts(parts)) => {
+                signs.clone_from(&parts.signs);
+                if !parts.blocks.is_empty() {
+                    blocks.clone_from(&parts.blocks);
+                }
+            }
+        }
+        let mut sorted = blocks.clone();
+        sorted.sort_unstable();
+        let fits = blocks.len() * signs.len() == term.width
+            && sorted.into_iter().eq(0..blocks.len())
+            && signs.iter().all(|sign| sign.abs() == 1.0);
+        if !fits {
+            let found = format!("{} blocks of {} signs", blocks.len(), signs.len());
+            return Err((term.name.clone(), found, "blocks that are the term, signs of 1 and -1"));
+        }
+        for block in blocks {
+            let at = start + block * signs.len();
+            entries
+                .extend(signs.iter().enumerate().map(|(i, &sign)| Entry { source: at + i, sign }));
+        }
+    }
+    let mut seen = vec![false; entries.len()];
+    for (i, entry) in entries.iter().enumerate() {
+        if std::mem::replace(&mut seen[entry.source], true) {
+            let found = format!("component {i} and one before come from the same");
+            return Err(("".to_string(), found, "each component to come from one of its own"));
+        }
+    }
+    Ok(entries)
 }

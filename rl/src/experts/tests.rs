@@ -3,13 +3,17 @@
 use sog_runtime::policy::{Policy, example};
 use sog_sim::{
     seed,
-    task::{Task, TaskId},
-    tasks::{TaskMaker, TaskOptions},
+    task::Task,
+    tasks::{self, TaskMaker, TaskOptions},
 };
 
 use super::*;
 
-fn maker(task: TaskId) -> TaskMaker {
+fn mirror(task: &str, reflection: Reflection) -> Mirror {
+    Mirror::of(&tasks::open(task).unwrap(), reflection).unwrap()
+}
+
+fn maker(task: &str) -> TaskMaker {
     TaskMaker::new(task, &TaskOptions::default()).unwrap()
 }
 
@@ -36,9 +40,9 @@ fn ant_state(obs: &[f64]) -> (Vec<f64>, Vec<f64>) {
 #[test]
 fn a_mirrored_ant_sees_and_earns_the_mirror_image() {
     use rand::RngExt;
-    let maker = maker(TaskId::AntDir6);
+    let maker = maker("ant-dir-6");
     for reflection in [Reflection::X, Reflection::Y, Reflection::Xy] {
-        let mirror = Mirror::ant(reflection);
+        let mirror = mirror("ant-dir-6", reflection);
         let mut rng = seed::rng(5);
         let (mut one, mut two) = (maker.make().unwrap(), maker.make().unwrap());
         one.reset(11).unwrap();
@@ -79,8 +83,8 @@ fn humanoid_state(obs: &[f64]) -> (Vec<f64>, Vec<f64>) {
 #[test]
 fn a_mirrored_humanoid_sees_the_mirror_image_and_earns_nearly_the_same() {
     use rand::RngExt;
-    let maker = maker(TaskId::HumanoidDir6);
-    let mirror = Mirror::humanoid();
+    let maker = maker("humanoid-dir-6");
+    let mirror = mirror("humanoid-dir-6", Reflection::Y);
     let mut rng = seed::rng(5);
     let (mut one, mut two) = (maker.make().unwrap(), maker.make().unwrap());
     let mut obs = vec![0.0; 376];
@@ -121,7 +125,7 @@ fn a_mirrored_humanoid_sees_the_mirror_image_and_earns_nearly_the_same() {
 
 #[test]
 fn a_mirrored_policy_does_the_mirror_image() {
-    let info = sog_sim::tasks::info(TaskId::AntDir6);
+    let info = sog_sim::tasks::open("ant-dir-6").unwrap().info().clone();
     let setup = crate::ppo::PpoSetup { last_gain: 1.0, ..Default::default() };
     let mut original = crate::ppo::Ppo::untrained(&info, &setup).unwrap();
     for (j, m) in original.normaliser.mean.iter_mut().enumerate() {
@@ -136,7 +140,7 @@ fn a_mirrored_policy_does_the_mirror_image() {
         action.iter().map(|&a| f64::from(a)).collect()
     };
     for reflection in [Reflection::X, Reflection::Y, Reflection::Xy] {
-        let mirror = Mirror::ant(reflection);
+        let mirror = mirror("ant-dir-6", reflection);
         let twin = mirror.policy(&original);
         // The twin, seeing the mirror image, does the mirror image of what the original does.
         let want = apply(&mirror.action, &act(&original, &obs));
@@ -223,35 +227,40 @@ fn an_expert_takes_the_network_of_the_mode() {
 
 #[test]
 fn a_verdict_names_what_falls_short() {
-    let info = sog_sim::tasks::info(TaskId::AntFwdBack);
+    let task = tasks::open("ant-fwd-back").unwrap();
     let evaluation = sample_file().provenance.evaluation;
-    let result = verdict(&info, &evaluation);
+    let result = verdict(&task, &evaluation).unwrap();
     assert!(!result.target_met);
     assert_eq!(result.weak_modes, ["900"]);
     assert_eq!(result.falling_modes, ["900"]);
-    let info = sog_sim::tasks::info(TaskId::AntDir6);
-    assert!(verdict(&info, &evaluation).target_met);
+    let task = tasks::open("ant-dir-6").unwrap();
+    assert!(verdict(&task, &evaluation).unwrap().target_met);
 }
 
 #[test]
 fn built_in_configurations_fit_their_tasks() {
-    for task in TaskId::ALL {
-        let info = sog_sim::tasks::info(task);
-        match ExpertConfig::of(task) {
+    let mut trained = 0;
+    for name in tasks::names() {
+        let task = tasks::open(name).unwrap();
+        assert!(target(&task).unwrap().is_some(), "{name}");
+        match ExpertConfig::of(&task) {
             Ok(config) => {
-                assert_eq!(config.networks.len(), info.modes.count().unwrap_or(1), "{task}");
-                for name in &config.hide {
-                    assert!(info.obs_terms.0.iter().any(|t| t.name == *name), "{task} {name}");
+                trained += 1;
+                let info = task.info();
+                assert_eq!(config.networks.len(), info.modes.count().unwrap_or(1), "{name}");
+                for term in &config.hide {
+                    assert!(info.obs_terms.0.iter().any(|t| t.name == *term), "{name} {term}");
                 }
             }
-            Err(e) => assert!(e.to_string().contains(task.name()), "{e}"),
+            Err(e) => assert!(e.to_string().contains(name), "{e}"),
         }
     }
+    assert_eq!(trained, 8);
 }
 
 #[test]
 fn networks_are_trained_after_what_they_start_from() {
-    let mut config = ExpertConfig::of(TaskId::HumanoidDir6).unwrap();
+    let mut config = ExpertConfig::of(&tasks::open("humanoid-dir-6").unwrap()).unwrap();
     assert!(config.budget_of(1) < config.budget_of(0));
     let from = |from| Source::Start { from, mirror: None, budget: None };
     config.networks[1] = from(5);
@@ -265,8 +274,8 @@ fn networks_are_trained_after_what_they_start_from() {
 #[test]
 fn training_stops_on_request_resumes_and_is_assembled() {
     let temp = tempfile::tempdir().unwrap();
-    let maker = maker(TaskId::HalfCheetahFwdBack);
-    let mut config = ExpertConfig::of(TaskId::HalfCheetahFwdBack).unwrap();
+    let maker = maker("halfcheetah-fwd-back");
+    let mut config = ExpertConfig::of(maker.task()).unwrap();
     config.ppo.envs = 4;
     config.ppo.steps = 32;
     config.ppo.minibatch = 64;

@@ -372,7 +372,7 @@ impl Training {
             return Err(ExpertError::Order { network: self.network, needed: from });
         }
         let other = match mirror {
-            Some(reflection) => Mirror::of(info.id(), reflection)?.policy(&other.policy),
+            Some(reflection) => Mirror::of(self.maker.task(), reflection)?.policy(&other.policy),
             None => other.policy,
         };
         if let Learner::Ppo(ppo, _) = &mut self.learner {

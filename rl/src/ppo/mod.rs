@@ -20,9 +20,9 @@
 //!
 //! ```
 //! use sog_rl::ppo::{Ppo, PpoConfig, PpoSetup, TaskReward};
-//! use sog_sim::{task::TaskId, tasks::{TaskMaker, TaskOptions}};
+//! use sog_sim::tasks::{TaskMaker, TaskOptions};
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let maker = TaskMaker::new(TaskId::Circles, &TaskOptions::default())?;
+//! let maker = TaskMaker::new("circles", &TaskOptions::default())?;
 //! let config = PpoConfig { envs: 4, steps: 64, minibatch: 64, ..PpoConfig::default() };
 //! let setup = PpoSetup { total_steps: 10_000, ..PpoSetup::default() };
 //! let mut ppo = Ppo::new(&maker, &config, &setup)?;

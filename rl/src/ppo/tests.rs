@@ -3,7 +3,6 @@
 use sog_runtime::policy::{LatentKind, MeanScale, Policy};
 use sog_sim::{
     rollout::{Batch, EpisodeStart, sample_prior},
-    task::TaskId,
     tasks::{TaskMaker, TaskOptions},
 };
 
@@ -11,7 +10,7 @@ use super::*;
 use crate::run::{Checkpoint, Snapshot};
 
 fn maker() -> TaskMaker {
-    TaskMaker::new(TaskId::Circles, &TaskOptions::default()).unwrap()
+    TaskMaker::new("circles", &TaskOptions::default()).unwrap()
 }
 
 fn config() -> PpoConfig {

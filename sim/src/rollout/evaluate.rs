@@ -66,6 +66,8 @@ pub struct Episode {
     pub steps: usize,
     /// Whether it failed before its time was up.
     pub failed: bool,
+    /// `[M]`: whether it ended in success, where the task says what that is.
+    pub succeeded: Vec<Option<bool>>,
     /// Where the robot ended.
     pub end: Probe,
     /// What was captured.
@@ -166,6 +168,8 @@ impl<'a> Running<'a> {
         self.episode.steps = self.member.step;
         self.episode.returns.clone_from(&self.member.returns);
         self.episode.end = self.member.task.probe();
+        let succeeded = |reward| self.member.task.succeeded(reward);
+        self.episode.succeeded = (0..self.member.returns.len()).map(succeeded).collect();
     }
 }
 

@@ -12,9 +12,9 @@
 //!
 //! ```
 //! use sog_runtime::policy::{LatentKind, Policy, example};
-//! use sog_sim::{rollout::*, task::TaskId, tasks::{TaskMaker, TaskOptions}};
+//! use sog_sim::{rollout::*, tasks::{TaskMaker, TaskOptions}};
 //! # fn main() -> Result<(), sog_sim::error::SimError> {
-//! let maker = TaskMaker::new(TaskId::Circles, &TaskOptions::default())?;
+//! let maker = TaskMaker::new("circles", &TaskOptions::default())?;
 //! let policy = Policy::new(&example(7));                       // random weights, three codes
 //! let config = FleetConfig { envs: 4, latent_dim: 3, seed: 1, ..Default::default() };
 //! let mut fleet = Fleet::new(&maker, &config)?;

@@ -142,14 +142,6 @@ pub fn make(task: impl AsRef<str>, options: &TaskOptions) -> Result<Box<dyn Task
     TaskMaker::new(task, options)?.make()
 }
 
-/// What is known about a built-in task.
-///
-/// # Panics
-/// Never: the built-in folders are read by a test.
-pub fn info(task: crate::task::TaskId) -> TaskInfo {
-    open(task).expect("built-in tasks are good").info().clone()
-}
-
 /// Terms of the observation of a task whose model has to say how wide they are.
 fn model_terms(folder: &Folder, definition: &Definition) -> Result<Terms, SimError> {
     let model = physics::load_model(folder, definition, &RobotSource::Embedded)?;

@@ -13,13 +13,12 @@ use sog_rl::{
     run::{read_config, write_atomic},
 };
 use sog_sim::{
-    error::SimError,
     seed,
     task::{Modes, TaskInfo},
-    tasks::{TaskMaker, TaskOptions},
+    tasks::{TaskFolder, TaskMaker, TaskOptions},
 };
 
-use super::{Outcome, open_task, progress::Progress};
+use super::{OpenTask, Outcome, open_task, progress::Progress};
 use crate::data::record;
 
 #[derive(Subcommand)]
@@ -42,8 +41,8 @@ pub(super) enum ExpertCommand {
 #[derive(Args)]
 struct Places {
     /// The task (see `sog tasks`)
-    #[arg(long, value_parser = parse_task)]
-    task: TaskInfo,
+    #[arg(long, value_parser = open_task)]
+    task: OpenTask,
     /// Directory of the run directories [default: runs/experts/TASK]
     #[arg(long, value_name = "DIR")]
     runs: Option<PathBuf>,
@@ -88,8 +87,8 @@ pub(super) struct AssembleArgs {
 #[derive(Args)]
 pub(super) struct EvalArgs {
     /// The task (see `sog tasks`)
-    #[arg(long, value_parser = parse_task)]
-    task: TaskInfo,
+    #[arg(long, value_parser = open_task)]
+    task: OpenTask,
     /// Expert file [default: the one that comes with the program]
     #[arg(long, value_name = "FILE")]
     expert: Option<PathBuf>,
@@ -118,15 +117,17 @@ pub(super) fn run(command: &ExpertCommand) -> Result<Outcome> {
         ExpertCommand::Train(args) => train(args),
         ExpertCommand::Assemble(args) => put_together(&args.places),
         ExpertCommand::Eval(args) => {
-            let path =
-                args.expert.clone().map_or_else(|| record::expert_path(args.task.name()), Ok)?;
+            let path = args
+                .expert
+                .clone()
+                .map_or_else(|| record::expert_path(args.task.info().name()), Ok)?;
             let expert =
                 Expert::read(&path).with_context(|| format!("{} is refused", path.display()))?;
-            if expert.task() != args.task.name() {
-                let (found, needed) = (expert.task(), args.task.name());
+            if expert.task() != args.task.info().name() {
+                let (found, needed) = (expert.task(), args.task.info().name());
                 bail!("{} is an expert of {found}, need {needed}", path.display());
             }
-            let maker = TaskMaker::new(args.task.id(), &TaskOptions::default())?;
+            let maker = TaskMaker::of(&args.task, &TaskOptions::default())?;
             // Not the stream that the file's own evaluation draws from.
             let seed = seed::derive(args.seed, EVALUATION_STREAM);
             let evaluation = evaluate_expert(&maker, &expert, args.episodes as usize, seed)?;
@@ -135,7 +136,7 @@ pub(super) fn run(command: &ExpertCommand) -> Result<Outcome> {
         ExpertCommand::Info(args) => {
             let file = ExpertFile::read(&args.file)
                 .with_context(|| format!("{} is refused", args.file.display()))?;
-            let task = parse_task(&file.task)?;
+            let task = open_task(&file.task)?;
             let p = &file.provenance;
             print(&task, &p.evaluation, Some(p), args.json)?;
             Ok(Outcome::Good)
@@ -143,22 +144,18 @@ pub(super) fn run(command: &ExpertCommand) -> Result<Outcome> {
     }
 }
 
-/// What is known of a task given by name or path.
-fn parse_task(name_or_path: &str) -> Result<TaskInfo, SimError> {
-    open_task(name_or_path).map(|task| task.info().clone())
-}
-
 /// Stream of the seed that `eval` draws from.
 const EVALUATION_STREAM: u64 = 0xe7a1;
 
 impl Places {
     fn runs(&self) -> PathBuf {
-        let default = || Path::new("runs/experts").join(self.task.name());
+        let default = || Path::new("runs/experts").join(self.task.info().name());
         self.runs.clone().unwrap_or_else(default)
     }
 
     fn out(&self) -> PathBuf {
-        let default = || PathBuf::from(format!("models/experts/{}.safetensors", self.task.name()));
+        let default =
+            || PathBuf::from(format!("models/experts/{}.safetensors", self.task.info().name()));
         self.out.clone().unwrap_or_else(default)
     }
 }
@@ -178,9 +175,9 @@ fn train(args: &TrainArgs) -> Result<Outcome> {
             network_dir(&runs, k).display()
         );
     }
-    let maker = TaskMaker::new(task.id(), &TaskOptions::default())?;
+    let maker = TaskMaker::of(task, &TaskOptions::default())?;
     if !args.places.json {
-        println!("{}: {}; runs in {}", task.name(), wanted(task), runs.display());
+        println!("{}: {}; runs in {}", task.info().name(), wanted(task)?, runs.display());
         println!("{HEADER}");
     }
     for &network in &networks {
@@ -196,7 +193,7 @@ fn train(args: &TrainArgs) -> Result<Outcome> {
 fn configuration(args: &TrainArgs) -> Result<ExpertConfig> {
     let mut config = match &args.config {
         Some(file) => read_config(file)?,
-        None => ExpertConfig::of(args.places.task.id())?,
+        None => ExpertConfig::of(&args.places.task)?,
     };
     if let Some(budget) = args.budget {
         config.budget = budget;
@@ -267,20 +264,23 @@ fn mode_label(task: &TaskInfo, network: usize) -> String {
 }
 
 /// What the task's expert must reach, for people.
-fn wanted(task: &TaskInfo) -> String {
-    match target(task.id()) {
-        Target::Return(r) => format!("wanted: mean return of {r} over modes (the paper's expert)"),
-        Target::SpeedError(e) => format!("wanted: |v − g| of {e} m/s or less after a second"),
-        Target::HitRate(h) => format!("wanted: {:.0} % of goals reached", 100.0 * h),
-    }
+fn wanted(task: &TaskFolder) -> Result<String> {
+    Ok(match target(task)? {
+        Some(Target::Return(r)) => {
+            format!("wanted: mean return of {r} over modes (the paper's expert)")
+        }
+        Some(Target::SpeedError(e)) => format!("wanted: |v − g| of {e} m/s or less after a second"),
+        Some(Target::HitRate(h)) => format!("wanted: {:.0} % of goals reached", 100.0 * h),
+        None => "no target".to_string(),
+    })
 }
 
 fn put_together(places: &Places) -> Result<Outcome> {
     let (task, out) = (&places.task, places.out());
-    let maker = TaskMaker::new(task.id(), &TaskOptions::default())?;
+    let maker = TaskMaker::of(task, &TaskOptions::default())?;
     let git = || std::process::Command::new("git").args(["rev-parse", "HEAD"]).output();
     let origin = Origin {
-        command: format!("sog expert train --task {}", task.name()),
+        command: format!("sog expert train --task {}", task.info().name()),
         revision: git()
             .map(|o| String::from_utf8_lossy(&o.stdout).trim().to_string())
             .unwrap_or_default(),
@@ -311,18 +311,18 @@ struct Report<'a> {
 
 /// Prints an evaluation and how it compares with the target.
 fn print(
-    task: &TaskInfo,
+    task: &TaskFolder,
     evaluation: &Evaluation,
     provenance: Option<&ExpertProvenance>,
     json: bool,
 ) -> Result<Outcome> {
-    let verdict = verdict(task, evaluation);
+    let verdict = verdict(task, evaluation)?;
     let good =
         verdict.target_met && verdict.weak_modes.is_empty() && verdict.falling_modes.is_empty();
     let outcome = if good { Outcome::Good } else { Outcome::CheckFailed };
     if json {
         let report = Report {
-            task: task.name().to_string(),
+            task: task.info().name().to_string(),
             reached: verdict.reached,
             target_met: verdict.target_met,
             weak_modes: verdict.weak_modes,
@@ -333,7 +333,12 @@ fn print(
         println!("{}", serde_json::to_string_pretty(&report)?);
         return Ok(outcome);
     }
-    println!("{}, {} episodes a mode, {}", task.name(), evaluation.episodes_per_mode, wanted(task));
+    println!(
+        "{}, {} episodes a mode, {}",
+        task.info().name(),
+        evaluation.episodes_per_mode,
+        wanted(task)?
+    );
     for (k, m) in evaluation.modes.iter().enumerate() {
         let origin = provenance.and_then(|p| p.networks.get(k));
         println!(
