@@ -40,7 +40,7 @@ fn networks_fit_the_robot_and_say_where_they_come_from() {
         let task = sog_sim::tasks::open(&file.task).expect("the file names a task");
         let info = task.info();
         for network in &file.networks {
-            network.contract.check_fits(&sog_sim::robot::spec(&info).contract).expect("fits");
+            network.contract.check_fits(&info.contract()).expect("fits");
         }
         let p = &file.provenance;
         assert_eq!(p.networks.len(), file.networks.len());

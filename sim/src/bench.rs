@@ -4,13 +4,15 @@
 //! rewards recorded, failed episodes begun anew. MuJoCo alone then takes the same robots through
 //! the same actions from the same starts: frame skip × `mj_step`, plus one
 //! `mj_rnePostConstraint` where the task reads contact forces, plus one `mj_forward` where the
-//! task asks for it. Both take turns of a hundredth of a second, one straight after the other, and
-//! what counts is the median over the turns: of the rates, and of the ratio of the two halves of
-//! each turn. What else the machine does falls on both alike, or on few turns.
+//! task asks for it. Both take turns of a hundredth of a second on one thread, one straight after the
+//! other, measured by the thread's own processor time; what counts is the median over the turns: of
+//! the rates, and of the ratio of the two halves of each turn. What else the machine does falls on
+//! both alike, or on few turns.
 
 use std::time::{Duration, Instant};
 
 use mujoco_rs::prelude::MjData;
+use rustix::time::{ClockId, clock_gettime};
 
 use crate::{
     compiled::task::ControlStep,
@@ -36,7 +38,7 @@ pub struct BenchReport {
     pub task: String,
     /// Cores that "all" means.
     pub cores: usize,
-    /// Control steps per second on one core.
+    /// Control steps per second of one core's time.
     pub control_steps_per_s_1: f64,
     /// Control steps per second on all cores.
     pub control_steps_per_s_all: f64,
@@ -78,9 +80,10 @@ pub fn bench(maker: &TaskMaker, time: Duration) -> Result<BenchReport, SimError>
     while begun.elapsed() < time || one_s.is_empty() {
         // Who goes first alternates: the second finds the caches as the first has left them.
         let raw_first = one_s.len() % 2 == 0;
-        let mut turn_of_raw = || raw.as_mut().map(Raw::turn);
+        let mut turn_of_raw = || raw.as_mut().map(|raw| single.install(|| timed(|| raw.turn()).1));
         let before = if raw_first { turn_of_raw() } else { None };
-        let ours = single.install(|| one.turn())?;
+        let (turn, ours) = single.install(|| timed(|| one.turn()));
+        turn?;
         let raw_turn = if raw_first { before } else { turn_of_raw() };
         if let Some(raw) = raw_turn {
             raw_s.push(raw);
@@ -107,6 +110,17 @@ pub fn bench(maker: &TaskMaker, time: Duration) -> Result<BenchReport, SimError>
         share_of_raw,
         turns,
     })
+}
+
+/// What `work` gives, and the processor time of this thread that it took, s.
+fn timed<T>(work: impl FnOnce() -> T) -> (T, f64) {
+    let now_s = || {
+        let now = clock_gettime(ClockId::ThreadCPUTime);
+        now.tv_sec as f64 + now.tv_nsec as f64 * 1e-9
+    };
+    let begun_s = now_s();
+    let result = work();
+    (result, now_s() - begun_s)
 }
 
 /// The middle of a few numbers; NaN of none.
@@ -210,10 +224,9 @@ impl Raw {
         Ok(Some(Self { data, control, episodes }))
     }
 
-    /// Seconds of all episodes.
-    fn turn(&mut self) -> f64 {
+    /// All episodes.
+    fn turn(&mut self) {
         let (data, control) = (&mut self.data, &self.control);
-        let begun = Instant::now();
         for episode in &self.episodes {
             data.reset();
             data.qpos_mut().copy_from_slice(&episode.qpos);
@@ -239,7 +252,6 @@ impl Raw {
                 }
             }
         }
-        begun.elapsed().as_secs_f64()
     }
 }
 

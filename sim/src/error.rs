@@ -1,6 +1,6 @@
 //! What can go wrong in the simulator.
 
-use crate::{definition::DefinitionError, folder::FolderError, tasks::Simulator};
+use crate::{definition::DefinitionError, folder::FolderError};
 
 /// Why the simulator refuses or fails.
 #[derive(Debug, thiserror::Error)]
@@ -60,13 +60,19 @@ pub enum SimError {
         /// How many there are.
         count: usize,
     },
-    /// Nothing here simulates the task.
-    #[error("{task}: {}", no_simulator(*.simulator))]
+    /// Nothing simulates the task.
+    #[error("{task}: it has no [sim] in its task.toml, so there are no rollouts of it")]
     NoSimulator {
         /// The task.
         task: String,
-        /// Who does.
-        simulator: Simulator,
+    },
+    /// The program that simulates the task cannot be reached or does not do what it should.
+    #[error("{task}: {reason}")]
+    External {
+        /// The task.
+        task: String,
+        /// What is wrong.
+        reason: String,
     },
     /// A robot's model cannot be used.
     #[error("{task}: its robot cannot be used: {reason}")]
@@ -84,16 +90,6 @@ pub enum SimError {
         /// Version of the bindings.
         needed: i32,
     },
-}
-
-fn no_simulator(simulator: Simulator) -> &'static str {
-    match simulator {
-        Simulator::External => {
-            "its simulator is another program, which this version does not drive; there are no \
-             rollouts"
-        }
-        _ => "it has no [sim] in its task.toml, so there are no rollouts of it",
-    }
 }
 
 /// 3017000 as 3.17.0.

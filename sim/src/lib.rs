@@ -42,6 +42,7 @@ pub mod cli;
 mod compiled;
 pub mod definition;
 pub mod error;
+mod external;
 pub mod folder;
 pub mod physics;
 pub mod registry;

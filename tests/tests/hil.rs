@@ -345,7 +345,7 @@ struct Stormy {
 
 /// Faults of every kind, in packets of both directions and in readings, at 1 kHz by the clock, with
 /// an operator who always starts again, until `faults` were injected.
-fn storm(task: &str, line: Line, faults: u64) -> Stormy {
+fn storm(task: &'static str, line: Line, faults: u64) -> Stormy {
     const PERIOD_NS: u64 = 1_000_000;
     let packets = |seed| PacketFaults {
         seed,

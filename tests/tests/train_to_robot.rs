@@ -29,7 +29,7 @@ fn maker() -> TaskMaker {
 fn trained() -> &'static [u8] {
     static BYTES: OnceLock<Vec<u8>> = OnceLock::new();
     BYTES.get_or_init(|| {
-        let info = tasks::open(TASK).unwrap().info().clone();
+        let info = tasks::open(TASK).expect("it is built in").info().clone();
         let options = RecordOptions { episodes_per_mode: 20, seed: 3, action_noise: 0.0 };
         let demos = record(&maker(), &info, &CirclesExpert, &options, &|| ()).expect("recorded");
         let mut config =
@@ -97,7 +97,7 @@ fn every_mode_is_found_and_renaming_the_codes_changes_nothing() {
 #[test]
 fn the_loop_applies_exactly_what_the_policy_says() {
     const STEPS: usize = 300;
-    let (file, info) = (file(), tasks::open(TASK).unwrap().info().clone());
+    let (file, info) = (file(), tasks::open(TASK).expect("it is built in").info().clone());
     let policy = Policy::new(&file);
     let mut workspace = policy.workspace(1);
     for code in 0..3_u16 {
@@ -133,7 +133,7 @@ fn the_loop_applies_exactly_what_the_policy_says() {
 
 #[test]
 fn a_policy_that_does_not_fit_the_robot_is_refused() {
-    let info = tasks::open(TASK).unwrap().info().clone();
+    let info = tasks::open(TASK).expect("it is built in").info().clone();
     let refused = |file: &PolicyFile| {
         let error = Controller::new(file, &spec(&info), Config::default()).err();
         error.expect("refused").to_string()

@@ -36,8 +36,9 @@ use crate::{
         observation::Observer,
         task::{Blueprint, ControlStep, MujocoTask},
     },
-    definition::{Definition, Engine},
+    definition::{Definition, Engine, Registered},
     error::SimError,
+    external::External,
     folder::Folder,
     physics::{self, RobotSource},
     registry,
@@ -55,8 +56,15 @@ pub struct TaskOptions {
 #[derive(Clone)]
 pub struct TaskMaker {
     task: Arc<TaskFolder>,
-    /// `None` for a simulation written in Rust.
-    blueprint: Option<Arc<Blueprint>>,
+    engine: Engines,
+}
+
+/// What environments are made from.
+#[derive(Clone)]
+enum Engines {
+    Mujoco(Arc<Blueprint>),
+    Rust(Registered),
+    External(External),
 }
 
 impl TaskMaker {
@@ -71,25 +79,25 @@ impl TaskMaker {
     /// Prepares a task.
     ///
     /// # Errors
-    /// [`SimError::NoSimulator`] if nothing here simulates it, [`SimError::Definition`] for what
+    /// [`SimError::NoSimulator`] if nothing simulates it, [`SimError::Definition`] for what
     /// the model does not bear out, [`SimError::Robot`], [`SimError::MujocoVersion`].
     pub fn of(task: &Arc<TaskFolder>, options: &TaskOptions) -> Result<Self, SimError> {
         let definition = task.definition();
-        let blueprint = match task.simulator() {
-            Simulator::Mujoco => {
+        let engine = match definition.sim.as_ref().map(|sim| &sim.engine) {
+            Some(Engine::Mujoco { .. }) => {
                 let model = physics::load_model(task.folder(), definition, &options.robots)?;
-                Some(Arc::new(Blueprint::new(definition, task.info(), model)?))
+                Engines::Mujoco(Arc::new(Blueprint::new(definition, task.info(), model)?))
             }
-            Simulator::Rust => None,
-            Simulator::External | Simulator::None => {
-                return Err(SimError::NoSimulator {
-                    task: task.info().name.clone(),
-                    simulator: task.simulator(),
-                });
+            Some(Engine::Rust(registered)) => Engines::Rust(registered.clone()),
+            Some(Engine::External(_) | Engine::Command(_)) => {
+                Engines::External(External::new(task))
             }
+            None => return Err(SimError::NoSimulator { task: task.info().name.clone() }),
         };
-        let maker = Self { task: Arc::clone(task), blueprint };
-        maker.make()?; // so that what does not fit is refused here
+        let maker = Self { task: Arc::clone(task), engine };
+        if !matches!(maker.engine, Engines::External(_)) {
+            maker.make()?; // so that what does not fit is refused here
+        }
         Ok(maker)
     }
 
@@ -106,31 +114,33 @@ impl TaskMaker {
     /// A new environment, reset with seed 0.
     ///
     /// # Errors
-    /// [`SimError::Robot`] if the simulator cannot allocate it.
+    /// [`SimError::Robot`] if the simulator cannot allocate it, [`SimError::External`] if another
+    /// program simulates it and cannot be reached.
     pub fn make(&self) -> Result<Box<dyn Task>, SimError> {
-        if let Some(blueprint) = &self.blueprint {
-            return Ok(Box::new(MujocoTask::new(blueprint)?));
-        }
-        let definition = self.task.definition();
-        match definition.sim.as_ref().map(|sim| &sim.engine) {
-            Some(Engine::Rust(registered)) => {
-                registry::simulation(registered, definition, self.task.info())
+        match &self.engine {
+            Engines::Mujoco(blueprint) => Ok(Box::new(MujocoTask::new(blueprint)?)),
+            Engines::Rust(registered) => {
+                registry::simulation(registered, self.task.definition(), self.task.info())
             }
-            _ => Err(SimError::NoSimulator {
-                task: self.task.info().name.clone(),
-                simulator: self.task.simulator(),
-            }),
+            Engines::External(external) => external.connect(),
         }
     }
 
     /// A new environment on MuJoCo; `None` where something else simulates the task.
     pub(crate) fn mujoco(&self) -> Result<Option<MujocoTask>, SimError> {
-        self.blueprint.as_ref().map(MujocoTask::new).transpose()
+        self.blueprint().map(MujocoTask::new).transpose()
     }
 
     /// What MuJoCo does in a control step; `None` where there is no MuJoCo.
     pub(crate) fn control_step(&self) -> Option<ControlStep> {
-        self.blueprint.as_ref().map(|blueprint| blueprint.control_step())
+        self.blueprint().map(|blueprint| blueprint.control_step())
+    }
+
+    fn blueprint(&self) -> Option<&Arc<Blueprint>> {
+        match &self.engine {
+            Engines::Mujoco(blueprint) => Some(blueprint),
+            Engines::Rust(_) | Engines::External(_) => None,
+        }
     }
 }
 
