@@ -126,7 +126,7 @@ fn run_refuses_what_it_cannot_run() {
     for (change, needed) in [
         (
             &(|f: &mut PolicyFile| f.contract.task = "juggling".into()) as &dyn Fn(&mut PolicyFile),
-            "no task is called `juggling`",
+            "the policy's task `juggling` is not built in",
         ),
         (
             &|f: &mut PolicyFile| f.contract.task = "ant-dir-6".into(),

@@ -121,8 +121,12 @@ pub(crate) struct Readings {
 }
 
 impl Readings {
-    /// Where a reading's numbers lie; it is taken in if it is not there yet.
+    /// Where a reading's numbers lie; it is taken in if it is not there yet, or lengthens the last
+    /// one where it goes on from there.
     pub(crate) fn add(&mut self, reading: Reading) -> Range<usize> {
+        if let Some(range) = self.lengthen(&reading) {
+            return range;
+        }
         if let Some((_, range)) = self.list.iter().find(|(other, _)| *other == reading) {
             return range.clone();
         }
@@ -130,6 +134,25 @@ impl Readings {
         self.width = range.end;
         self.list.push((reading, range.clone()));
         range
+    }
+
+    /// Joints one after the other are one copy.
+    fn lengthen(&mut self, reading: &Reading) -> Option<Range<usize>> {
+        let (last, place) = self.list.last_mut()?;
+        let (had, more) = match (last, reading) {
+            (Reading::Qpos(had), Reading::Qpos(more))
+            | (Reading::Qvel(had), Reading::Qvel(more))
+            | (Reading::QfrcActuator(had), Reading::QfrcActuator(more)) => (had, more),
+            _ => return None,
+        };
+        if had.end != more.start {
+            return None;
+        }
+        had.end = more.end;
+        let range = place.end..place.end + more.len();
+        place.end = range.end;
+        self.width = range.end;
+        Some(range)
     }
 
     /// Numbers in all.
