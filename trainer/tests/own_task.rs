@@ -118,7 +118,7 @@ fn prepared(dir: &Path, ways: &[[f32; 2]]) -> (String, String, String) {
         ]);
         out
     };
-    let (demos, held_out) = (imported("demos", 12, 1), imported("held-out", 4, 2));
+    let (demos, held_out) = (imported("demos", 12, 1), imported("held-out", 10, 2));
     (text(task), demos, held_out)
 }
 
