@@ -4,6 +4,7 @@ mod check;
 mod cross;
 mod cuda;
 mod demo;
+mod dist;
 mod notice;
 mod robot;
 mod setup;
@@ -35,6 +36,8 @@ enum Command {
     Robot,
     /// Build `sog-run` for AArch64, fetching a compiler where there is none, and try it.
     Cross,
+    /// Make a Debian package and a tarball of `sog-run`, and try them.
+    Dist(dist::Options),
     /// Write THIRD-PARTY.md: the crates in the programs, and their licences.
     Notice,
 }
@@ -47,6 +50,7 @@ fn main() -> ExitCode {
         Command::Cuda(options) => setup::run().and_then(|()| cuda::run(&options)),
         Command::Robot => setup::run().and_then(|()| robot::run()),
         Command::Cross => cross::run(),
+        Command::Dist(options) => dist::run(&options),
         Command::Notice => notice::write(),
     };
     match result {
