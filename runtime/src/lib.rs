@@ -8,8 +8,10 @@
 //! * [`policy`]: the policy file, its verification, and inference;
 //! * [`terms`]: observation terms by data, from raw readings to what the policy sees;
 //! * `adapter`: from what a robot has to what a policy wants, by `robot.toml` (feature `host`);
+//! * [`time`]: what paces a loop, the clock, statistics of durations;
 //! * [`control`]: the fixed-rate loop with its states, watchdogs, limits and statistics;
 //! * [`io`]: what a robot looks like to the loop ([`io::RobotIo`]);
+//! * `link`: a robot at the other end of UDP or a serial line (feature `host`);
 //! * `telemetry`: a record a tick, logs, replay, export (feature `host`);
 //! * `os`: real time, scheduling, signals (feature `host`);
 //! * `definition`: definitions that people write, read by file, line and key (feature `host`);
@@ -29,6 +31,8 @@ pub mod control;
 #[cfg(feature = "host")]
 pub mod definition;
 pub mod io;
+#[cfg(feature = "host")]
+pub mod link;
 pub mod math;
 #[cfg(feature = "host")]
 pub mod os;
@@ -37,3 +41,4 @@ pub mod policy;
 pub mod telemetry;
 pub mod tensors;
 pub mod terms;
+pub mod time;

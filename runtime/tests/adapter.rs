@@ -7,10 +7,10 @@ use std::cell::RefCell;
 use sog_runtime::{
     adapter::{Adapter, AdapterPlant, AdapterProgram, Between, PacedRobot, PacedTicker, RobotFile},
     contract::Contract,
-    control::{LockStep, Ticker},
     io::{Command, IoError, Reading, RobotIo, RobotSpec},
     os::CountingAllocator,
     policy::Terms,
+    time::{LockStep, Ticker},
 };
 
 #[global_allocator]
@@ -422,12 +422,12 @@ fn in_real_time_the_ticker_runs_the_loop_and_keeps_the_phase() {
     /// Loses the periods it is told to.
     struct Late(LockStep, Vec<u32>);
     impl Ticker for Late {
-        fn wait(&mut self) -> sog_runtime::control::Wake {
+        fn wait(&mut self) -> sog_runtime::time::Wake {
             let missed = self.1.pop().unwrap_or(0);
             for _ in 0..missed {
                 self.0.wait();
             }
-            sog_runtime::control::Wake { missed, ..self.0.wait() }
+            sog_runtime::time::Wake { missed, ..self.0.wait() }
         }
         fn now_ns(&self) -> u64 {
             self.0.now_ns()

@@ -8,13 +8,12 @@ use std::sync::{Arc, atomic::AtomicBool};
 
 use common::{Point, policy, spec, started};
 use sog_runtime::{
-    control::{Config, Controller, FreeRun, LockStep, Observer, Request, TickReport, Ticker, Wake},
-    io::{
-        Command, FaultKind, FaultPlan, FaultyRobot, IoError, Reading, RobotIo, RobotSpec,
-        link::{Key, LinkOptions, LinkRobot, PlantOptions, PlantServer, Udp},
-    },
+    control::{Config, Controller, Observer, Request, TickReport},
+    io::{Command, FaultKind, FaultPlan, FaultyRobot, IoError, Reading, RobotIo, RobotSpec},
+    link::{Key, LinkOptions, LinkRobot, PlantOptions, PlantServer, Udp},
     os::CountingAllocator,
     telemetry::{self, Board},
+    time::{FreeRun, LockStep, Ticker, Wake},
 };
 
 #[global_allocator]
@@ -57,7 +56,7 @@ fn allocations<R: RobotIo, T: Ticker>(
     let before = CountingAllocator::count();
     for i in 0..2000 {
         match i % 100 {
-            10 => controller.request(Request::Mode((i % 3) as u16)),
+            10 => controller.request(Request::Code((i % 3) as u16)),
             50 => controller.request(Request::Reset),
             51 => controller.request(Request::Arm),
             52 => controller.request(Request::Start),

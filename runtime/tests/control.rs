@@ -8,11 +8,12 @@ use std::num::NonZeroU32;
 use common::{Point, Told, controller, policy, reference, spec, started};
 use sog_runtime::{
     control::{
-        CommandKind, Config, ControlError, Controller, End, Fault, LockStep, OnMiss, Plan,
-        RateLimit, Request, State, Ticker, Wake, run,
+        CommandKind, Config, ControlError, Controller, End, Faults, Limited, OnMiss, Plan,
+        RateLimit, Request, Requests, State, run,
     },
     io::{FaultKind, FaultPlan, FaultyRobot, IoError, RobotIo},
     policy::LatentKind,
+    time::{LockStep, Ticker, Wake},
 };
 
 const ON_TIME: Wake = Wake { deadline_ns: 0, woke_ns: 0, missed: 0 };
@@ -60,7 +61,7 @@ fn one_lost_reading_is_held_and_the_second_damps() {
     let told = &robot.inner().told;
     assert_eq!(told[5], told[4], "held");
     let faults = controller.stats().faults;
-    assert_eq!((faults.get(Fault::Stale), faults.get(Fault::SensorsLost)), (3, 1));
+    assert_eq!((faults.get(Faults::STALE), faults.get(Faults::SENSORS_LOST)), (3, 1));
 }
 
 #[test]
@@ -73,7 +74,7 @@ fn bad_numbers_damp_at_once_and_only_the_operator_starts_again() {
     for _ in 0..20 {
         assert_eq!(tick(&mut controller, &mut robot), State::Damping);
     }
-    assert_eq!(controller.stats().faults.get(Fault::NonFiniteSensors), 1);
+    assert_eq!(controller.stats().faults.get(Faults::NON_FINITE_SENSORS), 1);
     // A start alone does nothing; reset, arm and start do.
     controller.request(Request::Start);
     assert_eq!(tick(&mut controller, &mut robot), State::Damping);
@@ -93,7 +94,7 @@ fn frozen_sensors_damp_after_the_limit() {
     let states: Vec<State> = (0..12).map(|_| tick(&mut controller, &mut robot)).collect();
     assert!(states[..9].iter().all(|s| *s == State::Policy), "{states:?}");
     assert!(states[9..].iter().all(|s| *s == State::Damping), "{states:?}");
-    assert_eq!(controller.stats().faults.get(Fault::SensorsFrozen), 1);
+    assert_eq!(controller.stats().faults.get(Faults::SENSORS_FROZEN), 1);
     let mut robot = with_faults("at 3 freeze for 100");
     let mut controller = started(Config { frozen_limit: None, ..Config::default() });
     assert!((0..90).all(|_| tick(&mut controller, &mut robot) == State::Policy));
@@ -106,7 +107,7 @@ fn an_emergency_stop_stays_until_reset() {
     tick(&mut controller, &mut robot);
     controller.request(Request::Stop);
     controller.request(Request::Start);
-    for request in [Request::Start, Request::Arm, Request::Damp, Request::Mode(1)] {
+    for request in [Request::Start, Request::Arm, Request::Damp, Request::Code(1)] {
         assert_eq!(tick(&mut controller, &mut robot), State::EStop);
         controller.request(request);
     }
@@ -127,7 +128,7 @@ fn codes_switch_live_and_wrong_ones_are_ignored() {
     assert_eq!(controller.code_count(), 3);
     let mut seen = vec![];
     for code in [0, 1, 2, 0, 2, 1, 0] {
-        controller.request(Request::Mode(code));
+        controller.request(Request::Code(code));
         let report = controller.tick(&mut robot, &ON_TIME);
         assert_eq!((report.state, report.code), (State::Policy, code));
         let mut one_hot = [0.0; 3];
@@ -136,7 +137,7 @@ fn codes_switch_live_and_wrong_ones_are_ignored() {
         seen.push(controller.raw_action().to_vec());
     }
     assert_ne!(seen[0], seen[1]);
-    controller.request(Request::Mode(3));
+    controller.request(Request::Code(3));
     assert_eq!(controller.tick(&mut robot, &ON_TIME).code, 0);
 }
 
@@ -169,7 +170,7 @@ fn missed_deadlines_hold_or_damp_as_configured() {
     controller.tick(&mut robot, &late);
     let report = controller.tick(&mut robot, &late);
     assert_eq!(report.state, State::Damping);
-    assert!(report.faults.contains(Fault::DeadlinesMissed));
+    assert!(report.faults.contains(Faults::DEADLINES_MISSED));
     assert_eq!(controller.stats().misses, 6);
 
     let mut controller = started(Config { on_miss: OnMiss::Skip, ..config });
@@ -212,8 +213,8 @@ fn a_robot_that_fails_is_damped() {
         }
     }
     for (error, fault) in [
-        (IoError::Closed, Fault::LinkClosed),
-        (IoError::Robot("motor 3 is hot"), Fault::RobotFailed),
+        (IoError::Closed, Faults::LINK_CLOSED),
+        (IoError::Robot("motor 3 is hot"), Faults::ROBOT_FAILED),
     ] {
         let mut robot = Failing(Point::new(), error);
         let mut controller = started(Config::default());
@@ -292,7 +293,7 @@ fn ten_thousand_faults_and_no_unsafe_command() {
         if report.state == State::Policy {
             assert!(
                 last == State::Policy
-                    || report.requests.contains(Request::Start)
+                    || report.requests.contains(Requests::START)
                     || last == State::Ready
             );
         }
@@ -312,9 +313,10 @@ fn ten_thousand_faults_and_no_unsafe_command() {
         assert!(robot.injected(kind) > 500, "{kind:?}: {}", robot.injected(kind));
     }
     let faults = controller.stats().faults;
-    for fault in [Fault::NonFiniteSensors, Fault::Stale, Fault::SensorsLost, Fault::ActionRate] {
+    for fault in [Faults::NON_FINITE_SENSORS, Faults::STALE, Faults::SENSORS_LOST] {
         assert!(faults.get(fault) > 0, "{fault:?}");
     }
+    assert!(controller.stats().limited.get(Limited::ACTION_RATE) > 0);
     assert!(controller.stats().policy_ticks > 10_000);
     assert_eq!(robot.inner().unsafe_commands, 0);
 }

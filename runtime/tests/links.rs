@@ -18,14 +18,13 @@ use std::{
 use common::{Point, Told, controller, reference, spec, started};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use sog_runtime::{
-    control::{Config, End, LockStep, Plan, Request, State, Ticker, Wake, run},
-    io::{
-        Command, Guidance, IoError, Reading, RobotIo, RobotSpec,
-        link::{
-            Address, Fate, Faulty, Key, LinkError, LinkOptions, LinkRobot, Memory, PacketFaults,
-            PlantOptions, PlantReport, PlantServer, Serial, Transport, Udp,
-        },
+    control::{Config, End, Plan, Request, State, run},
+    io::{Command, Guidance, IoError, Reading, RobotIo, RobotSpec},
+    link::{
+        Address, Fate, Faulty, Key, LinkError, LinkOptions, LinkRobot, Memory, PacketFaults,
+        PlantOptions, PlantReport, PlantServer, Serial, Transport, Udp,
     },
+    time::{LockStep, Ticker, Wake},
 };
 
 const TICKS: u64 = 200;
@@ -211,6 +210,32 @@ fn a_serial_line_in_lock_step_is_as_in_process() {
 }
 
 #[test]
+fn a_serial_device_is_for_one_process_and_free_when_it_ends() {
+    let (_master, slave) = pty();
+    let device = std::path::Path::new(&slave);
+    let first = Serial::open(device, 115_200).unwrap();
+    let error = Serial::open(device, 115_200).unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::ResourceBusy);
+    assert!(error.to_string().contains("busy: another"), "{error}");
+    drop(first);
+    // The lock of a process that was killed is gone as well.
+    let script = "exec 9<>\"$0\"; flock -n 9 || exit 1; echo locked; exec sleep 100";
+    let mut other = std::process::Command::new("sh")
+        .args(["-c", script, &slave])
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut said = [0; 7];
+    std::io::Read::read_exact(other.stdout.as_mut().unwrap(), &mut said).unwrap();
+    let error = Serial::open(device, 115_200).unwrap_err().to_string();
+    assert!(error.contains("busy: another controller has it since"), "{error}");
+    assert!(error.contains(&format!("process {}", other.id())), "{error}");
+    other.kill().unwrap();
+    other.wait().unwrap();
+    Serial::open(device, 115_200).unwrap();
+}
+
+#[test]
 fn a_bad_line_in_lock_step_costs_time_and_nothing_else() {
     let faults = |seed| PacketFaults {
         seed,
@@ -332,11 +357,12 @@ fn a_stranger_is_not_heard_during_a_session() {
     let robot_address = there.local_addr().unwrap();
     let served = serve(there, lock_step());
     let mut robot = LinkRobot::connect(here, &spec(), &LinkOptions::default()).unwrap();
-    let timeout = Duration::from_millis(150);
-    let options = LinkOptions { timeout, ..Default::default() };
     let stranger = Udp::connect(robot_address, None).unwrap();
-    let error = LinkRobot::connect(stranger, &spec(), &options).err().unwrap();
-    assert!(matches!(error, LinkError::Timeout { .. }), "{error}");
+    let error = LinkRobot::connect(stranger, &spec(), &LinkOptions::default()).err().unwrap();
+    assert!(matches!(error, LinkError::Refused { .. }), "{error}");
+    let text = error.to_string();
+    assert!(text.contains("busy: another controller has it since 0."), "{text}");
+    assert!(text.contains("free 10.0 s after"), "{text}");
     let mut obs = [0.0; 10];
     robot.read(&mut obs).unwrap();
     robot.write(Command::Act(&[0.1, 0.2])).unwrap();
@@ -345,6 +371,56 @@ fn a_stranger_is_not_heard_during_a_session() {
     let (point, plant) = served.join();
     assert_eq!(point.told[0], Told::Act([0.1, 0.2]));
     assert!(plant.link.get(Fate::Foreign) > 0);
+}
+
+#[test]
+fn a_robot_whose_controller_was_killed_is_free_after_the_time_it_says() {
+    let (here, there) = udp_pair();
+    let robot_address = there.local_addr().unwrap();
+    let served = serve(there, PlantOptions::default());
+    let options = LinkOptions { period_ns: 10_000_000, ..Default::default() };
+    let killed = LinkRobot::connect(here, &spec(), &options).unwrap();
+    // Without a farewell, as by `kill -9`.
+    std::mem::forget(killed);
+    let begin = std::time::Instant::now();
+    let mut refusals = 0;
+    let second = loop {
+        let here = Udp::connect(robot_address, None).unwrap();
+        match LinkRobot::connect(here, &spec(), &options) {
+            Ok(second) => break second,
+            Err(LinkError::Refused { reason }) => {
+                assert!(reason.contains("free 1.0 s after"), "{reason}");
+                refusals += 1;
+            }
+            Err(error) => panic!("{error}"),
+        }
+        assert!(begin.elapsed() < Duration::from_secs(10));
+        thread::sleep(Duration::from_millis(50));
+    };
+    assert!(refusals > 0 && begin.elapsed() > Duration::from_millis(900));
+    drop(second);
+    let (point, plant) = served.finish();
+    assert_eq!(plant.sessions, 2);
+    // Damped at the end of the first session, before the second took it over.
+    assert!(point.told.contains(&Told::Damp) && point.told.contains(&Told::Reset));
+}
+
+#[test]
+fn of_two_who_ask_at_once_one_gets_the_robot_and_the_other_is_told_so() {
+    let (here, there) = udp_pair();
+    let robot_address = there.local_addr().unwrap();
+    let served = serve(there, PlantOptions { lock_step: true, ..Default::default() });
+    let connect = |transport: Udp| {
+        thread::spawn(move || LinkRobot::connect(transport, &spec(), &LinkOptions::default()))
+    };
+    let both = [connect(here), connect(Udp::connect(robot_address, None).unwrap())];
+    let got = both.map(|thread| thread.join().unwrap());
+    let errors: Vec<String> =
+        got.iter().filter_map(|robot| robot.as_ref().err().map(ToString::to_string)).collect();
+    assert_eq!(errors.len(), 1, "{errors:?}");
+    assert!(errors[0].contains("busy: another controller"), "{errors:?}");
+    drop(got);
+    served.finish();
 }
 
 #[test]
@@ -495,5 +571,5 @@ fn a_robot_that_goes_away_ends_in_damping() {
     let controller = &mut started(Config::default());
     let report = run(controller, &mut robot, &mut ticker, &Plan::default(), &mut ());
     assert_eq!(report.state, State::Damping);
-    assert!(report.faults.get(sog_runtime::control::Fault::LinkClosed) > 0);
+    assert!(report.faults.get(sog_runtime::control::Faults::LINK_CLOSED) > 0);
 }

@@ -11,10 +11,11 @@ use std::{
 
 use common::{Point, policy, spec, started};
 use sog_runtime::{
-    control::{Config, Controller, LockStep, Observer, Plan, Request, Ticker, run},
+    control::{Config, Controller, Observer, Plan, Request, run},
     io::{FaultKind, FaultPlan, FaultyRobot},
     policy::LatentKind,
     telemetry::{self, Log, LogError, replay, write_csv, write_mcap},
+    time::{LockStep, Ticker},
 };
 
 /// The log of a run full of faults, mode switches and recoveries.
@@ -30,7 +31,7 @@ fn eventful_log(ticks: u64) -> Vec<u8> {
     for i in 0..ticks {
         match i % 40 {
             0 => [Request::Reset, Request::Arm, Request::Start].map(|r| controller.request(r)),
-            20 => [Request::Mode((i % 3) as u16); 3].map(|r| controller.request(r)),
+            20 => [Request::Code((i % 3) as u16); 3].map(|r| controller.request(r)),
             _ => [(); 3],
         };
         let mut wake = ticker.wait();
@@ -86,7 +87,7 @@ fn a_code_given_by_its_numbers_is_logged_and_replays() {
         match i {
             10 => mailbox.post_code(&[0.5, -1.5, 2.0]).unwrap(),
             20 => mailbox.post_code(&[-0.5, 1.5, 0.0]).unwrap(),
-            30 => controller.request(Request::Mode(0)),
+            30 => controller.request(Request::Code(0)),
             _ => {}
         }
         let wake = ticker.wait();
@@ -126,17 +127,17 @@ fn a_log_cut_anywhere_is_read_up_to_its_last_whole_record_and_says_so() {
     let good = eventful_log(30);
     let whole = Log::parse(&good).unwrap();
     assert!(whole.complete);
-    let header = good.len() - 28 - 30 * 140;
+    let header = good.len() - 28 - 30 * 144;
     for len in header..good.len() {
         let cut = Log::parse(&good[..len]).unwrap();
-        let records = (len - header).min(30 * 140) / 140;
+        let records = (len - header).min(30 * 144) / 144;
         // As text, because NaN is not equal to itself.
         assert!(format!("{:?}", cut.records) == format!("{:?}", &whole.records[..records]));
         assert!(!cut.complete, "{len}");
         assert_eq!(replay(&cut).unwrap().ticks, records as u64);
         // Where the power failed, the file system may have made room that was never filled.
         let zeros = [&good[..len], &[0; 4096]].concat();
-        if (len - header).is_multiple_of(140) {
+        if (len - header).is_multiple_of(144) {
             assert_eq!(Log::parse(&zeros).unwrap().records.len(), records);
         }
     }
@@ -251,7 +252,7 @@ fn every_record_is_on_the_disk_soon() {
         let tick = controller.tick(&mut robot, &wake);
         recorder.observe(&controller, &wake, &tick, ticker.now_ns());
         let begin = std::time::Instant::now();
-        while count.load(std::sync::atomic::Ordering::Relaxed) < header + i * 140 {
+        while count.load(std::sync::atomic::Ordering::Relaxed) < header + i * 144 {
             assert!(begin.elapsed().as_millis() < 200, "record {i} is not written");
             std::thread::yield_now();
         }
@@ -268,15 +269,15 @@ fn csv_has_a_named_column_for_every_number() {
     let lines: Vec<&str> = text.lines().collect();
     assert_eq!(lines.len(), 51);
     let columns: Vec<&str> = lines[0].split(',').collect();
-    assert_eq!(columns.len(), 12 + 10 + 2 + 2 + 3);
-    assert_eq!(columns[12..14], ["obs.position.0", "obs.position.1"]);
-    assert_eq!(columns[25], "action.displacement.1");
-    assert_eq!(columns[28], "latent.2");
+    assert_eq!(columns.len(), 13 + 10 + 2 + 2 + 3);
+    assert_eq!(columns[13..15], ["obs.position.0", "obs.position.1"]);
+    assert_eq!(columns[26], "action.displacement.1");
+    assert_eq!(columns[29], "latent.2");
     for (line, record) in lines[1..].iter().zip(&log.records) {
         let cells: Vec<&str> = line.split(',').collect();
         assert_eq!(cells.len(), columns.len());
         assert_eq!(cells[0].parse::<u64>().unwrap(), record.tick.tick);
-        assert_eq!(cells[25].parse::<f32>().unwrap().to_bits(), record.action[1].to_bits());
+        assert_eq!(cells[26].parse::<f32>().unwrap().to_bits(), record.action[1].to_bits());
     }
 }
 

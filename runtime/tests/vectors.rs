@@ -8,7 +8,7 @@
 use std::{fmt::Write as _, path::PathBuf};
 
 use serde_json::{Map, Value, json};
-use sog_runtime::io::link::{
+use sog_runtime::link::{
     Fate, Key, MAX_PACKET,
     wire::{self, Contract, Frame, Message, Seen, WireCommand},
 };

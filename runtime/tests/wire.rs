@@ -4,8 +4,8 @@
 #![cfg(feature = "host")]
 #![allow(clippy::unwrap_used, missing_docs)]
 
-use sog_runtime::io::{
-    Random,
+use sog_runtime::{
+    io::Random,
     link::{
         Fate, Key, MAX_PACKET,
         wire::{self, Contract, Frame, Message, Seen, WireCommand},

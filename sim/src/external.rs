@@ -15,10 +15,8 @@ use std::{
     time::Duration,
 };
 
-use sog_runtime::io::{
-    Command, Reading, RobotIo,
-    link::{Address, LinkOptions, LinkRobot, Transport},
-};
+use sog_runtime::io::{Command, Reading, RobotIo};
+use sog_runtime::link::{Address, LinkOptions, LinkRobot, Transport};
 
 use crate::{
     definition::Engine,

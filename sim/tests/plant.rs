@@ -11,15 +11,12 @@ use std::{
 use common::policy_for;
 use serde_json::Value;
 use sog_runtime::{
-    control::{
-        Config, Controller, LockStep, Observer, Plan, Request, RunReport, TickReport, Wake, run,
-    },
-    io::{
-        RobotIo,
-        link::{Address, LinkError, LinkOptions, LinkRobot, Transport},
-    },
-    os::RealTime,
+    control::{Config, Controller, Observer, Plan, Request, RunReport, TickReport, run},
+    io::RobotIo,
+    link::{Address, LinkError, LinkOptions, LinkRobot, Transport},
     policy::PolicyFile,
+    time::RealTime,
+    time::{LockStep, Wake},
 };
 use sog_sim::{
     robot::{SimRobot, spec},

@@ -8,11 +8,13 @@ use std::path::Path;
 use common::policy_for;
 
 use sog_runtime::{
-    control::{Config, Controller, LockStep, Plan, Request, State, run},
+    control::{Config, Controller, Plan, Request, State, run},
     io::{Command, RobotIo},
-    os::{CountingAllocator, RealTime},
+    os::CountingAllocator,
     policy::{LatentKind, Policy},
     tensors::TensorFile,
+    time::LockStep,
+    time::RealTime,
 };
 use sog_sim::{
     physics::RobotSource,

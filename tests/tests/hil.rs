@@ -22,15 +22,14 @@ use std::{
 use common::policy_for;
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use sog_runtime::{
-    control::{Config, Controller, LockStep, Plan, Request, State, Ticker, Wake, run},
-    io::{
-        Command, FaultKind, FaultPlan, FaultyRobot, IoError, Reading, RobotIo, RobotSpec,
-        link::{
-            Address, Faulty, LinkOptions, LinkRobot, PacketFaults, PlantOptions, PlantReport,
-            PlantServer, Serial, Transport, Udp,
-        },
+    control::{Config, Controller, Plan, Request, State, run},
+    io::{Command, FaultKind, FaultPlan, FaultyRobot, IoError, Reading, RobotIo, RobotSpec},
+    link::{
+        Address, Faulty, LinkOptions, LinkRobot, PacketFaults, PlantOptions, PlantReport,
+        PlantServer, Serial, Transport, Udp,
     },
-    os::RealTime,
+    time::RealTime,
+    time::{LockStep, Ticker, Wake},
 };
 use sog_sim::{
     robot::{SimRobot, spec},

@@ -7,11 +7,13 @@ mod common;
 use common::policy_for;
 use sog_runtime::{
     control::{
-        Config, Controller, End, LockStep, Observer, Plan, Request, RunReport, State, SwitchCodes,
-        TickReport, Ticker, Wake, run,
+        Config, Controller, End, Observer, Plan, Request, RunReport, State, SwitchCodes,
+        TickReport, run,
     },
-    os::{self, RealTime, RealTimeConfig},
+    os::{self, RealTimeConfig},
     policy::MeanScale,
+    time::RealTime,
+    time::{LockStep, Ticker, Wake},
 };
 use sog_sim::{
     robot::{SimRobot, spec},

@@ -4,8 +4,9 @@ use std::sync::OnceLock;
 
 use sog_rl::run::Run;
 use sog_runtime::{
-    control::{Config, Controller, LockStep, Plan, Request, run},
+    control::{Config, Controller, Plan, Request, run},
     policy::{Policy, PolicyError, PolicyFile, Terms},
+    time::LockStep,
 };
 use sog_sim::{
     robot::{SimRobot, spec},

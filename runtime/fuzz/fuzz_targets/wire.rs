@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use sog_runtime::io::link::{Key, wire};
+use sog_runtime::link::{Key, wire};
 
 fuzz_target!(|bytes: &[u8]| {
     let key = Key::new(b"a key that the fuzzer does not have");

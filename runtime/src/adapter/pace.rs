@@ -4,8 +4,8 @@ use core::cell::RefCell;
 
 use super::Adapter;
 use crate::{
-    control::{Ticker, Wake},
     io::{Command, IoError, Reading, RobotIo, RobotSpec},
+    time::{Ticker, Wake},
 };
 
 /// An adapter that the control loop and its ticker share.

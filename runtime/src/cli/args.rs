@@ -5,7 +5,7 @@ use std::{net::SocketAddr, num::NonZeroU32, path::PathBuf, str::FromStr};
 use clap::{Parser, Subcommand, ValueEnum};
 use sog_runtime::{
     control::{OnMiss, RateLimit},
-    io::link::Address,
+    link::Address,
     os::Strictness,
 };
 
@@ -44,6 +44,9 @@ pub(super) struct RunArgs {
     /// Where the robot is: `udp://HOST:PORT` or `serial:///dev/DEVICE?baud=N`
     #[arg(long, required = true, value_name = "ADDRESS")]
     pub(super) robot: Option<Address>,
+    /// What lies between this robot and the policy: joints, units, frames, filters (`robot.toml`)
+    #[arg(long, value_name = "FILE")]
+    pub(super) adapter: Option<PathBuf>,
     /// Local address of a UDP link; without it any port, on loopback if the robot is there
     #[arg(long, value_name = "HOST:PORT")]
     pub(super) bind: Option<SocketAddr>,

@@ -5,10 +5,12 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use serde_json::{Value, json};
 use sog_runtime::{
-    control::{Config, Controller, Histogram, Observer, Plan, Request, TickReport, Wake, run},
+    control::{Config, Controller, Observer, Plan, Request, TickReport, run},
     io::{Command, IoError, Reading, RobotIo, RobotSpec},
-    os::{self, CountingAllocator, RealTime},
+    os::{self, CountingAllocator},
     policy::{Policy, PolicyFile},
+    time::RealTime,
+    time::{Histogram, Wake},
 };
 
 use super::{
@@ -31,7 +33,7 @@ pub(super) fn main(args: &BenchArgs) -> Result<bool> {
     let config = Config { rate_hz: args.rate, damp_after_misses: None, ..Config::default() };
     let mut controller = Controller::new(&file, &spec, config)?;
     let log = claim_log(args.log.as_deref(), args.force, [args.policy.as_path()])?;
-    let log = log.map(|output| open_log(&output, &controller, &bytes)).transpose()?;
+    let log = log.map(|output| open_log(&output, &controller, &bytes, None)).transpose()?;
     let (recorder, log) = log.unzip();
     let obtained = os::set_up(&real_time(&args.real_time))?;
 

@@ -6,13 +6,14 @@
 //! |---|---|
 //! | `arm` | watches the sensors: idle → ready |
 //! | `start` | lets the policy act: ready → policy |
-//! | `mode K` | selects code K, live |
+//! | `code K` | selects code K, live; where codes are Gaussian, `mode K` does |
 //! | `code Z` | selects the code of these numbers (with commas), live; Gaussian codes only |
+//! | `mode K` | selects code K, live |
 //! | `damp` | damping |
 //! | `stop` | emergency stop, latched |
 //! | `reset` | clears damping or stop: → idle |
 //! | `quit` | damping, and the end of the run |
-//! | `status` | answers `ok state=… code=… ticks=… misses=… faults=… return=…` |
+//! | `status` | answers `ok state=… code=… ticks=… misses=… faults=… limited=… return=…` |
 
 use std::{
     io::{self, BufRead, BufReader, Read, Write},
@@ -31,7 +32,8 @@ use std::{
 
 use rustix::termios::{self, LocalModes, OptionalActions, Termios};
 use sog_runtime::{
-    control::{Mailbox, Request},
+    control::{CodeError, Mailbox, Request},
+    os::pipe::note,
     telemetry::Board,
 };
 
@@ -44,12 +46,15 @@ const MAX_LINE: u64 = 256;
 
 /// The keys, in one line for the operator.
 pub(super) const KEYS: &str =
-    "keys: a arm · s start · 0-9 mode · d damp · SPACE stop · r reset · q quit";
+    "keys: a arm · s start · 0-9 code · d damp · SPACE stop · r reset · q quit";
 
 /// What an operator can say.
 #[derive(Clone, Debug, PartialEq)]
 enum Said {
     Request(Request),
+    /// A code by its number.
+    Select(u16),
+    /// A code by its number or its numbers, whatever the policy's codes are.
     Code(Vec<f32>),
     Status,
 }
@@ -69,18 +74,22 @@ impl FromStr for Said {
             "status" => return Ok(Self::Status),
             "mode" => {
                 let code = words.next().and_then(|code| code.parse().ok());
-                Request::Mode(code.ok_or("mode needs a number, as in `mode 2`")?)
+                let code = code.ok_or("mode needs the number of a code, as in `mode 2`")?;
+                return match words.next() {
+                    None => Ok(Self::Select(code)),
+                    Some(word) => Err(format!("`{word}` is too much")),
+                };
             }
             "code" => {
                 let numbers = words.by_ref().flat_map(|word| word.split(',')).map(str::parse);
                 return match numbers.collect::<Result<Vec<f32>, _>>() {
                     Ok(code) if !code.is_empty() => Ok(Self::Code(code)),
-                    _ => Err("code needs numbers with commas, as in `code 0.5,-1`".to_string()),
+                    _ => Err("code needs the number of a code, as in `code 2`, or its numbers with commas".to_string()),
                 };
             }
             other => {
                 return Err(format!(
-                    "`{other}`: need arm, start, mode K, code Z, damp, stop, reset, quit or status"
+                    "`{other}`: need arm, start, code K, code Z, damp, stop, reset, quit or status"
                 ));
             }
         };
@@ -91,9 +100,34 @@ impl FromStr for Said {
     }
 }
 
+impl Said {
+    /// Posts what was asked for.
+    fn post(self, mailbox: &Mailbox) -> Result<(), String> {
+        let posted = match self {
+            Self::Request(request) => {
+                mailbox.post(request);
+                Ok(())
+            }
+            Self::Select(code) => mailbox.select(code),
+            Self::Code(numbers) if mailbox.takes_free_codes() => mailbox.post_code(&numbers),
+            Self::Code(numbers) => match numbers[..] {
+                [number] if number.fract() == 0.0 && (0.0..65_536.0).contains(&number) => {
+                    mailbox.select(number as u16)
+                }
+                _ => Err(CodeError::NotFree),
+            },
+            Self::Status => Ok(()),
+        };
+        posted.map_err(|error| error.to_string())
+    }
+}
+
 /// What a key means.
-fn request_of_key(key: u8) -> Option<Request> {
-    match key {
+fn request_of_key(key: u8) -> Option<Said> {
+    if key.is_ascii_digit() {
+        return Some(Said::Select(u16::from(key - b'0')));
+    }
+    let request = match key {
         b'a' => Some(Request::Arm),
         b's' => Some(Request::Start),
         b'd' => Some(Request::Damp),
@@ -101,9 +135,9 @@ fn request_of_key(key: u8) -> Option<Request> {
         b'r' => Some(Request::Reset),
         // Without a terminal in charge, the interrupt key arrives as a character.
         b'q' | 3 => Some(Request::Quit),
-        b'0'..=b'9' => Some(Request::Mode(u16::from(key - b'0'))),
         _ => None,
-    }
+    };
+    request.map(Said::Request)
 }
 
 /// The terminal in key-by-key mode; as it was when dropped.
@@ -125,8 +159,10 @@ impl Keys {
         let mailbox = Arc::clone(mailbox);
         spawn("sog-keys", move || {
             for key in io::stdin().lock().bytes().map_while(Result::ok) {
-                if let Some(request) = request_of_key(key) {
-                    mailbox.post(request);
+                if let Some(said) = request_of_key(key)
+                    && let Err(reason) = said.post(&mailbox)
+                {
+                    note(format_args!("\r\x1b[2K{reason}"));
                 }
             }
         })?;
@@ -203,22 +239,18 @@ fn converse(stream: UnixStream, mailbox: &Mailbox, board: &Board) -> io::Result<
             return Ok(());
         }
         let answer = match line.parse::<Said>() {
-            Ok(Said::Request(request)) => {
-                mailbox.post(request);
-                "ok".to_string()
-            }
-            Ok(Said::Code(code)) => match mailbox.post_code(&code) {
-                Ok(()) => "ok".to_string(),
-                Err(reason) => format!("error {reason}"),
-            },
             Ok(Said::Status) => {
                 let now = board.peek();
                 let sum = now.episode_return.map_or("none".to_string(), |r| format!("{r:.3}"));
                 format!(
-                    "ok state={} code={} ticks={} misses={} faults={} return={sum}",
-                    now.state, now.code, now.ticks, now.misses, now.faults
+                    "ok state={} code={} ticks={} misses={} faults={} limited={} return={sum}",
+                    now.state, now.code, now.ticks, now.misses, now.faults, now.limited
                 )
             }
+            Ok(said) => match said.post(mailbox) {
+                Ok(()) => "ok".to_string(),
+                Err(reason) => format!("error {reason}"),
+            },
             Err(reason) => format!("error {reason}"),
         };
         writeln!(stream, "{answer}")?;
@@ -232,13 +264,13 @@ fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use sog_runtime::control::Requests;
 
     #[test]
     fn lines_are_understood_or_refused_with_a_reason() {
         for (line, request) in [
             ("arm", Request::Arm),
             (" start ", Request::Start),
-            ("mode 65535", Request::Mode(65_535)),
             ("damp\r\n", Request::Damp),
             ("stop", Request::Stop),
             ("estop", Request::Stop),
@@ -248,6 +280,7 @@ mod tests {
             assert_eq!(line.parse(), Ok(Said::Request(request)), "{line}");
         }
         assert_eq!("status".parse(), Ok(Said::Status));
+        assert_eq!("mode 65535".parse(), Ok(Said::Select(65_535)));
         for line in ["code 0.5,-1,2", "code 0.5 -1 2"] {
             assert_eq!(line.parse(), Ok(Said::Code(vec![0.5, -1.0, 2.0])), "{line}");
         }
@@ -273,7 +306,7 @@ mod tests {
         for key in b"asd er012345q9" {
             assert!(request_of_key(*key).is_some());
         }
-        assert_eq!(request_of_key(b'7'), Some(Request::Mode(7)));
+        assert_eq!(request_of_key(b'7'), Some(Said::Select(7)));
         assert_eq!(request_of_key(b'x'), None);
     }
 
@@ -281,7 +314,7 @@ mod tests {
     fn an_operator_is_heard_on_the_socket() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("control");
-        let (mailbox, board) = (Arc::new(Mailbox::with_codes(2)), Board::new());
+        let (mailbox, board) = (Arc::new(Mailbox::with_codes(3, 2)), Board::new());
         let socket = ControlSocket::listen(&path, &mailbox, &board).unwrap();
         let mode = std::fs::metadata(&path).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
@@ -295,15 +328,29 @@ mod tests {
             answers.next().unwrap().unwrap()
         };
         assert_eq!(say("mode 2"), "ok");
-        assert_eq!(mailbox.take().mode(), Some(2));
+        assert_eq!(mailbox.take().code(), Some(2));
+        assert!(say("mode 9").starts_with("error there is no code 9: the policy has 3"));
+        assert!(mailbox.take().is_empty());
         assert_eq!(say("code 0.5,-1"), "ok");
         let mut code = [0.0; 2];
-        assert!(mailbox.take_with_code(&mut code).contains(Request::Code));
+        assert!(mailbox.take_with_code(&mut code).contains(Requests::FREE_CODE));
         assert_eq!(code, [0.5, -1.0]);
         assert!(say("code 0.5").starts_with("error 1 numbers, need 2"));
         assert!(say("jump").starts_with("error `jump`"));
         assert!(say("status").starts_with("ok state=idle code=0 ticks=0"));
         drop(socket);
         assert!(!path.exists());
+    }
+
+    #[test]
+    fn where_codes_are_not_free_code_selects_by_number() {
+        let mailbox = Mailbox::with_codes(2, 0);
+        let say = |line: &str| line.parse::<Said>().and_then(|said| said.post(&mailbox));
+        assert_eq!(say("code 1"), Ok(()));
+        assert_eq!(mailbox.take().code(), Some(1));
+        for bad in ["code 9", "code 2", "code -1", "code 0.5", "code 0,1", "mode 2"] {
+            assert!(say(bad).is_err(), "{bad}");
+        }
+        assert!(mailbox.take().is_empty());
     }
 }

@@ -1,6 +1,7 @@
 //! `sog-run POLICY --robot …`: the deployed controller.
 
 use std::{
+    cell::RefCell,
     fmt,
     fs::File,
     io,
@@ -11,20 +12,22 @@ use std::{
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 use sog_runtime::{
+    adapter::{Adapter, AdapterProgram, Between, PacedRobot, PacedTicker, RobotFile},
     control::{
-        Config, Controller, FreeRun, Plan, RateLimit, Request, RunReport, Summary, SwitchCodes, run,
+        Config, Controller, Observer, Plan, RateLimit, Request, RunReport, SwitchCodes, TickReport,
+        run,
     },
-    io::{
-        FaultPlan, FaultyRobot, RobotIo, RobotSpec,
-        link::{Address, LinkOptions, LinkRobot, Transport, open_key},
-    },
+    io::{Command, FaultPlan, FaultyRobot, IoError, Reading, RobotIo, RobotSpec},
+    link::{Address, LinkOptions, LinkRobot, Transport, open_key},
     os::{
-        self, Obtained, RealTime, RealTimeConfig,
+        self, Obtained, RealTimeConfig,
         files::{Output, Outputs},
         pipe::{Flight, note},
     },
     policy::PolicyFile,
-    telemetry::{self, Board, LogReport, Recorder, Writer},
+    telemetry::{self, AdapterHeader, AdapterRecorder, Board, LogReport, Recorder, Writer},
+    time::RealTime,
+    time::{FreeRun, Summary, Wake},
 };
 
 use super::{
@@ -34,13 +37,85 @@ use super::{
     status::StatusLine,
 };
 
-type Robot = FaultyRobot<LinkRobot<Box<dyn Transport + Send>>>;
+type Link = LinkRobot<Box<dyn Transport + Send>>;
+
+/// The robot as the controller sees it: at the other end of the link, or behind an adapter.
+enum Side<'a> {
+    Plain(Box<Link>),
+    Adapted(Box<PacedRobot<'a, Link>>, &'a RefCell<Adapter<Link>>),
+}
+
+impl Side<'_> {
+    fn link<T>(&self, look: impl FnOnce(&Link) -> T) -> T {
+        match self {
+            Self::Plain(link) => look(link),
+            Self::Adapted(_, adapter) => look(adapter.borrow().inner()),
+        }
+    }
+}
+
+impl RobotIo for Side<'_> {
+    fn spec(&self) -> &RobotSpec {
+        match self {
+            Self::Plain(link) => link.spec(),
+            Self::Adapted(robot, _) => robot.spec(),
+        }
+    }
+
+    fn read(&mut self, obs: &mut [f32]) -> Result<Reading, IoError> {
+        match self {
+            Self::Plain(link) => link.read(obs),
+            Self::Adapted(robot, _) => robot.read(obs),
+        }
+    }
+
+    fn write(&mut self, command: Command<'_>) -> Result<(), IoError> {
+        match self {
+            Self::Plain(link) => link.write(command),
+            Self::Adapted(robot, _) => robot.write(command),
+        }
+    }
+}
+
+/// A recorder of either side, or none.
+enum Log<'a> {
+    None,
+    Plain(Recorder),
+    Adapted(AdapterRecorder<'a, Link>),
+}
+
+impl Log<'_> {
+    fn recorder(&self) -> Option<&Recorder> {
+        match self {
+            Self::None => None,
+            Self::Plain(recorder) => Some(recorder),
+            Self::Adapted(log) => Some(&log.recorder),
+        }
+    }
+}
+
+impl Observer for Log<'_> {
+    fn observe(&mut self, controller: &Controller, wake: &Wake, tick: &TickReport, end_ns: u64) {
+        match self {
+            Self::None => {}
+            Self::Plain(recorder) => recorder.observe(controller, wake, tick, end_ns),
+            Self::Adapted(log) => log.observe(controller, wake, tick, end_ns),
+        }
+    }
+}
 
 pub(super) fn main(args: &RunArgs) -> Result<bool> {
     let path = args.policy.as_deref().context("no policy file given")?;
     let (bytes, file) = info::load(path)?;
     let config = config(args);
-    let reads = [Some(path), args.key.as_deref(), args.faults.as_deref(), device(args)];
+    let program = args.adapter.as_deref().map(|path| adapter(path, &file)).transpose()?;
+    let reads = [
+        Some(path),
+        args.key.as_deref(),
+        args.faults.as_deref(),
+        args.adapter.as_deref(),
+        device(args),
+    ];
     let log = claim_log(args.log.as_deref(), args.force, reads.into_iter().flatten())?;
     // Checked against the policy's own robot first: what is wrong here is no fault of the link.
     let expected = expected_robot(&file);
@@ -51,9 +126,25 @@ pub(super) fn main(args: &RunArgs) -> Result<bool> {
     let faulty = args.faults.is_some();
     // From here on a robot depends on this program.
     let flight = Flight::begin();
-    let link = connect(args, &expected, period_ns)?;
+    let (expected, steps) = match &program {
+        Some(program) => (RobotSpec::new(program.robot_contract().clone()), program.steps()),
+        None => (expected, 1),
+    };
+    let robot_period_ns = period_ns / u64::from(steps);
+    let link = connect(args, &expected, robot_period_ns)?;
     let lock_step = link.lock_step();
-    let mut robot = FaultyRobot::new(link, faults);
+    let robot_spec = link.spec().clone();
+    let between = if lock_step { Between::Write } else { Between::Ticker };
+    let (link, adapter) = match &program {
+        Some(program) => (None, Some(RefCell::new(Adapter::new(link, program, between)?))),
+        None => (Some(link), None),
+    };
+    let side = match (link, &adapter) {
+        (_, Some(adapter)) => Side::Adapted(Box::new(PacedRobot::new(adapter)), adapter),
+        (Some(link), None) => Side::Plain(Box::new(link)),
+        (None, None) => bail!("no robot"),
+    };
+    let mut robot = FaultyRobot::new(side, faults);
     let mut controller = Controller::new(&file, &robot.spec().clone(), config)?;
     if args.safety.rate_limit.0 == RateLimit::Robot && !controller.limits_rate() && !args.quiet {
         note(format_args!(
@@ -71,8 +162,18 @@ pub(super) fn main(args: &RunArgs) -> Result<bool> {
 
     // All helpers start before the real-time set-up, so that they stay ordinary threads.
     let board = Board::new();
-    let log = log.map(|output| open_log(&output, &controller, &bytes)).transpose()?;
+    let header = program.as_ref().map(|program| AdapterHeader {
+        text: program.file().text().to_string(),
+        robot: robot_spec,
+        steps,
+    });
+    let log = log.map(|output| open_log(&output, &controller, &bytes, header)).transpose()?;
     let (recorder, log) = log.unzip();
+    let recorder = match (recorder, &adapter) {
+        (None, _) => Log::None,
+        (Some(recorder), None) => Log::Plain(recorder),
+        (Some(recorder), Some(adapter)) => Log::Adapted(AdapterRecorder { recorder, adapter }),
+    };
     let control = args.control.as_ref().map(|path| {
         ControlSocket::listen(path, &mailbox, &board)
             .with_context(|| format!("control socket {}", path.display()))
@@ -98,12 +199,19 @@ pub(super) fn main(args: &RunArgs) -> Result<bool> {
     let report = if lock_step {
         run(&mut controller, &mut robot, &mut FreeRun::new(), &plan, &mut observer)
     } else {
-        let mut ticker = RealTime::new(period_ns, args.real_time.spin_us * 1000);
-        run(&mut controller, &mut robot, &mut ticker, &plan, &mut observer)
+        let ticker = RealTime::new(robot_period_ns, args.real_time.spin_us * 1000);
+        match &adapter {
+            Some(adapter) => {
+                let mut ticker = PacedTicker::new(adapter, ticker);
+                run(&mut controller, &mut robot, &mut ticker, &plan, &mut observer)
+            }
+            None => run(&mut controller, &mut robot, &mut { ticker }, &plan, &mut observer),
+        }
     };
     drop((status, keys, control));
-    let log = log.zip(observer.0).map(|(log, recorder)| log.finish(&recorder)).transpose()?;
-    let round_trip = robot.inner().round_trip().summary();
+    let log =
+        log.zip(observer.0.recorder()).map(|(log, recorder)| log.finish(recorder)).transpose()?;
+    let round_trip = robot.inner().link(|link| link.round_trip().summary());
     let mut summary = summary(&report, &robot, &obtained, log.as_ref(), faulty);
     summary["rate_limited"] = controller.limits_rate().into();
     summary["rate_hz"] = (1e9 / period_ns as f64).into();
@@ -111,9 +219,16 @@ pub(super) fn main(args: &RunArgs) -> Result<bool> {
     summary["warnings"] = warning.into_iter().collect();
     // The robot hears the farewell before anything that may end the program is printed.
     drop(robot);
+    drop(observer);
+    drop(adapter);
     drop(flight);
     show(args, &report, &round_trip, &summary, log.as_ref());
     Ok(report.end.is_good() && log.is_none_or(|log| log.is_good()))
+}
+
+/// The adapter between a robot and a policy.
+fn adapter(path: &Path, file: &PolicyFile) -> Result<AdapterProgram> {
+    Ok(AdapterProgram::new(&RobotFile::read(path)?, &file.contract)?)
 }
 
 /// The device of a serial line.
@@ -248,9 +363,10 @@ pub(super) fn open_log(
     output: &Output,
     controller: &Controller,
     policy: &[u8],
+    adapter: Option<AdapterHeader>,
 ) -> Result<(Recorder, OpenLog)> {
     let path = output.path();
-    let begun = telemetry::start_in(output, controller, policy);
+    let begun = telemetry::start_in(output, controller, policy, adapter);
     let (recorder, writer) = begun.with_context(|| format!("log {}", path.display()))?;
     Ok((recorder, OpenLog { writer, path: path.to_path_buf() }))
 }
@@ -313,15 +429,20 @@ impl fmt::Display for LogSummary {
 
 fn summary(
     report: &RunReport,
-    robot: &Robot,
+    robot: &FaultyRobot<Side<'_>>,
     obtained: &Obtained,
     log: Option<&LogSummary>,
     faulty: bool,
 ) -> Value {
-    let link = robot.inner();
     let mut json = report.to_json();
-    json["round_trip_ns"] = link.round_trip().summary().to_json();
-    json["link"] = link.counts().to_json();
+    let side = robot.inner();
+    json["round_trip_ns"] = side.link(|link| link.round_trip().summary()).to_json();
+    json["link"] = side.link(|link| link.counts()).to_json();
+    if let Side::Adapted(_, adapter) = side
+        && let Some((channel, length)) = adapter.borrow().bad_quaternion()
+    {
+        json["bad_quaternion"] = json!({ "channel": channel, "length": length });
+    }
     json["scheduler"] = obtained.to_json();
     if let Some(log) = log {
         json["log"] = log.to_json();
@@ -370,7 +491,10 @@ fn show(
         );
     }
     for (fault, n) in report.faults.iter().filter(|(_, n)| *n > 0) {
-        println!("fault         {} in {n} ticks", fault.name());
+        println!("fault         {fault} in {n} ticks");
+    }
+    for (limit, n) in report.limited.iter().filter(|(_, n)| *n > 0) {
+        println!("limited       {limit} in {n} ticks");
     }
     if let Some(sum) = report.episode_return {
         println!("return        {sum:.3}");

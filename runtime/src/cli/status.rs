@@ -73,7 +73,7 @@ fn draw(board: &Board, done: &AtomicBool) {
 fn line(now: &Figures, rates: &Rates) -> String {
     let sum = now.episode_return.map_or(String::new(), |r| format!(" · return {r:.1}"));
     format!(
-        "{}({}) · {:.1} Hz now, {:.1} mean, {} · wake ≤ {:.0} µs · {} misses · {} faults{sum}",
+        "{}({}) · {:.1} Hz now, {:.1} mean, {} · wake ≤ {:.0} µs · {} misses · {} faults · {} limited{sum}",
         now.state,
         now.code,
         rates.now,
@@ -82,6 +82,7 @@ fn line(now: &Figures, rates: &Rates) -> String {
         now.worst_wake_ns as f64 / 1e3,
         now.misses,
         now.faults,
+        now.limited,
     )
 }
 

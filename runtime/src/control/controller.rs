@@ -3,9 +3,10 @@
 use alloc::{format, sync::Arc, vec, vec::Vec};
 
 use super::{
-    CommandKind, Config, ControlError, Event, Fault, FaultSet, Mailbox, OnMiss, RATE_BOUNDS_HZ,
-    RateLimit, Request, Requests, State, Stats, TickReport, Wake, limits::Limits, watch::Watchdogs,
+    CommandKind, Config, ControlError, Event, Faults, Limited, Mailbox, OnMiss, RATE_BOUNDS_HZ,
+    RateLimit, Request, Requests, State, Stats, TickReport, limits::Limits, watch::Watchdogs,
 };
+use crate::time::Wake;
 use crate::{
     io::{Command, IoError, Reading, RobotIo, RobotSpec},
     policy::{LatentKind, Policy, PolicyFile, Workspace},
@@ -97,7 +98,7 @@ impl Controller {
             free_code: vec![0.0; free_width],
             period_ns: (1e9 / rate_hz + 0.5) as u64,
             limits,
-            mailbox: Arc::new(Mailbox::with_codes(free_width)),
+            mailbox: Arc::new(Mailbox::with_codes(count, free_width)),
             state: State::Idle,
             code: config.code,
             start_pending: false,
@@ -194,7 +195,8 @@ impl Controller {
 
     /// One control step.
     pub fn tick<R: RobotIo + ?Sized>(&mut self, robot: &mut R, wake: &Wake) -> TickReport {
-        let mut faults = FaultSet::default();
+        let mut faults = Faults::default();
+        let mut limited = Limited::default();
         let requests = self.mailbox.take_with_code(&mut self.free_code);
         let read = robot.read(&mut self.incoming);
         self.collect_reward(&read);
@@ -210,8 +212,11 @@ impl Controller {
         let fresh = sensors == Ok(true) && !reset;
         self.start_if_asked(fresh);
 
-        let command =
-            if reset { CommandKind::Reset } else { self.decide(fresh, wake, &mut faults) };
+        let command = if reset {
+            CommandKind::Reset
+        } else {
+            self.decide(fresh, wake, &mut faults, &mut limited)
+        };
         let written = self.write(robot, command, &mut faults);
         self.last_command = command;
         let report = TickReport {
@@ -223,6 +228,7 @@ impl Controller {
             command,
             written,
             faults,
+            limited,
         };
         self.count(&report, wake);
         report
@@ -251,18 +257,18 @@ impl Controller {
         if requests.is_empty() {
             return false;
         }
-        if let Some(code) = requests.mode()
+        if let Some(code) = requests.code()
             && usize::from(code) < self.code_count()
         {
             self.code = code;
         }
-        if requests.contains(Request::Code) {
+        if requests.contains(Requests::FREE_CODE) {
             self.code = self.code_count() as u16;
         }
         for (request, event) in [
-            (Request::Stop, Event::Stop),
-            (Request::Damp, Event::Damp),
-            (Request::Quit, Event::Damp),
+            (Requests::STOP, Event::Stop),
+            (Requests::DAMP, Event::Damp),
+            (Requests::QUIT, Event::Damp),
         ] {
             if requests.contains(request) {
                 self.start_pending = false;
@@ -270,15 +276,15 @@ impl Controller {
                 return false;
             }
         }
-        let reset = requests.contains(Request::Reset)
+        let reset = requests.contains(Requests::RESET)
             && matches!(self.state, State::Damping | State::EStop);
-        if requests.contains(Request::Reset) {
+        if requests.contains(Requests::RESET) {
             self.raise(Event::Reset);
         }
-        if requests.contains(Request::Arm) && self.raise(Event::Arm) {
+        if requests.contains(Requests::ARM) && self.raise(Event::Arm) {
             self.watchdogs.rearm();
         }
-        if requests.contains(Request::Start) && self.state == State::Ready {
+        if requests.contains(Requests::START) && self.state == State::Ready {
             self.start_pending = true;
         }
         reset
@@ -288,7 +294,7 @@ impl Controller {
     fn check_robot_state(
         &mut self,
         read: &Result<Reading, IoError>,
-        faults: &mut FaultSet,
+        faults: &mut Faults,
     ) -> Option<Event> {
         if core::mem::take(&mut self.write_failed) {
             return Some(Event::RobotFault);
@@ -296,7 +302,7 @@ impl Controller {
         if read.is_ok_and(|reading| reading.terminated)
             && matches!(self.state, State::Ready | State::Policy)
         {
-            faults.insert(Fault::Terminated);
+            faults.insert(Faults::TERMINATED);
             return Some(Event::Terminated);
         }
         None
@@ -312,9 +318,15 @@ impl Controller {
     }
 
     /// What to command in the present state; under the policy `action` is set.
-    fn decide(&mut self, fresh: bool, wake: &Wake, faults: &mut FaultSet) -> CommandKind {
-        if self.state == State::Policy && !self.act(fresh, wake, faults) {
-            faults.insert(Fault::NonFiniteAction);
+    fn decide(
+        &mut self,
+        fresh: bool,
+        wake: &Wake,
+        faults: &mut Faults,
+        limited: &mut Limited,
+    ) -> CommandKind {
+        if self.state == State::Policy && !self.act(fresh, wake, limited) {
+            faults.insert(Faults::NON_FINITE_ACTION);
             self.raise(Event::PolicyFault);
         }
         match self.state {
@@ -330,7 +342,7 @@ impl Controller {
     }
 
     /// Sets the next action; false if the policy gave one that is not finite.
-    fn act(&mut self, fresh: bool, wake: &Wake, faults: &mut FaultSet) -> bool {
+    fn act(&mut self, fresh: bool, wake: &Wake, limited: &mut Limited) -> bool {
         let hold = !fresh || (wake.missed > 0 && self.config.on_miss == OnMiss::Hold);
         if hold {
             return true;
@@ -340,7 +352,7 @@ impl Controller {
         if self.raw_action.iter().any(|v| !v.is_finite()) {
             return false;
         }
-        self.limits.apply(&self.raw_action, &mut self.action, faults);
+        self.limits.apply(&self.raw_action, &mut self.action, limited);
         true
     }
 
@@ -348,7 +360,7 @@ impl Controller {
         &mut self,
         robot: &mut R,
         command: CommandKind,
-        faults: &mut FaultSet,
+        faults: &mut Faults,
     ) -> Result<(), IoError> {
         let written = match command {
             CommandKind::None => Ok(()),
@@ -358,7 +370,7 @@ impl Controller {
             CommandKind::Reset => robot.write(Command::Reset),
         };
         if written.is_err() {
-            faults.insert(Fault::WriteFailed);
+            faults.insert(Faults::WRITE_FAILED);
             self.write_failed = true;
         }
         written
@@ -379,6 +391,7 @@ impl Controller {
         self.stats.misses += u64::from(wake.missed);
         self.stats.policy_ticks += u64::from(report.command == CommandKind::Act);
         self.stats.faults.add(report.faults);
+        self.stats.limited.add(report.limited);
     }
 }
 

@@ -2,7 +2,7 @@
 
 use alloc::{vec, vec::Vec};
 
-use super::{Fault, FaultSet};
+use super::Limited;
 
 /// How fast an action may change.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -53,16 +53,16 @@ impl Limits {
 
     /// Moves `action` from what was last commanded towards `raw`, which must be finite, as far
     /// as rate and range allow; the range wins where they disagree.
-    pub(super) fn apply(&self, raw: &[f32], action: &mut [f32], faults: &mut FaultSet) {
+    pub(super) fn apply(&self, raw: &[f32], action: &mut [f32], limited: &mut Limited) {
         for (i, (last, &wanted)) in action.iter_mut().zip(raw).enumerate() {
             let ranged = wanted.max(self.low[i]).min(self.high[i]);
             if ranged != wanted {
-                faults.insert(Fault::ActionRange);
+                limited.insert(Limited::ACTION_RANGE);
             }
             let step = self.max_step[i];
             let rated = ranged.max(*last - step).min(*last + step);
             if rated != ranged {
-                faults.insert(Fault::ActionRate);
+                limited.insert(Limited::ACTION_RATE);
             }
             *last = rated.max(self.low[i]).min(self.high[i]);
         }
@@ -79,18 +79,18 @@ mod tests {
         let range: (&[f32], &[f32]) = (&[-1.0, -1.0], &[1.0, 1.0]);
         let limits = Limits::new(Some(range), RateLimit::Robot, range, &[0.5, f32::INFINITY]);
         let mut action = [0.0, 0.0];
-        let mut faults = FaultSet::default();
-        limits.apply(&[0.5, -1.0], &mut action, &mut faults);
-        assert_eq!((action, faults), ([0.5, -1.0], FaultSet::default()));
-        limits.apply(&[-0.5, 7.0], &mut action, &mut faults);
+        let mut limited = Limited::default();
+        limits.apply(&[0.5, -1.0], &mut action, &mut limited);
+        assert_eq!((action, limited), ([0.5, -1.0], Limited::default()));
+        limits.apply(&[-0.5, 7.0], &mut action, &mut limited);
         assert_eq!(action, [0.0, 1.0]);
-        assert!(faults.contains(Fault::ActionRange) && faults.contains(Fault::ActionRate));
+        assert!(limited.contains(Limited::ACTION_RANGE) && limited.contains(Limited::ACTION_RATE));
 
         let limits = Limits::new(None, RateLimit::Share(0.05), range, &[0.5, 0.01]);
-        limits.apply(&[9.0, -9.0], &mut action, &mut faults);
+        limits.apply(&[9.0, -9.0], &mut action, &mut limited);
         assert_eq!(action, [0.1, 0.99]);
         let limits = Limits::new(None, RateLimit::Off, range, &[0.5, 0.01]);
-        limits.apply(&[9.0, -9.0], &mut action, &mut faults);
+        limits.apply(&[9.0, -9.0], &mut action, &mut limited);
         assert_eq!(action, [9.0, -9.0]);
     }
 
@@ -102,7 +102,7 @@ mod tests {
             let mut action = [start];
             for w in wanted {
                 let before = action[0];
-                limits.apply(&[w], &mut action, &mut FaultSet::default());
+                limits.apply(&[w], &mut action, &mut Limited::default());
                 prop_assert!(action[0].abs() <= 1.0);
                 prop_assert!((action[0] - before).abs() <= step * (1.0 + 1e-6) + 1e-7);
             }

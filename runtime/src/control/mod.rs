@@ -3,14 +3,14 @@
 //! * [`Controller`]: one tick, with its watchdogs and limits ([`Config`]);
 //! * [`State`], [`Event`], [`TABLE`]: the states and the one table of transitions;
 //! * [`Mailbox`], [`Request`]: what an operator asks for, from any thread;
-//! * [`Ticker`], [`Wake`]: what paces the loop: [`LockStep`], `FreeRun`, or real time;
 //! * [`run`], [`Plan`], [`Observer`]: ticks until the run is over; [`SwitchCodes`]: code after code;
-//! * [`Histogram`], [`Stats`], [`Fault`], [`RunReport`]: what is reported.
+//! * [`Stats`], [`Faults`], [`Limited`], [`RunReport`]: what is reported.
 //!
 //! A run of a policy on a robot that lives in the same process, as fast as possible:
 //!
 //! ```
-//! use sog_runtime::control::{Config, Controller, LockStep, Plan, Request, State, run};
+//! use sog_runtime::control::{Config, Controller, Plan, Request, State, run};
+//! use sog_runtime::time::LockStep;
 //! use sog_runtime::io::{Command, IoError, Reading, RobotIo, RobotSpec};
 //! use sog_runtime::policy::example;
 //!
@@ -39,7 +39,7 @@
 //! let spec = RobotSpec::new(file.contract.clone());
 //! let mut robot = Point { spec: spec.clone(), step: 0, trace: [0.0; 10], fresh: true };
 //! let mut controller = Controller::new(&file, &spec, Config::default()).expect("they fit");
-//! for request in [Request::Mode(2), Request::Arm, Request::Start] {
+//! for request in [Request::Code(2), Request::Arm, Request::Start] {
 //!     controller.request(request);
 //! }
 //! let mut ticker = LockStep::new(controller.period_ns());
@@ -48,7 +48,6 @@
 //! assert_eq!(report.episode_return, Some(100.0));
 //! ```
 
-mod clock;
 mod config;
 mod controller;
 mod fault;
@@ -57,20 +56,15 @@ mod report;
 mod request;
 mod run;
 mod state;
-mod stats;
 mod switch;
 mod watch;
 
-#[cfg(feature = "std")]
-pub use clock::FreeRun;
-pub use clock::{LockStep, Schedule, Ticker, Wake};
 pub use config::{Config, ControlError, OnMiss, RATE_BOUNDS_HZ};
 pub use controller::Controller;
-pub use fault::{Fault, FaultCounts, FaultSet};
+pub use fault::{Counts, Faults, KindName, Limited, names};
 pub use limits::RateLimit;
 pub use report::{CommandKind, End, RunReport, Stats, TickReport};
 pub use request::{CodeError, Mailbox, Request, Requests};
 pub use run::{Observer, Plan, run};
 pub use state::{Event, State, TABLE};
-pub use stats::{Histogram, Summary};
 pub use switch::SwitchCodes;

@@ -1,7 +1,8 @@
 //! What a tick and a run report.
 
-use super::{Event, FaultCounts, FaultSet, Histogram, Requests, State, Summary};
+use super::{Counts, Event, Faults, Limited, Requests, State};
 use crate::io::{IoError, Reading};
+use crate::time::{Histogram, Summary};
 
 /// What was commanded in a tick.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -58,8 +59,10 @@ pub struct TickReport {
     pub command: CommandKind,
     /// How the robot took it.
     pub written: Result<(), IoError>,
-    /// What went wrong, and which limits acted.
-    pub faults: FaultSet,
+    /// What went wrong.
+    pub faults: Faults,
+    /// Which limits acted.
+    pub limited: Limited,
 }
 
 /// Statistics of a run so far, in constant memory.
@@ -72,7 +75,9 @@ pub struct Stats {
     /// Periods without a tick.
     pub misses: u64,
     /// Faults by kind.
-    pub faults: FaultCounts,
+    pub faults: Counts<Faults>,
+    /// Ticks in which a limit acted, by kind.
+    pub limited: Counts<Limited>,
     /// From deadline to beginning of a tick, ns.
     pub wake_latency: Histogram,
     /// From beginning to end of a tick, ns.
@@ -137,7 +142,9 @@ pub struct RunReport {
     /// Periods without a tick.
     pub misses: u64,
     /// Faults by kind.
-    pub faults: FaultCounts,
+    pub faults: Counts<Faults>,
+    /// Ticks in which a limit acted, by kind.
+    pub limited: Counts<Limited>,
     /// From deadline to beginning of a tick.
     pub wake_latency_ns: Summary,
     /// From beginning to end of a tick.
@@ -148,13 +155,17 @@ pub struct RunReport {
     pub episode_return: Option<f64>,
 }
 
+#[cfg(feature = "host")]
 impl RunReport {
-    /// As a JSON object: `end, ticks, policy_ticks, misses, state, code, faults: {kind: count}`
-    /// (every kind), `wake_latency_ns, exec_ns, period_ns` (count, mean, p50, p99, p999, max) and
+    /// As a JSON object: `end, ticks, policy_ticks, misses, state, code, faults: {kind: count},
+    /// limits: {kind: count}` (every kind), `wake_latency_ns, exec_ns, period_ns` (count, mean, p50, p99, p999, max) and
     /// `return` (null where the robot reports no reward).
     pub fn to_json(&self) -> serde_json::Value {
-        let faults: serde_json::Map<_, _> =
-            self.faults.iter().map(|(fault, n)| (fault.name().into(), n.into())).collect();
+        use alloc::string::ToString;
+
+        let by_name = |(name, n): (super::KindName, u64)| (name.to_string(), n.into());
+        let faults: serde_json::Map<_, _> = self.faults.iter().map(by_name).collect();
+        let limits: serde_json::Map<_, _> = self.limited.iter().map(by_name).collect();
         serde_json::json!({
             "end": self.end.name(),
             "ticks": self.ticks,
@@ -163,6 +174,7 @@ impl RunReport {
             "state": self.state.name(),
             "code": self.code,
             "faults": faults,
+            "limits": limits,
             "wake_latency_ns": self.wake_latency_ns.to_json(),
             "exec_ns": self.exec_ns.to_json(),
             "period_ns": self.period_ns.to_json(),

@@ -14,7 +14,7 @@ pub enum Request {
     /// Let the policy act: ready → policy, as soon as the sensors are good.
     Start,
     /// Select the code with this number: live under the policy, else for the next start.
-    Mode(u16),
+    Code(u16),
     /// Go to damping.
     Damp,
     /// Emergency stop.
@@ -25,59 +25,64 @@ pub enum Request {
     Quit,
     /// Select the code posted by [`Mailbox::post_code`]: live under the policy, else for the next
     /// start.
-    Code,
+    FreeCode,
 }
 
 impl Request {
-    fn bit(self) -> u32 {
+    fn flag(self) -> Requests {
         match self {
-            Self::Arm => 1,
-            Self::Start => 1 << 1,
-            Self::Mode(_) => 1 << 2,
-            Self::Damp => 1 << 3,
-            Self::Stop => 1 << 4,
-            Self::Reset => 1 << 5,
-            Self::Quit => 1 << 6,
-            Self::Code => 1 << 7,
+            Self::Arm => Requests::ARM,
+            Self::Start => Requests::START,
+            Self::Code(_) => Requests::CODE,
+            Self::Damp => Requests::DAMP,
+            Self::Stop => Requests::STOP,
+            Self::Reset => Requests::RESET,
+            Self::Quit => Requests::QUIT,
+            Self::FreeCode => Requests::FREE_CODE,
         }
     }
 }
 
-/// Requests of one tick, collapsed into one word: flags below, the code of the last
-/// [`Request::Mode`] in the upper half.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Requests(pub u32);
+bitflags::bitflags! {
+    /// Requests of one tick, collapsed into one word: flags below, the number of the last
+    /// [`Request::Code`] in the upper half.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    pub struct Requests: u32 {
+        /// [`Request::Arm`].
+        const ARM = 1;
+        /// [`Request::Start`].
+        const START = 1 << 1;
+        /// [`Request::Code`].
+        const CODE = 1 << 2;
+        /// [`Request::Damp`].
+        const DAMP = 1 << 3;
+        /// [`Request::Stop`].
+        const STOP = 1 << 4;
+        /// [`Request::Reset`].
+        const RESET = 1 << 5;
+        /// [`Request::Quit`].
+        const QUIT = 1 << 6;
+        /// [`Request::FreeCode`].
+        const FREE_CODE = 1 << 7;
+        // The number of the code.
+        const _ = 0xffff_0000;
+    }
+}
 
 impl Requests {
     /// The same with one more request.
     #[must_use]
     pub fn with(self, request: Request) -> Self {
         let kept = match request {
-            Request::Mode(code) => (self.0 & 0xffff) | u32::from(code) << 16,
-            _ => self.0,
+            Request::Code(code) => (self.bits() & 0xffff) | u32::from(code) << 16,
+            _ => self.bits(),
         };
-        Self(kept | request.bit())
+        Self::from_bits_retain(kept) | request.flag()
     }
 
-    /// Whether a request of this kind (whatever its code) is there.
-    pub fn contains(self, request: Request) -> bool {
-        self.0 & request.bit() != 0
-    }
-
-    /// The same without requests of this kind.
-    #[must_use]
-    pub(super) fn without(self, request: Request) -> Self {
-        Self(self.0 & !request.bit())
-    }
-
-    /// The code asked for.
-    pub fn mode(self) -> Option<u16> {
-        self.contains(Request::Mode(0)).then_some((self.0 >> 16) as u16)
-    }
-
-    /// Whether there is none.
-    pub fn is_empty(self) -> bool {
-        self.0 == 0
+    /// Number of the code asked for.
+    pub fn code(self) -> Option<u16> {
+        self.contains(Self::CODE).then_some((self.bits() >> 16) as u16)
     }
 }
 
@@ -88,6 +93,14 @@ pub enum CodeError {
     /// The policy's codes are not free numbers.
     #[error("the policy has no Gaussian code; select one of its codes by number")]
     NotFree,
+    /// There is no code of that number.
+    #[error("there is no code {found}: the policy has {count}, numbered from 0")]
+    NoSuchCode {
+        /// The number.
+        found: u16,
+        /// How many there are.
+        count: usize,
+    },
     /// It has another width, or a number that is not finite.
     #[error("{found} numbers, need {needed} finite ones")]
     Numbers {
@@ -103,6 +116,8 @@ pub enum CodeError {
 #[derive(Debug, Default)]
 pub struct Mailbox {
     requests: AtomicU32,
+    /// How many codes there are to select by number.
+    count: usize,
     /// The last code posted, `[Z]` as bits; empty where codes are not free.
     code: Vec<AtomicU32>,
     /// Whether somebody is at `code`.
@@ -112,19 +127,41 @@ pub struct Mailbox {
 impl Mailbox {
     /// An empty mailbox that takes no codes.
     pub const fn new() -> Self {
-        Self { requests: AtomicU32::new(0), code: Vec::new(), busy: AtomicBool::new(false) }
+        Self {
+            requests: AtomicU32::new(0),
+            count: 0,
+            code: Vec::new(),
+            busy: AtomicBool::new(false),
+        }
     }
 
-    /// An empty mailbox that takes codes of `width` numbers.
-    pub fn with_codes(width: usize) -> Self {
-        Self { code: (0..width).map(|_| AtomicU32::new(0)).collect(), ..Self::new() }
+    /// An empty mailbox that takes the numbers of `count` codes, and codes of `width` numbers.
+    pub fn with_codes(count: usize, width: usize) -> Self {
+        Self { count, code: (0..width).map(|_| AtomicU32::new(0)).collect(), ..Self::new() }
+    }
+
+    /// Whether codes can be given by their numbers, as [`post_code`](Self::post_code) does.
+    pub fn takes_free_codes(&self) -> bool {
+        !self.code.is_empty()
     }
 
     /// Posts a request; lock-free, fit for a signal handler.
     pub fn post(&self, request: Request) {
-        let add = |bits| Some(Requests(bits).with(request).0);
+        let add = |bits| Some(Requests::from_bits_retain(bits).with(request).bits());
         // The closure never refuses, so this never fails.
         let _ = self.requests.fetch_update(Ordering::AcqRel, Ordering::Acquire, add);
+    }
+
+    /// Posts the request to select the code of this number.
+    ///
+    /// # Errors
+    /// [`CodeError::NoSuchCode`].
+    pub fn select(&self, code: u16) -> Result<(), CodeError> {
+        if usize::from(code) >= self.count {
+            return Err(CodeError::NoSuchCode { found: code, count: self.count });
+        }
+        self.post(Request::Code(code));
+        Ok(())
     }
 
     /// Posts a code `[Z]` and the request to select it. Waits for other posters.
@@ -143,7 +180,7 @@ impl Mailbox {
         }
         self.code.iter().zip(code).for_each(|(to, v)| to.store(v.to_bits(), Ordering::Relaxed));
         self.leave();
-        self.post(Request::Code);
+        self.post(Request::FreeCode);
         Ok(())
     }
 
@@ -155,13 +192,13 @@ impl Mailbox {
     /// As [`take`](Self::take); a code asked for is copied to `code`, `[Z]`. Where it is just being
     /// posted, its request stays for the next call.
     pub fn take_with_code(&self, code: &mut [f32]) -> Requests {
-        let taken = Requests(self.requests.swap(0, Ordering::AcqRel));
-        if !taken.contains(Request::Code) {
+        let taken = Requests::from_bits_retain(self.requests.swap(0, Ordering::AcqRel));
+        if !taken.contains(Requests::FREE_CODE) {
             return taken;
         }
         if !self.enter() {
-            self.post(Request::Code);
-            return taken.without(Request::Code);
+            self.post(Request::FreeCode);
+            return taken.difference(Requests::FREE_CODE);
         }
         let posted = self.code.iter().map(|bits| f32::from_bits(bits.load(Ordering::Relaxed)));
         code.iter_mut().zip(posted).for_each(|(to, v)| *to = v);
@@ -186,32 +223,36 @@ mod tests {
     fn requests_collapse_and_the_last_code_wins() {
         let mailbox = Mailbox::new();
         assert!(mailbox.take().is_empty());
-        mailbox.post(Request::Mode(3));
+        mailbox.post(Request::Code(3));
         mailbox.post(Request::Start);
-        mailbox.post(Request::Mode(65_535));
+        mailbox.post(Request::Code(65_535));
         let taken = mailbox.take();
-        assert_eq!(taken.mode(), Some(65_535));
-        assert!(taken.contains(Request::Start) && !taken.contains(Request::Stop));
+        assert_eq!(taken.code(), Some(65_535));
+        assert!(taken.contains(Requests::START) && !taken.contains(Requests::STOP));
         assert!(mailbox.take().is_empty());
-        assert_eq!(Requests::default().with(Request::Stop).mode(), None);
+        assert_eq!(Requests::default().with(Request::Stop).code(), None);
     }
 
     #[test]
     fn a_code_is_taken_whole_or_later() {
-        let (mailbox, mut code) = (Mailbox::with_codes(2), [0.0; 2]);
+        let (mailbox, mut code) = (Mailbox::with_codes(1, 2), [0.0; 2]);
         mailbox.post_code(&[1.5, -2.0]).unwrap();
         assert!(mailbox.enter(), "somebody posts just now");
         mailbox.post(Request::Damp);
         let taken = mailbox.take_with_code(&mut code);
-        assert!(taken.contains(Request::Damp) && !taken.contains(Request::Code));
+        assert!(taken.contains(Requests::DAMP) && !taken.contains(Requests::FREE_CODE));
         assert_eq!(code, [0.0; 2]);
         mailbox.leave();
-        assert!(mailbox.take_with_code(&mut code).contains(Request::Code));
+        assert!(mailbox.take_with_code(&mut code).contains(Requests::FREE_CODE));
         assert_eq!(code, [1.5, -2.0]);
         assert!(mailbox.take_with_code(&mut code).is_empty());
         let numbers = |found| Err(CodeError::Numbers { found, needed: 2 });
         assert_eq!(mailbox.post_code(&[1.0]), numbers(1));
         assert_eq!(mailbox.post_code(&[1.0, f32::NAN]), numbers(2));
         assert_eq!(Mailbox::new().post_code(&[]), Err(CodeError::NotFree));
+        assert_eq!(mailbox.select(0), Ok(()));
+        assert_eq!(mailbox.take().code(), Some(0));
+        assert_eq!(mailbox.select(1), Err(CodeError::NoSuchCode { found: 1, count: 1 }));
+        assert!(mailbox.take().is_empty());
     }
 }

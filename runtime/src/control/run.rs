@@ -1,9 +1,8 @@
 //! The loop: ticks until the run is over, and always damping at its end.
 
-use super::{
-    CommandKind, Controller, End, Event, Request, RunReport, State, TickReport, Ticker, Wake,
-};
+use super::{CommandKind, Controller, End, Event, Request, Requests, RunReport, State, TickReport};
 use crate::io::RobotIo;
+use crate::time::{Ticker, Wake};
 
 /// How long a run lasts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,7 +76,7 @@ pub fn run<R: RobotIo + ?Sized, T: Ticker + ?Sized, O: Observer + ?Sized>(
         controller.record_timing(&wake, end_ns);
         observer.observe(controller, &wake, &tick, end_ns);
 
-        if tick.requests.contains(Request::Quit) {
+        if tick.requests.contains(Requests::QUIT) {
             end = Some(End::Quit);
         } else if end.is_none() && !plan.attended {
             end = unattended_end(controller, &tick);
@@ -118,6 +117,7 @@ fn report(controller: &Controller, end: End) -> RunReport {
         policy_ticks: stats.policy_ticks,
         misses: stats.misses,
         faults: stats.faults,
+        limited: stats.limited,
         wake_latency_ns: stats.wake_latency.summary(),
         exec_ns: stats.exec.summary(),
         period_ns: stats.period.summary(),

@@ -1,6 +1,7 @@
 //! Codes that change by themselves during a run.
 
-use super::{CommandKind, Controller, Observer, Request, TickReport, Wake};
+use super::{CommandKind, Controller, Observer, Request, TickReport};
+use crate::time::Wake;
 
 /// Selects the next code, and after the last the first, each time that the policy has commanded
 /// for a number of ticks.
@@ -27,7 +28,7 @@ impl Observer for SwitchCodes {
         let commanded = tick.command == CommandKind::Act;
         if commanded && controller.stats().policy_ticks.is_multiple_of(self.every_ticks) {
             let next = (usize::from(tick.code) + 1) % controller.code_count();
-            controller.request(Request::Mode(next as u16));
+            controller.request(Request::Code(next as u16));
             self.switches += 1;
         }
     }

@@ -2,8 +2,9 @@
 
 use core::num::NonZeroU32;
 
-use super::{Config, Event, Fault, FaultSet, State, Wake};
+use super::{Config, Event, Faults, State};
 use crate::io::{IoError, Reading};
+use crate::time::Wake;
 
 /// What goes wrong in a row, and from when on it matters.
 pub(super) struct Watchdogs {
@@ -45,7 +46,7 @@ impl Watchdogs {
         read: &Result<Reading, IoError>,
         incoming: &[f32],
         obs: &mut [f32],
-        faults: &mut FaultSet,
+        faults: &mut Faults,
     ) -> Result<bool, Event> {
         let watched = is_watched(state);
         let new = match read {
@@ -54,10 +55,10 @@ impl Watchdogs {
         };
         match read {
             _ if state == State::Idle => {}
-            Err(IoError::Closed) => faults.insert(Fault::LinkClosed),
-            Err(IoError::Width { .. } | IoError::Robot(_)) => faults.insert(Fault::RobotFailed),
+            Err(IoError::Closed) => faults.insert(Faults::LINK_CLOSED),
+            Err(IoError::Width { .. } | IoError::Robot(_)) => faults.insert(Faults::ROBOT_FAILED),
             Ok(_) if new => {}
-            Ok(_) | Err(IoError::Stale) => faults.insert(Fault::Stale),
+            Ok(_) | Err(IoError::Stale) => faults.insert(Faults::STALE),
         }
         if let Err(error) = read
             && *error != IoError::Stale
@@ -70,18 +71,18 @@ impl Watchdogs {
                 return Ok(false);
             }
             if watched {
-                faults.insert(Fault::SensorsLost);
+                faults.insert(Faults::SENSORS_LOST);
             }
             return Err(Event::SensorFault);
         }
         self.stale_in_a_row = 0;
         if incoming.iter().any(|v| !v.is_finite()) {
-            faults.insert(Fault::NonFiniteSensors);
+            faults.insert(Faults::NON_FINITE_SENSORS);
             return Err(Event::SensorFault);
         }
         if self.is_frozen(incoming, obs) {
             if watched {
-                faults.insert(Fault::SensorsFrozen);
+                faults.insert(Faults::SENSORS_FROZEN);
             }
             return Err(Event::SensorFault);
         }
@@ -103,7 +104,7 @@ impl Watchdogs {
         &mut self,
         state: State,
         wake: &Wake,
-        faults: &mut FaultSet,
+        faults: &mut Faults,
     ) -> Option<Event> {
         if wake.missed == 0 {
             self.missed_in_a_row = 0;
@@ -112,7 +113,7 @@ impl Watchdogs {
         self.missed_in_a_row = self.missed_in_a_row.saturating_add(wake.missed);
         let acts = self.missed_in_a_row >= self.miss_limit?.get();
         if acts && is_watched(state) {
-            faults.insert(Fault::DeadlinesMissed);
+            faults.insert(Faults::DEADLINES_MISSED);
         }
         acts.then_some(Event::DeadlineFault)
     }

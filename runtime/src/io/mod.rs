@@ -2,11 +2,10 @@
 //!
 //! * [`RobotIo`], [`RobotSpec`], [`Reading`], [`Guidance`], [`Command`]: the robot, one control step at a time;
 //! * [`FaultyRobot`]: a robot around a robot, with faults ([`FaultPlan`]);
-//! * [`link`](crate::io): a robot at the other end of UDP or a serial line (feature `host`).
+//!
+//! A robot at the other end of UDP or a serial line is in `link` (feature `host`).
 
 mod fault;
-#[cfg(feature = "host")]
-pub mod link;
 
 pub use fault::{FaultKind, FaultPlan, FaultyRobot, ParseFaultError, Random};
 

@@ -151,7 +151,7 @@ impl Outputs {
                 return Err(OutputError::IsOutput { path: path.to_path_buf(), other });
             }
         }
-        if kind.is_some_and(|kind| kind.is_file()) && !self.force {
+        if kind.is_some_and(|kind| kind.is_file()) && !self.force && !is_descriptor(&place) {
             return Err(OutputError::Exists { path: path.to_path_buf() });
         }
         self.outputs.push((path.to_path_buf(), identity));
@@ -236,7 +236,7 @@ fn write_whole(
     };
     let before = fs::metadata(place).ok();
     // A pipe or a terminal cannot be renamed onto.
-    if before.as_ref().is_some_and(|found| !found.is_file()) {
+    if before.as_ref().is_some_and(|found| !found.is_file()) || is_descriptor(place) {
         return finish(OpenOptions::new().write(true).open(place)?);
     }
     let folder = folder_of(place);
@@ -287,9 +287,17 @@ fn folder_of(path: &Path) -> &Path {
     }
 }
 
+/// Whether a name is one of an open descriptor, as `/dev/stdout` is: written to as it is.
+fn is_descriptor(path: &Path) -> bool {
+    ["/dev/fd", "/dev/stdout", "/dev/stderr", "/proc"].iter().any(|name| path.starts_with(name))
+}
+
 /// Where a name leads, whether there is a file or not.
 fn follow_links(path: &Path) -> io::Result<PathBuf> {
     let mut place = path.to_path_buf();
+    if is_descriptor(path) {
+        return Ok(place);
+    }
     for _ in 0..MOST_LINKS {
         match fs::read_link(&place) {
             Ok(target) => place = folder_of(&place).join(target),
@@ -417,6 +425,8 @@ mod tests {
         assert!(dir.path("link").is_symlink(), "the link stays, its file is replaced");
         assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o606);
         write_atomic(Path::new("/dev/null"), b"gone").unwrap();
+        // Where a shell sends the output is its own affair.
+        assert!(Outputs::new(false).claim(Path::new("/dev/stdout")).is_ok());
         assert!(!fs::metadata("/dev/null").unwrap().is_file());
     }
 

@@ -13,7 +13,10 @@ use std::{
     },
 };
 
-use signal_hook::{consts::SIGPIPE, flag};
+use signal_hook::{
+    consts::{SIGPIPE, SIGXFSZ},
+    flag,
+};
 
 /// Exit code of a program whose reader is gone: 128 and the number of `SIGPIPE`, as in the shell.
 pub const CLOSED_PIPE: u8 = 141;
@@ -29,6 +32,8 @@ pub fn end_quietly() {
     // If the system refuses, `println!` fails, and the hook below ends the program.
     let _ =
         flag::register_conditional_shutdown(SIGPIPE, i32::from(CLOSED_PIPE), Arc::clone(&MAY_END));
+    // A limit on the size of files is an error of the write, as a full disk is.
+    let _ = flag::register(SIGXFSZ, Arc::default());
     let default = panic::take_hook();
     panic::set_hook(Box::new(move |info| {
         let text = info.payload().downcast_ref::<String>().map_or("", String::as_str);

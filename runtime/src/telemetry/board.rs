@@ -5,7 +5,8 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
-use crate::control::{Controller, Observer, State, TickReport, Wake};
+use crate::control::{Controller, Observer, State, TickReport};
+use crate::time::Wake;
 
 /// Where the loop writes its latest figures and others read them, without lock.
 ///
@@ -17,6 +18,7 @@ pub struct Board {
     ticks: AtomicU64,
     misses: AtomicU64,
     faults: AtomicU64,
+    limited: AtomicU64,
     worst_wake_ns: AtomicU64,
     reward_bits: AtomicU64,
 }
@@ -34,6 +36,8 @@ pub struct Figures {
     pub misses: u64,
     /// Faults of all kinds so far.
     pub faults: u64,
+    /// Ticks in which limits acted, of all kinds, so far.
+    pub limited: u64,
     /// Longest wake-up latency since it was last asked for, ns.
     pub worst_wake_ns: u64,
     /// Sum of rewards so far, where the robot reports any.
@@ -61,6 +65,7 @@ impl Board {
             ticks: self.ticks.load(Ordering::Relaxed),
             misses: self.misses.load(Ordering::Relaxed),
             faults: self.faults.load(Ordering::Relaxed),
+            limited: self.limited.load(Ordering::Relaxed),
             worst_wake_ns: self.worst_wake_ns.load(Ordering::Relaxed),
             episode_return: (!episode_return.is_nan()).then_some(episode_return),
         }
@@ -75,6 +80,7 @@ impl Observer for Arc<Board> {
         self.ticks.store(stats.ticks, Ordering::Relaxed);
         self.misses.store(stats.misses, Ordering::Relaxed);
         self.faults.store(stats.faults.total(), Ordering::Relaxed);
+        self.limited.store(stats.limited.total(), Ordering::Relaxed);
         self.worst_wake_ns.fetch_max(wake.latency_ns(), Ordering::Relaxed);
         let reward = stats.episode_return.unwrap_or(f64::NAN);
         self.reward_bits.store(reward.to_bits(), Ordering::Relaxed);

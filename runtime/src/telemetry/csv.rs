@@ -12,7 +12,10 @@ use crate::policy::Terms;
 /// What the disk says.
 pub fn write_csv(log: &Log, out: &mut impl Write) -> io::Result<()> {
     let spec = &log.header.spec;
-    write!(out, "tick,deadline_ns,wake_latency_ns,exec_ns,missed,state,code,command,faults")?;
+    write!(
+        out,
+        "tick,deadline_ns,wake_latency_ns,exec_ns,missed,state,code,command,faults,limits"
+    )?;
     write!(out, ",step,reward,terminated")?;
     for (group, terms) in [
         ("obs", &spec.contract.obs_terms),
@@ -32,7 +35,7 @@ pub fn write_csv(log: &Log, out: &mut impl Write) -> io::Result<()> {
         let (tick, wake) = (&record.tick, &record.wake);
         write!(
             out,
-            "{},{},{},{},{},{},{},{},{}",
+            "{},{},{},{},{},{},{},{},{},{}",
             tick.tick,
             wake.deadline_ns,
             wake.latency_ns(),
@@ -42,6 +45,7 @@ pub fn write_csv(log: &Log, out: &mut impl Write) -> io::Result<()> {
             tick.code,
             tick.command.name(),
             tick.faults,
+            tick.limited,
         )?;
         match tick.read {
             Ok(reading) => {

@@ -24,11 +24,28 @@ pub struct Header {
     pub spec: RobotSpec,
     /// The controller's settings in the run.
     pub config: Config,
+    /// The adapter between them, if there was one.
+    pub adapter: Option<AdapterHeader>,
     latent_dim: u32,
 }
 
+/// An adapter, enough to make it again.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AdapterHeader {
+    /// The file's text.
+    pub text: String,
+    /// The robot on its other side.
+    pub robot: RobotSpec,
+    /// The robot's periods in one of the policy's.
+    pub steps: u32,
+}
+
 impl Header {
-    pub(super) fn new(controller: &Controller, policy: &[u8]) -> Self {
+    pub(super) fn new(
+        controller: &Controller,
+        policy: &[u8],
+        adapter: Option<AdapterHeader>,
+    ) -> Self {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Self {
             started_unix_ns: now.as_nanos() as u64,
@@ -36,13 +53,17 @@ impl Header {
             policy: policy.to_vec(),
             spec: controller.spec().clone(),
             config: controller.config().clone(),
+            adapter,
             latent_dim: controller.latent().len() as u32,
         }
     }
 
     /// Widths of a record of this robot.
     pub(super) fn widths(&self) -> Widths {
+        let robot = self.adapter.as_ref().map(|adapter| &adapter.robot);
         Widths {
+            readings: robot.map_or(0, RobotSpec::obs_dim),
+            command: robot.map_or(0, RobotSpec::action_dim),
             obs: self.spec.obs_dim(),
             action: self.spec.action_dim(),
             latent: self.latent_dim as usize,

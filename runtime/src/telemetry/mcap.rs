@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use serde_json::{Map, Value, json};
 
 use super::{Log, Record};
-use crate::{io::RobotSpec, policy::Terms};
+use crate::{control::names, io::RobotSpec, policy::Terms};
 
 const MAGIC: [u8; 8] = *b"\x89MCAP0\r\n";
 const CRC: crc::Crc<u32, crc::Table<16>> =
@@ -30,7 +30,7 @@ mod op {
 }
 
 /// Writes a log as MCAP with one topic, `/sog/tick`, whose messages have the keys `tick, state,
-/// code, latent, command, faults, missed, wake_latency_ns, exec_ns, step, reward, terminated` and,
+/// code, latent, command, faults, limits, missed, wake_latency_ns, exec_ns, step, reward, terminated` and,
 /// by term, `obs`, `raw_action` and `action`.
 ///
 /// # Errors
@@ -76,7 +76,8 @@ fn message(record: &Record, spec: &RobotSpec) -> Value {
         "code": tick.code,
         "latent": record.latent,
         "command": tick.command.name(),
-        "faults": tick.faults.iter().map(|fault| fault.name()).collect::<Vec<_>>(),
+        "faults": names(tick.faults).map(|name| name.to_string()).collect::<Vec<_>>(),
+        "limits": names(tick.limited).map(|name| name.to_string()).collect::<Vec<_>>(),
         "missed": record.wake.missed,
         "wake_latency_ns": record.wake.latency_ns(),
         "exec_ns": record.end_ns.saturating_sub(record.wake.woke_ns),
@@ -110,6 +111,7 @@ fn schema() -> Vec<u8> {
             "latent": { "type": "array", "items": { "type": "number" } },
             "command": of("string"),
             "faults": { "type": "array", "items": { "type": "string" } },
+            "limits": { "type": "array", "items": { "type": "string" } },
             "missed": of("integer"), "wake_latency_ns": of("integer"), "exec_ns": of("integer"),
             "step": of("integer"), "reward": of("number"), "terminated": of("boolean"),
             "obs": of("object"), "raw_action": of("object"), "action": of("object"),

@@ -12,7 +12,8 @@
 //! replays by itself:
 //!
 //! ```
-//! use sog_runtime::control::{Config, Controller, LockStep, Plan, Request, run};
+//! use sog_runtime::control::{Config, Controller, Plan, Request, run};
+//! use sog_runtime::time::LockStep;
 //! use sog_runtime::io::{Command, IoError, Reading, RobotIo, RobotSpec};
 //! use sog_runtime::{policy::example, telemetry};
 //! # struct Still { spec: RobotSpec, step: u64 }
@@ -56,9 +57,9 @@ mod ring;
 
 pub use board::{Board, Figures};
 pub use csv::write_csv;
-pub use header::Header;
+pub use header::{AdapterHeader, Header};
 pub use log::{Log, LogError};
 pub use mcap::write_mcap;
 pub use record::Record;
 pub use replay::{Mismatch, ReplayError, ReplayReport, ReplayRobot, replay};
-pub use ring::{LogReport, Recorder, Writer, start, start_in};
+pub use ring::{AdapterRecorder, LogReport, Recorder, Writer, start, start_in};

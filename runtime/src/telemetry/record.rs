@@ -1,12 +1,13 @@
 //! The record of one tick: its layout in 32-bit words, in the ring as in the file.
 
 use crate::{
-    control::{CommandKind, FaultSet, Requests, State, TickReport, Wake},
+    control::{CommandKind, Faults, Limited, Requests, State, TickReport},
     io::{IoError, Reading},
+    time::Wake,
 };
 
 /// Words before the numbers.
-const FIXED: usize = 17;
+const FIXED: usize = 18;
 
 /// What happened in one tick.
 #[derive(Clone, Debug, PartialEq)]
@@ -25,29 +26,35 @@ pub struct Record {
     pub action: Vec<f32>,
     /// The selected code, `[Z]`.
     pub latent: Vec<f32>,
+    /// What the robot sent to its adapter, `[channels]`; empty without one.
+    pub readings: Vec<f32>,
+    /// What the adapter last told the robot by an action, `[commands]`; empty without one.
+    pub command: Vec<f32>,
 }
 
-/// Widths S, A and Z of what a record holds.
+/// Widths S, A and Z of what a record holds, and those of the adapter's robot.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Widths {
     pub(super) obs: usize,
     pub(super) action: usize,
     pub(super) latent: usize,
+    pub(super) readings: usize,
+    pub(super) command: usize,
 }
 
 impl Widths {
     /// Words of a record.
     pub(super) fn words(self) -> usize {
-        FIXED + self.obs + 2 * self.action + self.latent
+        FIXED + self.obs + 2 * self.action + self.latent + self.readings + self.command
     }
 }
 
-/// Writes a record of observation, raw action, action and code; `out` has [`Widths::words`].
+/// Writes a record of observation, raw action, action, code, readings and command; `out` has [`Widths::words`].
 pub(super) fn encode(
     wake: &Wake,
     tick: &TickReport,
     end_ns: u64,
-    numbers: [&[f32]; 4],
+    numbers: [&[f32]; 6],
     out: &mut [u32],
 ) {
     let reading = tick.read.unwrap_or_default();
@@ -63,14 +70,15 @@ pub(super) fn encode(
         end_ns as u32,
         (end_ns >> 32) as u32,
         wake.missed,
-        tick.requests.0,
-        tick.faults.0,
+        tick.requests.bits(),
+        tick.faults.bits(),
         u32::from_le_bytes(bytes),
         u32::from(tick.code),
         reading.step as u32,
         (reading.step >> 32) as u32,
         reading.reward.unwrap_or(0.0).to_bits() as u32,
         (reading.reward.unwrap_or(0.0).to_bits() >> 32) as u32,
+        tick.limited.bits(),
     ];
     let numbers = numbers.into_iter().flatten().map(|v| v.to_bits());
     for (word, value) in out.iter_mut().zip(fixed.into_iter().chain(numbers)) {
@@ -102,16 +110,19 @@ pub(super) fn decode(words: &[u32], widths: Widths) -> Option<Record> {
             tick: long(0),
             state: State::from_u8(state)?,
             code: u16::try_from(fixed[12]).ok()?,
-            requests: Requests(fixed[9]),
+            requests: Requests::from_bits_retain(fixed[9]),
             read: read_of_code(read, step, reward)?,
             command: CommandKind::from_u8(command)?,
             written: write_of_code(written)?,
-            faults: FaultSet(fixed[10]),
+            faults: Faults::from_bits_retain(fixed[10]),
+            limited: Limited::from_bits_retain(fixed[17]),
         },
         obs: take(widths.obs),
         raw_action: take(widths.action),
         action: take(widths.action),
         latent: take(widths.latent),
+        readings: take(widths.readings),
+        command: take(widths.command),
     };
     let complete = words.len() == widths.words();
     complete.then_some(record)
@@ -176,11 +187,12 @@ mod tests {
             tick: 1 << 40,
             state: State::Policy,
             code: 65_535,
-            requests: Requests(7 << 16 | 5),
+            requests: Requests::from_bits_retain(7 << 16 | 5),
             read,
             command: CommandKind::Act,
             written,
-            faults: FaultSet(0b1010),
+            faults: Faults::from_bits_retain(0b1010),
+            limited: Limited::ACTION_RATE,
         };
         let reading = Reading { step: u64::MAX, reward: Some(-0.25), terminated: true };
         let ticks = [
@@ -192,9 +204,11 @@ mod tests {
         for tick in ticks {
             let wake = Wake { deadline_ns: u64::MAX, woke_ns: 1 << 33, missed: 3 };
             let (obs, raw, action) = ([1.0, f32::INFINITY, -0.0], [2.0, 3.0], [4.0, 5.0]);
-            let (latent, widths) = ([6.0], Widths { obs: 3, action: 2, latent: 1 });
+            let (latent, readings, command) = ([6.0], [7.0, 8.0], [9.0]);
+            let widths = Widths { obs: 3, action: 2, latent: 1, readings: 2, command: 1 };
             let mut out = vec![0; widths.words()];
-            encode(&wake, &tick, 77, [&obs, &raw, &action, &latent], &mut out);
+            let numbers: [&[f32]; 6] = [&obs, &raw, &action, &latent, &readings, &command];
+            encode(&wake, &tick, 77, numbers, &mut out);
             let expected = Record {
                 wake,
                 end_ns: 77,
@@ -203,6 +217,8 @@ mod tests {
                 raw_action: raw.to_vec(),
                 action: action.to_vec(),
                 latent: latent.to_vec(),
+                readings: readings.to_vec(),
+                command: command.to_vec(),
             };
             assert_eq!(decode(&out, widths), Some(expected));
             assert_eq!(decode(&out, Widths { latent: 2, ..widths }), None);

@@ -2,7 +2,9 @@
 
 use super::{Header, Log, Record};
 use crate::{
-    control::{ControlError, Controller, Request},
+    adapter::{Adapter, AdapterProgram, Between, RobotFile},
+    control::{ControlError, Controller, Request, Requests},
+    definition::DefinitionError,
     io::{Command, IoError, Reading, RobotIo, RobotSpec},
     policy::{PolicyError, PolicyFile},
 };
@@ -14,6 +16,9 @@ pub enum ReplayError {
     /// The policy in the log is refused.
     #[error("the policy in the log is refused: {0}")]
     Policy(#[from] PolicyError),
+    /// The adapter in the log is refused.
+    #[error("the adapter in the log is refused: {0}")]
+    Adapter(#[from] DefinitionError),
     /// Policy, robot and settings in the log do not fit.
     #[error(transparent)]
     Control(#[from] ControlError),
@@ -47,12 +52,19 @@ pub struct ReplayReport {
 pub struct ReplayRobot<'a> {
     spec: RobotSpec,
     record: Option<&'a Record>,
+    /// Whether it gives the readings that an adapter got, instead of the policy's observation.
+    behind_adapter: bool,
 }
 
 impl<'a> ReplayRobot<'a> {
     /// A robot of this description, without a reading.
     pub fn new(spec: RobotSpec) -> Self {
-        Self { spec, record: None }
+        Self { spec, record: None, behind_adapter: false }
+    }
+
+    /// A robot of the description on the other side of an adapter.
+    pub fn behind_adapter(spec: RobotSpec) -> Self {
+        Self { behind_adapter: true, ..Self::new(spec) }
     }
 
     /// What to give next.
@@ -68,7 +80,12 @@ impl RobotIo for ReplayRobot<'_> {
 
     fn read(&mut self, obs: &mut [f32]) -> Result<Reading, IoError> {
         let record = self.record.ok_or(IoError::Stale)?;
-        obs.copy_from_slice(&record.obs);
+        let sent = if self.behind_adapter { &record.readings } else { &record.obs };
+        let (found, needed) = (obs.len(), sent.len());
+        if found != needed {
+            return Err(IoError::Width { found, needed });
+        }
+        obs.copy_from_slice(sent);
         record.tick.read
     }
 
@@ -85,38 +102,100 @@ pub fn replay(log: &Log) -> Result<ReplayReport, ReplayError> {
     let file = PolicyFile::parse(&log.header.policy)?;
     let Header { spec, config, .. } = &log.header;
     let mut controller = Controller::new(&file, spec, config.clone())?;
-    let mut robot = ReplayRobot::new(spec.clone());
+    match &log.header.adapter {
+        // What it read between the policy's periods is not in the log.
+        Some(adapter) if adapter.steps == 1 => {
+            let robot_file = RobotFile::parse("the adapter in the log", &adapter.text)?;
+            let program = AdapterProgram::new(&robot_file, &spec.contract)?;
+            let inner = ReplayRobot::behind_adapter(adapter.robot.clone());
+            let robot = Adapter::new(inner, &program, Between::Write);
+            let mut robot = robot.map_err(|error| ReplayError::Control(error.into()))?;
+            Ok(replay_on(&mut controller, &mut robot, &log.records))
+        }
+        _ => Ok(replay_on(&mut controller, &mut ReplayRobot::new(spec.clone()), &log.records)),
+    }
+}
+
+/// A robot that gives what records say.
+trait Replayed<'a>: RobotIo {
+    fn load(&mut self, record: &'a Record);
+
+    /// What an adapter made of the last action differently from the record.
+    fn told_otherwise(&self, _record: &Record) -> Option<&[f32]> {
+        None
+    }
+}
+
+impl<'a> Replayed<'a> for ReplayRobot<'a> {
+    fn load(&mut self, record: &'a Record) {
+        self.load(record);
+    }
+}
+
+impl<'a> Replayed<'a> for Adapter<ReplayRobot<'a>> {
+    fn load(&mut self, record: &'a Record) {
+        self.inner_mut().load(record);
+    }
+
+    fn told_otherwise(&self, record: &Record) -> Option<&[f32]> {
+        (!same_bits(self.command(), &record.command)).then(|| self.command())
+    }
+}
+
+fn replay_on<'a, R: Replayed<'a>>(
+    controller: &mut Controller,
+    robot: &mut R,
+    records: &'a [Record],
+) -> ReplayReport {
     let mut report = ReplayReport { ticks: 0, mismatch: None, gap_before: None };
-    for record in &log.records {
+    for record in records {
         if record.tick.tick != report.ticks {
             report.gap_before = Some(record.tick.tick);
             break;
         }
         robot.load(record);
-        post(&controller, record);
-        let tick = controller.tick(&mut robot, &record.wake);
-        report.mismatch = difference(&controller, &tick, record);
+        post(controller, record);
+        let tick = controller.tick(robot, &record.wake);
+        report.mismatch = difference(controller, &tick, record).or_else(|| {
+            robot.told_otherwise(record).map(|replayed| Mismatch {
+                tick: record.tick.tick,
+                what: "the adapter's command",
+                logged: format!("{:?}", record.command),
+                replayed: format!("{replayed:?}"),
+            })
+        });
         if report.mismatch.is_some() {
             break;
         }
         report.ticks += 1;
     }
-    Ok(report)
+    report
+}
+
+fn same_bits(a: &[f32], b: &[f32]) -> bool {
+    a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.to_bits() == b.to_bits())
 }
 
 fn post(controller: &Controller, record: &Record) {
     let requests = record.tick.requests;
-    if requests.contains(Request::Code) {
+    if requests.contains(Requests::FREE_CODE) {
         // A code that does not fit shows as the first difference.
         let _ = controller.mailbox().post_code(&record.latent);
     }
-    let all =
-        [Request::Arm, Request::Start, Request::Damp, Request::Stop, Request::Reset, Request::Quit];
-    for request in all.into_iter().filter(|request| requests.contains(*request)) {
-        controller.request(request);
+    for (flag, request) in [
+        (Requests::ARM, Request::Arm),
+        (Requests::START, Request::Start),
+        (Requests::DAMP, Request::Damp),
+        (Requests::STOP, Request::Stop),
+        (Requests::RESET, Request::Reset),
+        (Requests::QUIT, Request::Quit),
+    ] {
+        if requests.contains(flag) {
+            controller.request(request);
+        }
     }
-    if let Some(code) = requests.mode() {
-        controller.request(Request::Mode(code));
+    if let Some(code) = requests.code() {
+        controller.request(Request::Code(code));
     }
 }
 
@@ -125,12 +204,14 @@ fn difference(
     tick: &crate::control::TickReport,
     record: &Record,
 ) -> Option<Mismatch> {
-    let bits = |values: &[f32]| -> Vec<u32> { values.iter().map(|v| v.to_bits()).collect() };
-    let same_bits = |a: &[f32], b: &[f32]| bits(a) == bits(b);
     let logged = &record.tick;
     let found = |what, logged: String, replayed: String| {
         Some(Mismatch { tick: record.tick.tick, what, logged, replayed })
     };
+    if tick.read.is_ok() && !same_bits(controller.observation(), &record.obs) {
+        let (logged, replayed) = (&record.obs, controller.observation());
+        return found("observation", format!("{logged:?}"), format!("{replayed:?}"));
+    }
     if tick.state != logged.state {
         return found("state", logged.state.to_string(), tick.state.to_string());
     }
@@ -146,6 +227,9 @@ fn difference(
     }
     if tick.faults != logged.faults {
         return found("faults", logged.faults.to_string(), tick.faults.to_string());
+    }
+    if tick.limited != logged.limited {
+        return found("limits", logged.limited.to_string(), tick.limited.to_string());
     }
     if !same_bits(controller.raw_action(), &record.raw_action) {
         let (logged, replayed) = (&record.raw_action, controller.raw_action());

@@ -6,6 +6,7 @@
 //! program that is killed leaves a log of all but the last ticks.
 
 use std::{
+    cell::RefCell,
     io::{self, Write},
     sync::{
         Arc,
@@ -17,10 +18,16 @@ use std::{
 
 use heapless::spsc::{Consumer, Producer, Queue};
 
-use super::{header::Header, log, record};
+use super::{
+    header::{AdapterHeader, Header},
+    log, record,
+};
 use crate::{
-    control::{Controller, Observer, TickReport, Wake},
+    adapter::Adapter,
+    control::{Controller, Observer, TickReport},
+    io::RobotIo,
     os::files::Output,
+    time::Wake,
 };
 
 /// Memory of the stock of sheets.
@@ -55,6 +62,35 @@ impl Recorder {
 
 impl Observer for Recorder {
     fn observe(&mut self, controller: &Controller, wake: &Wake, tick: &TickReport, end_ns: u64) {
+        self.record(controller, wake, tick, end_ns, [&[], &[]]);
+    }
+}
+
+/// A recorder beside an adapter: what the robot sent and was told is recorded as well.
+pub struct AdapterRecorder<'a, R> {
+    /// The recorder.
+    pub recorder: Recorder,
+    /// The adapter, shared with the loop.
+    pub adapter: &'a RefCell<Adapter<R>>,
+}
+
+impl<R: RobotIo> Observer for AdapterRecorder<'_, R> {
+    fn observe(&mut self, controller: &Controller, wake: &Wake, tick: &TickReport, end_ns: u64) {
+        let adapter = self.adapter.borrow();
+        let robot = [adapter.readings(), adapter.command()];
+        self.recorder.record(controller, wake, tick, end_ns, robot);
+    }
+}
+
+impl Recorder {
+    fn record(
+        &mut self,
+        controller: &Controller,
+        wake: &Wake,
+        tick: &TickReport,
+        end_ns: u64,
+        [readings, command]: [&[f32]; 2],
+    ) {
         self.missing.begin_ns.get_or_insert(wake.woke_ns);
         let Some(mut sheet) = self.empty.dequeue() else {
             self.missing.add(tick.tick, wake.woke_ns);
@@ -65,6 +101,8 @@ impl Observer for Recorder {
             controller.raw_action(),
             controller.action(),
             controller.latent(),
+            readings,
+            command,
         ];
         record::encode(wake, tick, end_ns, numbers, &mut sheet);
         // There is room for every sheet there is.
@@ -147,8 +185,9 @@ pub fn start_in(
     output: &Output,
     controller: &Controller,
     policy: &[u8],
+    adapter: Option<AdapterHeader>,
 ) -> io::Result<(Recorder, Writer<std::fs::File>)> {
-    let header = Header::new(controller, policy);
+    let header = Header::new(controller, policy, adapter);
     let file = output.begin(&log::head(&header)?)?;
     spawn(file, header.widths().words())
 }
@@ -163,7 +202,7 @@ pub fn start<W: Write + Send + 'static>(
     policy: &[u8],
     mut file: W,
 ) -> io::Result<(Recorder, Writer<W>)> {
-    let header = Header::new(controller, policy);
+    let header = Header::new(controller, policy, None);
     file.write_all(&log::head(&header)?)?;
     spawn(file, header.widths().words())
 }

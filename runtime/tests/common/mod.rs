@@ -2,9 +2,10 @@
 #![allow(dead_code, clippy::unwrap_used, missing_docs, unreachable_pub)]
 
 use sog_runtime::{
-    control::{Config, Controller, LockStep, Plan, Request, RunReport, run},
+    control::{Config, Controller, Plan, Request, RunReport, run},
     io::{Command, IoError, Reading, RobotIo, RobotSpec},
     policy::{PolicyFile, example},
+    time::LockStep,
 };
 
 /// Largest change of action that the point bears in a step.

@@ -13,7 +13,9 @@ use anyhow::{Context, Result};
 use clap::Args;
 use serde_json::json;
 use sog_runtime::{
-    io::link::{Address, PlantOptions, PlantReport, PlantServer, Transport, Udp, open_key},
+    adapter::{AdapterPlant, RobotFile},
+    io::RobotIo,
+    link::{Address, PlantOptions, PlantReport, PlantServer, Transport, Udp, open_key},
     os::{
         self,
         pipe::{Flight, note},
@@ -71,6 +73,9 @@ pub(super) struct PlantArgs {
     seed: u64,
     #[command(flatten)]
     robots: RobotArgs,
+    /// Speak as the robot of this file (`robot.toml`) does, to test `sog-run --adapter` with it
+    #[arg(long, value_name = "FILE")]
+    adapter: Option<PathBuf>,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -92,6 +97,7 @@ pub(super) fn run(args: &PlantArgs) -> Result<Outcome> {
         sessions: args.sessions,
         ..PlantOptions::default()
     };
+    let file = args.adapter.as_deref().map(RobotFile::read).transpose()?;
     let (transport, place) = listen(args)?;
     let flight = Flight::begin();
     let pace = if args.lock_step { "in lock step" } else { "in real time" };
@@ -101,8 +107,22 @@ pub(super) fn run(args: &PlantArgs) -> Result<Outcome> {
         note(format_args!("scheduling: {obtained}"));
     }
     let stop = stop_on_signals()?;
-    let spec = crate::robot::spec(robot.task().info());
-    let report = PlantServer::new(transport, &spec, options).serve(&mut robot, &stop)?;
+    let report = match file {
+        None => {
+            let spec = robot.spec().clone();
+            PlantServer::new(transport, &spec, options).serve(&mut robot, &stop)?
+        }
+        Some(file) => {
+            let mut plant = AdapterPlant::new(robot, &file)?;
+            for channel in plant.unknown() {
+                note(format_args!("channel `{channel}` is 0 where no term of the task says it"));
+            }
+            let spec = plant.spec().clone();
+            let served = PlantServer::new(transport, &spec, options).serve(&mut plant, &stop)?;
+            robot = plant.into_inner();
+            served
+        }
+    };
     drop(flight);
     if args.json {
         print_json(&to_json(args, &robot, &report));

@@ -10,9 +10,10 @@ use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use serde_json::json;
 use sog_runtime::{
-    control::{self, Config, Controller, FreeRun, Plan, Request, RunReport, SwitchCodes, Ticker},
+    control::{self, Config, Controller, Plan, Request, RunReport, SwitchCodes},
     os,
     policy::PolicyFile,
+    time::{FreeRun, RealTime, Ticker},
 };
 
 use super::{Outcome, RobotArgs, labels, parse_task, print_json};
@@ -146,7 +147,7 @@ fn simulate(args: &RunArgs) -> Result<Run> {
     };
     let (report, scheduling) = if args.realtime {
         let obtained = os::set_up(&os::RealTimeConfig::default())?;
-        let mut ticker = os::RealTime::new(controller.period_ns(), 0);
+        let mut ticker = RealTime::new(controller.period_ns(), 0);
         (drive(&mut controller, &mut robot, &mut ticker, &plan, &mut switch), Some(obtained))
     } else {
         (drive(&mut controller, &mut robot, &mut FreeRun::new(), &plan, &mut switch), None)
@@ -251,7 +252,7 @@ fn print(args: &RunArgs, run: &Run) {
         r.exec_ns.max / 1000
     );
     for (fault, count) in r.faults.iter().filter(|(_, count)| *count > 0) {
-        println!("  {}: {count}", fault.name());
+        println!("  {fault}: {count}");
     }
     if let Some(path) = &args.trace {
         println!("  wrote {}", path.display());

@@ -3,7 +3,7 @@
 use std::{hint::black_box, time::Instant};
 
 use anyhow::Result;
-use sog_runtime::{control::Histogram, policy::PolicyFile};
+use sog_runtime::{time::Histogram, policy::PolicyFile};
 
 use crate::engines::{self, Engine};
 

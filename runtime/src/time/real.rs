@@ -5,7 +5,7 @@ use rustix::{
     time::{ClockId, Timespec, clock_gettime},
 };
 
-use crate::control::{Schedule, Ticker, Wake};
+use super::{Schedule, Ticker, Wake};
 
 /// Now on the monotonic clock, ns.
 pub fn monotonic_ns() -> u64 {

@@ -6,8 +6,8 @@ use std::{
     time::Duration,
 };
 
-use super::Transport;
-use crate::{io::IoError, os};
+use super::{MAX_PACKET, Transport};
+use crate::{io::IoError, os, time::monotonic_ns};
 
 /// A UDP socket that talks to one peer.
 #[derive(Debug)]
@@ -20,6 +20,9 @@ pub struct Udp {
     /// Whether the peer was configured and does not change.
     fixed: bool,
     foreign: u64,
+    /// The newest packet of another peer than the locked one.
+    stranger: Option<SocketAddr>,
+    stranger_packet: Vec<u8>,
 }
 
 impl Udp {
@@ -31,7 +34,15 @@ impl Udp {
     pub fn listen(local: SocketAddr, peer: Option<SocketAddr>) -> io::Result<Self> {
         let socket = UdpSocket::bind(local)?;
         socket.set_nonblocking(true)?;
-        Ok(Self { socket, peer, last: None, fixed: peer.is_some(), foreign: 0 })
+        Ok(Self {
+            socket,
+            peer,
+            last: None,
+            fixed: peer.is_some(),
+            foreign: 0,
+            stranger: None,
+            stranger_packet: Vec::with_capacity(MAX_PACKET),
+        })
     }
 
     /// Binds to `local`, or to any port of the same kind of address, and talks to `peer` alone.
@@ -68,16 +79,23 @@ impl Transport for Udp {
     }
 
     fn receive(&mut self, packet: &mut [u8], timeout: Duration) -> Result<Option<usize>, IoError> {
-        let deadline_ns = os::monotonic_ns() + timeout.as_nanos() as u64;
+        let deadline_ns = monotonic_ns() + timeout.as_nanos() as u64;
         loop {
             match self.socket.recv_from(packet) {
-                Ok((_, from)) if self.peer.is_some_and(|peer| peer != from) => self.foreign += 1,
+                Ok((len, from)) if self.peer.is_some_and(|peer| peer != from) => {
+                    self.foreign += 1;
+                    if !self.fixed {
+                        self.stranger = Some(from);
+                        self.stranger_packet.clear();
+                        self.stranger_packet.extend_from_slice(&packet[..len]);
+                    }
+                }
                 Ok((len, from)) => {
                     self.last = Some(from);
                     return Ok(Some(len));
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    let left_ns = deadline_ns.saturating_sub(os::monotonic_ns());
+                    let left_ns = deadline_ns.saturating_sub(monotonic_ns());
                     if timeout.is_zero() || left_ns == 0 {
                         return Ok(None);
                     }
@@ -103,5 +121,21 @@ impl Transport for Udp {
 
     fn foreign(&self) -> u64 {
         self.foreign
+    }
+
+    fn stranger(&mut self, packet: &mut [u8]) -> Option<usize> {
+        self.stranger?;
+        let len = self.stranger_packet.len();
+        packet.get_mut(..len)?.copy_from_slice(&self.stranger_packet);
+        // What was given is not given again.
+        self.stranger_packet.clear();
+        (len > 0).then_some(len)
+    }
+
+    fn answer_stranger(&mut self, packet: &[u8]) {
+        if let Some(stranger) = self.stranger.take() {
+            // It asks again if this is lost.
+            let _ = self.socket.send_to(packet, stranger);
+        }
     }
 }

@@ -3,15 +3,18 @@
 use std::{io, os::fd::OwnedFd, path::Path, time::Duration};
 
 use rustix::{
-    fs::{Mode, OFlags},
+    fs::{FlockOperation, Mode, OFlags, flock},
     termios::{self, OptionalActions},
 };
 
-use super::{MAX_PACKET, Transport};
-use crate::{io::IoError, os};
+use super::{MAX_PACKET, Transport, holder};
+use crate::{io::IoError, os, time::monotonic_ns};
 
 /// How long a send waits for room in the system's buffer before the packet is given up.
 const SEND_PATIENCE_NS: u64 = 1_000_000;
+
+/// Device numbers of pseudo-terminals (Unix98).
+const PSEUDO_TERMINALS: std::ops::RangeInclusive<u32> = 136..=143;
 
 /// A serial line, or a pseudo-terminal.
 ///
@@ -30,14 +33,30 @@ pub struct Serial {
 }
 
 impl Serial {
-    /// Opens a device exclusively, raw, at `baud` bits per second.
+    /// Opens a device for this process alone, raw, at `baud` bits per second.
+    ///
+    /// Two locks keep others away: `flock`, which other controllers of this kind respect, and which
+    /// ends with the process however it ends; and `TIOCEXCL`, which keeps out programs that know
+    /// nothing of it. A pseudo-terminal gets the first alone: there the second outlives the
+    /// process.
     ///
     /// # Errors
-    /// What the system says.
+    /// [`io::ErrorKind::ResourceBusy`] with who has the device since when; else what the system
+    /// says.
     pub fn open(device: &Path, baud: u32) -> io::Result<Self> {
         let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let line = rustix::fs::open(device, flags, Mode::empty())?;
-        termios::ioctl_tiocexcl(&line)?;
+        let line = match rustix::fs::open(device, flags, Mode::empty()) {
+            Err(rustix::io::Errno::BUSY) => return Err(holder::busy(device)),
+            line => line?,
+        };
+        match flock(&line, FlockOperation::NonBlockingLockExclusive) {
+            Err(rustix::io::Errno::WOULDBLOCK) => return Err(holder::busy(device)),
+            locked => locked?,
+        }
+        let number = rustix::fs::fstat(&line)?.st_rdev;
+        if !PSEUDO_TERMINALS.contains(&rustix::fs::major(number)) {
+            termios::ioctl_tiocexcl(&line)?;
+        }
         Self::from_line(line, baud)
     }
 
@@ -92,13 +111,13 @@ impl Transport for Serial {
         self.out[0] = 0;
         self.out[len + 1] = 0;
         let mut rest = &self.out[..len + 2];
-        let deadline_ns = os::monotonic_ns() + SEND_PATIENCE_NS;
+        let deadline_ns = monotonic_ns() + SEND_PATIENCE_NS;
         while !rest.is_empty() {
             match rustix::io::write(&self.line, rest) {
                 Ok(n) => rest = &rest[n..],
                 Err(rustix::io::Errno::INTR) => {}
                 Err(rustix::io::Errno::AGAIN) => {
-                    let left_ns = deadline_ns.saturating_sub(os::monotonic_ns());
+                    let left_ns = deadline_ns.saturating_sub(monotonic_ns());
                     if left_ns == 0 {
                         return Err(unsent);
                     }
@@ -111,7 +130,7 @@ impl Transport for Serial {
     }
 
     fn receive(&mut self, packet: &mut [u8], timeout: Duration) -> Result<Option<usize>, IoError> {
-        let deadline_ns = os::monotonic_ns() + timeout.as_nanos() as u64;
+        let deadline_ns = monotonic_ns() + timeout.as_nanos() as u64;
         loop {
             while self.take_frame() {
                 let decoded = cobs::decode(&self.frame, packet);
@@ -126,7 +145,7 @@ impl Transport for Serial {
                 Ok(n) => self.raw_range = 0..n,
                 Err(rustix::io::Errno::INTR) => {}
                 Err(rustix::io::Errno::AGAIN) => {
-                    let left_ns = deadline_ns.saturating_sub(os::monotonic_ns());
+                    let left_ns = deadline_ns.saturating_sub(monotonic_ns());
                     if timeout.is_zero() || left_ns == 0 {
                         return Ok(None);
                     }

@@ -12,15 +12,19 @@ use super::{
     wire::{Message, Seen, WireCommand, get_numbers, put_numbers},
 };
 use crate::{
-    control::{Histogram, Summary, Ticker},
     io::{Command, Guidance, IoError, Reading, RobotIo, RobotSpec},
-    os::{self, RealTime},
+    os,
+    time::{Histogram, RealTime, Summary, Ticker, monotonic_ns},
 };
 
 /// How long a wait for packets lasts before the stop flag is looked at again.
 const POLL: Duration = Duration::from_millis(20);
 /// A lock-step session whose controller is silent for so long is over.
-const SILENCE_NS: u64 = 10_000_000_000;
+const LOCK_STEP_SILENCE_NS: u64 = 10_000_000_000;
+/// In real time, so long and the watchdog's periods.
+const SILENCE_NS: u64 = 1_000_000_000;
+/// A controller that was granted a session begins it within this time, or another may have it.
+const GRANT_NS: u64 = 500_000_000;
 
 /// Settings of a robot's end.
 #[derive(Clone, Debug)]
@@ -84,13 +88,13 @@ impl PlantReport {
 ///
 /// The first session takes the robot as it is; every later one begins with a [`Command::Reset`]
 /// to it. A session ends with the controller's farewell, or when it is silent for too long; then
-/// the robot damps, and the next controller may come. While a session lasts, other peers are not
-/// heard.
+/// the robot damps, and the next controller may come. While a session lasts, other controllers are
+/// told that the robot is busy, since when, and when it would be free.
 pub struct PlantServer<T: Transport> {
     endpoint: Endpoint<T>,
     spec: RobotSpec,
     options: PlantOptions,
-    /// A session that was granted and whose first packet has not come.
+    /// The session, or the one that was granted and whose first packet has not come.
     granted: Option<Granted>,
     step: u64,
     reading: Reading,
@@ -117,9 +121,10 @@ pub struct PlantServer<T: Transport> {
 #[derive(Clone, Copy, Debug)]
 struct Granted {
     nonce: u64,
-    version: u8,
     session: u64,
     period_ns: u64,
+    at_ns: u64,
+    begun: bool,
 }
 
 /// What came in and matters to the session.
@@ -205,7 +210,7 @@ impl<T: Transport> PlantServer<T> {
         }
         self.sessions += 1;
         self.follows = true;
-        self.heard_ns = os::monotonic_ns();
+        self.heard_ns = monotonic_ns();
         self.observe(robot)?;
         let served = if self.options.lock_step {
             self.lock_step(robot, stop)
@@ -217,6 +222,7 @@ impl<T: Transport> PlantServer<T> {
         self.endpoint.send(Message::Bye).ok();
         self.endpoint.begin(0, 0);
         self.endpoint.transport().unlock_peer();
+        self.granted = None;
         match served {
             Err(IoError::Closed) => Ok(()),
             served => served,
@@ -245,15 +251,16 @@ impl<T: Transport> PlantServer<T> {
     fn await_session(&mut self) -> Result<Option<u64>, IoError> {
         self.endpoint.begin_round();
         let Some(received) = self.endpoint.receive(POLL)? else { return Ok(None) };
-        if let Some(Granted { version, session, period_ns, .. }) = self.granted
-            && (version, session) == (received.version, received.session)
+        if let Some(granted) = &mut self.granted
+            && granted.session == received.session
             && self.endpoint.message(received) == Some(Message::Ready)
         {
+            granted.begun = true;
+            let period_ns = granted.period_ns;
             let late_periods = if self.options.lock_step { 0.0 } else { self.options.late_periods };
             // The welcome, however often it was sent, is the first packet of the session.
             self.endpoint.begin_with(received, (late_periods * period_ns as f64) as u64, 1);
             self.endpoint.transport().lock_peer();
-            self.granted = None;
             return Ok(Some(period_ns));
         }
         let answer = match self.endpoint.message(received) {
@@ -278,22 +285,25 @@ impl<T: Transport> PlantServer<T> {
             self.endpoint.count(Fate::Foreign);
             return Ok(None);
         };
-        // It is answered in its own version, in which the session will be.
-        let version = received.version;
-        self.endpoint.speak(version);
+        // It is answered in its own version; the session will be in that of its first packet.
+        self.endpoint.speak(received.version);
         if let Some(reason) = refusal {
             self.endpoint.send_as(0, 1, Message::Refuse { nonce, reason: &reason }).ok();
             return Ok(None);
         }
+        let now_ns = monotonic_ns();
         // Who asks again, because the answer takes its time, gets the same one.
         let session = match self.granted {
-            Some(granted) if (granted.nonce, granted.version) == (nonce, version) => {
-                granted.session
+            Some(granted) if granted.nonce == nonce => granted.session,
+            Some(granted) if now_ns.saturating_sub(granted.at_ns) < GRANT_NS => {
+                let reason = self.busy();
+                self.endpoint.send_as(0, 1, Message::Refuse { nonce, reason: &reason }).ok();
+                return Ok(None);
             }
             // Never 0, which means that there is no session.
             _ => os::random_u64() | 1,
         };
-        self.granted = Some(Granted { nonce, version, session, period_ns });
+        self.granted = Some(Granted { nonce, session, period_ns, at_ns: now_ns, begun: false });
         let contract = Packed::new(&self.spec.contract);
         let RobotSpec { damping_action, stop_action, max_action_step, .. } = &self.spec;
         let welcome = Message::Welcome {
@@ -308,12 +318,47 @@ impl<T: Transport> PlantServer<T> {
         Ok(None)
     }
 
+    /// Why another controller cannot have the robot now.
+    fn busy(&self) -> String {
+        let Some(granted) = self.granted else { return "busy".to_string() };
+        let since_s = monotonic_ns().saturating_sub(granted.at_ns) as f64 / 1e9;
+        let free_ns = match (granted.begun, self.options.lock_step) {
+            (false, _) => GRANT_NS,
+            (true, true) => LOCK_STEP_SILENCE_NS,
+            (true, false) => {
+                SILENCE_NS + u64::from(self.options.watchdog_periods) * granted.period_ns
+            }
+        };
+        let free_s = free_ns as f64 / 1e9;
+        format!(
+            "busy: another controller has it since {since_s:.1} s; it is free {free_s:.1} s after \
+             that one falls silent"
+        )
+    }
+
+    /// Turns away who else asks for a session, now that there is one.
+    fn turn_away(&mut self) {
+        if let Some(asker) = self.endpoint.stranger_asks() {
+            let reason = self.busy();
+            self.endpoint.refuse_stranger(asker, &reason);
+        }
+    }
+
     /// One packet of the session.
     fn hear(&mut self, timeout: Duration) -> Result<Heard, IoError> {
         loop {
             let Some(received) = self.endpoint.receive(timeout)? else { return Ok(Heard::Nothing) };
             if received.session != self.endpoint.session() {
+                // A controller that was started anew at the address of the one before it.
+                let anew = match self.endpoint.message(received) {
+                    Some(Message::Hello { nonce, .. }) => Some(nonce),
+                    _ => None,
+                };
                 self.endpoint.count(Fate::Foreign);
+                if let Some(nonce) = anew.filter(|n| self.granted.is_none_or(|g| g.nonce != *n)) {
+                    let reason = self.busy();
+                    self.endpoint.send_as(0, 1, Message::Refuse { nonce, reason: &reason }).ok();
+                }
                 continue;
             }
             let heard = match self.endpoint.message(received) {
@@ -333,7 +378,7 @@ impl<T: Transport> PlantServer<T> {
                     continue;
                 }
             };
-            self.heard_ns = os::monotonic_ns();
+            self.heard_ns = monotonic_ns();
             return Ok(heard);
         }
     }
@@ -346,16 +391,18 @@ impl<T: Transport> PlantServer<T> {
         self.send_observation();
         while !stop.load(Ordering::Relaxed) {
             self.endpoint.begin_round();
-            match self.hear(POLL)? {
+            let heard = self.hear(POLL)?;
+            self.turn_away();
+            match heard {
                 Heard::Bye => return Ok(()),
                 Heard::Nothing => {
-                    if os::monotonic_ns().saturating_sub(self.heard_ns) > SILENCE_NS {
+                    if monotonic_ns().saturating_sub(self.heard_ns) > LOCK_STEP_SILENCE_NS {
                         self.watchdog += 1;
                         return Ok(());
                     }
                 }
                 Heard::Command { kind, step } if step == self.step => {
-                    self.follow(robot, Some(kind))?;
+                    self.follow(robot, kind)?;
                     self.observe(robot)?;
                     self.send_observation();
                 }
@@ -377,7 +424,7 @@ impl<T: Transport> PlantServer<T> {
         let (mut uncommanded, mut unheard) = (0, 0);
         let mut last = WireCommand::Damp;
         // A controller that says nothing for a second is gone: the robot waits for a new session.
-        let patience = self.options.watchdog_periods + (1_000_000_000 / period_ns) as u32;
+        let patience = self.options.watchdog_periods + (SILENCE_NS / period_ns) as u32;
         self.send_observation();
         while !stop.load(Ordering::Relaxed) {
             let wake = ticker.wait();
@@ -400,6 +447,7 @@ impl<T: Transport> PlantServer<T> {
                     }
                 }
             }
+            self.turn_away();
             // Only an action must not go on without its controller; in damping and stop silence
             // does no harm, and a controller that idles has nothing to command.
             if last == WireCommand::Act && uncommanded >= self.options.watchdog_periods {
@@ -414,7 +462,7 @@ impl<T: Transport> PlantServer<T> {
             match last {
                 // Obeyed above, and once is enough.
                 WireCommand::Reset => last = WireCommand::Damp,
-                kind => self.follow(robot, Some(kind))?,
+                kind => self.follow(robot, kind)?,
             }
             self.observe(robot)?;
             self.send_observation();
@@ -426,13 +474,10 @@ impl<T: Transport> PlantServer<T> {
     fn follow<R: RobotIo + ?Sized>(
         &mut self,
         robot: &mut R,
-        kind: Option<WireCommand>,
+        kind: WireCommand,
     ) -> Result<(), IoError> {
-        match kind {
-            Some(WireCommand::Act) if !self.follows => self.obey(robot, WireCommand::Damp),
-            Some(kind) => self.obey(robot, kind),
-            None => Ok(()),
-        }
+        let kind = if self.follows || kind != WireCommand::Act { kind } else { WireCommand::Damp };
+        self.obey(robot, kind)
     }
 
     fn obey<R: RobotIo + ?Sized>(

@@ -10,9 +10,9 @@ use super::{
 };
 use crate::{
     contract::{Contract, ContractError},
-    control::Histogram,
     io::{Command, Guidance, IoError, Reading, RobotIo, RobotSpec},
     os,
+    time::{Histogram, monotonic_ns},
 };
 
 /// How often a question is asked again while no answer comes.
@@ -213,10 +213,10 @@ impl<T: Transport> LinkRobot<T> {
     /// Takes in what has come, waiting at most `wait` for the first observation.
     fn pump(&mut self, wait: Duration) -> Result<(), IoError> {
         self.endpoint.begin_round();
-        let deadline_ns = os::monotonic_ns() + wait.as_nanos() as u64;
+        let deadline_ns = monotonic_ns() + wait.as_nanos() as u64;
         while !self.closed {
             let enough = self.fresh.is_some();
-            let left_ns = deadline_ns.saturating_sub(os::monotonic_ns());
+            let left_ns = deadline_ns.saturating_sub(monotonic_ns());
             let left = if enough { Duration::ZERO } else { Duration::from_nanos(left_ns) };
             let Some(received) = self.endpoint.receive(left)? else { return Ok(()) };
             if received.session != self.endpoint.session() {

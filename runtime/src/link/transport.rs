@@ -33,6 +33,14 @@ pub trait Transport {
         0
     }
 
+    /// The newest packet of a peer that is not heard, and how long it is; each is given once.
+    fn stranger(&mut self, _packet: &mut [u8]) -> Option<usize> {
+        None
+    }
+
+    /// Sends one packet to the peer of [`stranger`](Self::stranger).
+    fn answer_stranger(&mut self, _packet: &[u8]) {}
+
     /// How many broken packets were ignored so far.
     fn corrupt(&self) -> u64 {
         0
@@ -58,6 +66,14 @@ impl<T: Transport + ?Sized> Transport for Box<T> {
 
     fn foreign(&self) -> u64 {
         (**self).foreign()
+    }
+
+    fn stranger(&mut self, packet: &mut [u8]) -> Option<usize> {
+        (**self).stranger(packet)
+    }
+
+    fn answer_stranger(&mut self, packet: &[u8]) {
+        (**self).answer_stranger(packet);
     }
 
     fn corrupt(&self) -> u64 {

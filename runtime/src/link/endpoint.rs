@@ -6,7 +6,10 @@ use super::{
     Fate, Key, LinkCounts, MAX_PACKET, Transport,
     wire::{self, Frame, Message, WIRE_VERSION},
 };
-use crate::{control::Histogram, io::IoError, os};
+use crate::{
+    io::IoError,
+    time::{Histogram, monotonic_ns},
+};
 
 /// How far back a late packet can still be told from a repeated one.
 const WINDOW: u32 = 64;
@@ -136,7 +139,7 @@ impl<T: Transport> Endpoint<T> {
         seq: u32,
         message: Message<'_>,
     ) -> Result<(), IoError> {
-        let now_ns = os::monotonic_ns();
+        let now_ns = monotonic_ns();
         let (echo_seq, received_ns) = self.newest;
         let echo_hold_ns = if echo_seq == 0 { 0 } else { now_ns.saturating_sub(received_ns) };
         let version = self.version;
@@ -153,6 +156,26 @@ impl<T: Transport> Endpoint<T> {
         sent
     }
 
+    /// Version and nonce of a peer that is not heard and asks for a session.
+    pub(super) fn stranger_asks(&mut self) -> Option<(u8, u64)> {
+        let len = self.transport.stranger(&mut self.rx)?;
+        match wire::open(&self.rx[..len], self.key.as_ref()).ok()? {
+            Frame { version, message: Message::Hello { nonce, .. }, .. } => Some((version, nonce)),
+            _ => None,
+        }
+    }
+
+    /// Tells that peer that there is no session to have.
+    pub(super) fn refuse_stranger(&mut self, (version, nonce): (u8, u64), reason: &str) {
+        let (session, seq, sent_ns) = (0, 1, monotonic_ns());
+        let (echo_seq, echo_hold_ns) = (0, 0);
+        let message = Message::Refuse { nonce, reason };
+        let frame = Frame { version, session, seq, sent_ns, echo_seq, echo_hold_ns, message };
+        if let Some(len) = wire::seal(&frame, self.key.as_ref(), &mut self.tx) {
+            self.transport.answer_stranger(&self.tx[..len]);
+        }
+    }
+
     /// Allows [`receive`](Self::receive) another [`MOST_AT_ONCE`] packets.
     pub(super) fn begin_round(&mut self) {
         self.looked_at = 0;
@@ -161,9 +184,9 @@ impl<T: Transport> Endpoint<T> {
     /// Waits at most `timeout` for a packet that is sound. Of the present session only those pass
     /// that are new, in order and not late; others pass as they are, for the handshake.
     pub(super) fn receive(&mut self, timeout: Duration) -> Result<Option<Received>, IoError> {
-        let deadline_ns = os::monotonic_ns() + timeout.as_nanos() as u64;
+        let deadline_ns = monotonic_ns() + timeout.as_nanos() as u64;
         while self.looked_at < MOST_AT_ONCE {
-            let left_ns = deadline_ns.saturating_sub(os::monotonic_ns());
+            let left_ns = deadline_ns.saturating_sub(monotonic_ns());
             let left = if timeout.is_zero() { timeout } else { Duration::from_nanos(left_ns) };
             let Some(len) = self.transport.receive(&mut self.rx, left)? else { return Ok(None) };
             self.looked_at += 1;
@@ -196,7 +219,7 @@ impl<T: Transport> Endpoint<T> {
             0 => {}
             gap => self.counts.add(Fate::Lost, u64::from(gap)),
         }
-        let now_ns = os::monotonic_ns();
+        let now_ns = monotonic_ns();
         let age_ns = self.transit.age_ns(sent_ns, now_ns);
         if self.late_ns > 0 && age_ns > self.late_ns {
             return Err(Fate::Late);

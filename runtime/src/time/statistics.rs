@@ -96,6 +96,7 @@ impl Histogram {
     }
 }
 
+#[cfg(feature = "host")]
 impl Summary {
     /// As a JSON object with the fields' names as keys.
     pub fn to_json(&self) -> serde_json::Value {

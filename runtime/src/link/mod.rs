@@ -30,7 +30,7 @@
 //! ```
 //! # use sog_runtime::io::{Command, IoError, Reading, RobotIo, RobotSpec};
 //! # use sog_runtime::{contract::Contract, policy::Terms};
-//! use sog_runtime::io::link::{LinkOptions, LinkRobot, Memory, PlantOptions, PlantServer};
+//! use sog_runtime::link::{LinkOptions, LinkRobot, Memory, PlantOptions, PlantServer};
 //! # struct Cart { spec: RobotSpec, step: u64, fresh: bool, x: f32 }
 //! # impl RobotIo for Cart {
 //! #     fn spec(&self) -> &RobotSpec { &self.spec }
@@ -78,6 +78,7 @@ mod contract;
 mod counts;
 mod endpoint;
 mod faulty;
+mod holder;
 mod plant;
 mod robot;
 mod serial;

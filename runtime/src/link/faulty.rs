@@ -115,6 +115,14 @@ impl<T: Transport> Transport for Faulty<T> {
         self.transport.foreign()
     }
 
+    fn stranger(&mut self, packet: &mut [u8]) -> Option<usize> {
+        self.transport.stranger(packet)
+    }
+
+    fn answer_stranger(&mut self, packet: &[u8]) {
+        self.transport.answer_stranger(packet);
+    }
+
     fn corrupt(&self) -> u64 {
         self.transport.corrupt()
     }
