@@ -48,8 +48,8 @@ pub(super) fn replay(args: &ReplayArgs) -> Result<bool> {
         println!("{cut}");
     }
     if log.header.config.rate_hz.is_some() {
-        let policy_hz = 1.0 / log.header.spec.contract.dt_s;
-        println!("run at {} Hz, trained at {policy_hz:.6} Hz", log.rate_hz());
+        let trained_hz = (1e6 / log.header.spec.contract.dt_s).round() / 1e6;
+        println!("run at {} Hz, trained at {trained_hz} Hz", log.rate_hz());
     }
     if let Some(tick) = report.gap_before {
         println!("records are lost before tick {tick} ({} in all): it cannot go on", log.lost());
