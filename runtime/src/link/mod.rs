@@ -1,5 +1,5 @@
-//! Links: a robot behind UDP or a serial line is a [`RobotIo`](super::RobotIo), and any
-//! [`RobotIo`](super::RobotIo) can be served behind one.
+//! Links: a robot behind UDP or a serial line is a [`RobotIo`](crate::io::RobotIo), and any
+//! [`RobotIo`](crate::io::RobotIo) can be served behind one.
 //!
 //! * [`LinkRobot`]: the controller's end; [`PlantServer`]: the robot's end;
 //! * [`Address`], [`open`](Address::connect): where the other end is;

@@ -2,7 +2,7 @@
 //! `{ rust = "NAME", … }` because it cannot say them.
 //!
 //! This is the one place that knows them by name. A new reward is a type in `rewards` and a line
-//! in [`reward`].
+//! in `reward`.
 
 pub mod circles;
 pub(crate) mod fetch;
