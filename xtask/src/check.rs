@@ -1,7 +1,7 @@
 //! Every check that CI runs, in the order in which they are cheap.
 
 use crate::{
-    cuda, notice, robot,
+    cuda, example, notice, robot,
     shell::{cargo, root, step},
 };
 
@@ -27,7 +27,8 @@ pub(crate) fn run() -> anyhow::Result<()> {
         cargo(&["doc", "--release", "--workspace", "--no-deps", "--quiet"])
             .env("RUSTDOCFLAGS", "-D warnings"),
     )?;
-    step("tests", &mut cargo(&["test", "--release", "--workspace"]))?;
+    step("tests", &mut cargo(&["test", "--release", "--workspace", "--no-fail-fast"]))?;
+    example::run()?;
     robot::run()?;
     cuda::check()
 }

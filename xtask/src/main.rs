@@ -5,6 +5,7 @@ mod cross;
 mod cuda;
 mod demo;
 mod dist;
+mod example;
 mod notice;
 mod robot;
 mod setup;
@@ -38,6 +39,8 @@ enum Command {
     Cross,
     /// Make a Debian package and a tarball of `sog-run`, and try them.
     Dist(dist::Options),
+    /// Set up, then the worked example of docs/your-own-robot.md from folder to flight.
+    Example,
     /// Write THIRD-PARTY.md: the crates in the programs, and their licences.
     Notice,
 }
@@ -51,6 +54,7 @@ fn main() -> ExitCode {
         Command::Robot => setup::run().and_then(|()| robot::run()),
         Command::Cross => cross::run(),
         Command::Dist(options) => dist::run(&options),
+        Command::Example => setup::run().and_then(|()| example::run()),
         Command::Notice => notice::write(),
     };
     match result {
