@@ -18,7 +18,9 @@ pub fn policy_for(id: impl AsRef<str>, codes: usize) -> PolicyFile {
     file.latent = LatentKind::OneHot(codes);
     file.mean_scale = MeanScale::Tanh(1.0);
     (file.normaliser.mean, file.normaliser.var) = (vec![0.0; s], vec![1.0; s]);
-    (file.contract.action_low, file.contract.action_high) = (vec![-1.0; a], vec![1.0; a]);
+    let narrow = |bounds: &[f64]| bounds.iter().map(|&b| b as f32).collect();
+    (file.contract.action_low, file.contract.action_high) =
+        (narrow(&info.action_low), narrow(&info.action_high));
     file.log_std = vec![-1.0; a];
     (file.contract.obs_terms, file.contract.action_terms, file.contract.dt_s) =
         (info.obs_terms, info.action_terms, info.dt_s);
