@@ -280,7 +280,7 @@ fn demonstrations_of_another_task_are_refused() {
         let (mut run, config) = Run::create_or_resume(temp.path(), &config(algorithm)).unwrap();
         let job = Job {
             config: &config,
-            task: &info(),
+            task: maker.info(),
             env: Some(&maker),
             demos: &demos,
             start: None,
