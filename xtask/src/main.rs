@@ -3,6 +3,7 @@
 mod check;
 mod cross;
 mod cuda;
+mod data;
 mod demo;
 mod dist;
 mod example;
@@ -33,6 +34,8 @@ enum Command {
     Demo(demo::Options),
     /// Set up, then build the trainer with CUDA, fetching NVIDIA's toolkit where there is none.
     Cuda(cuda::Options),
+    /// Fetch public data sets (MNIST, Fashion-MNIST) into the ignored folder `.data`.
+    Data(data::Options),
     /// Test the robot's side in C and Python against the vectors and under `sog-run`.
     Robot,
     /// Build `sog-run` for AArch64, fetching a compiler where there is none, and try it.
@@ -51,6 +54,7 @@ fn main() -> ExitCode {
         Command::Test => setup::run().and_then(|()| check::run()),
         Command::Demo(options) => setup::run().and_then(|()| demo::run(&options)),
         Command::Cuda(options) => setup::run().and_then(|()| cuda::run(&options)),
+        Command::Data(options) => data::run(&options),
         Command::Robot => setup::run().and_then(|()| robot::run()),
         Command::Cross => cross::run(),
         Command::Dist(options) => dist::run(&options),

@@ -8,9 +8,8 @@ use std::{
 };
 
 use anyhow::{Context, bail};
-use sha2::{Digest, Sha256};
 
-use crate::shell;
+use crate::shell::{self, sha256};
 
 const VERSION: &str = "3.17.0";
 const FILE: &str = "libmujoco.so.3.17.0";
@@ -209,9 +208,4 @@ fn from_release(scratch: &Path, tried: &mut Vec<String>) -> anyhow::Result<Optio
 fn is_known(file: &Path) -> anyhow::Result<bool> {
     let hash = sha256(file)?;
     Ok(KNOWN.iter().any(|&(arch, known)| arch == std::env::consts::ARCH && known == hash))
-}
-
-fn sha256(file: &Path) -> anyhow::Result<String> {
-    let bytes = fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
-    Ok(Sha256::digest(&bytes).iter().map(|b| format!("{b:02x}")).collect())
 }

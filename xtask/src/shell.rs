@@ -1,12 +1,14 @@
 //! Running other programs from the workspace root.
 
 use std::{
-    path::PathBuf,
+    fs,
+    path::{Path, PathBuf},
     process::{Command, Stdio},
     time::Instant,
 };
 
 use anyhow::{Context, bail};
+use sha2::{Digest, Sha256};
 
 /// Root of the workspace: where cargo says that xtask lies now, not where it was built, else the
 /// directory here or above that holds xtask.
@@ -52,4 +54,10 @@ pub(crate) fn output(command: &mut Command) -> anyhow::Result<String> {
         bail!("{command:?} ended with {}", out.status);
     }
     String::from_utf8(out.stdout).context("output is not UTF-8")
+}
+
+/// SHA-256 of a file, in hexadecimal digits.
+pub(crate) fn sha256(file: &Path) -> anyhow::Result<String> {
+    let bytes = fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
+    Ok(Sha256::digest(&bytes).iter().map(|b| format!("{b:02x}")).collect())
 }
