@@ -256,6 +256,10 @@ impl Source {
             return Ok(Node::Left("no number in it".to_string()));
         }
         budget::bytes(&shape, dataset.element_size(), self.held, place)?;
+        // Each chunk is unpacked as a whole, however little of it lies within the shape.
+        if let Some(chunk) = dataset.chunk_dims() {
+            budget::bytes(&chunk, dataset.element_size(), self.held, place)?;
+        }
         let read = match (&datatype, dtype) {
             (DatatypeMessage::Enum { .. }, Dtype::Int(_) | Dtype::Bool) => {
                 dataset.read_raw::<i8>().map(|v| v.into_iter().map(f64::from).collect())

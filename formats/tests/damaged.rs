@@ -3,15 +3,21 @@
 
 use std::{
     alloc::{GlobalAlloc, Layout, System},
+    cell::Cell,
     path::{Path, PathBuf},
-    sync::atomic::{AtomicUsize, Ordering},
 };
 
 use proptest::prelude::*;
 use sog_formats::read;
 
-/// The largest allocation that was asked for.
-static LARGEST: AtomicUsize = AtomicUsize::new(0);
+thread_local! {
+    /// The largest allocation that this thread, which is to say this test, has asked for.
+    static LARGEST: Cell<usize> = const { Cell::new(0) };
+}
+
+fn note(size: usize) {
+    LARGEST.set(LARGEST.get().max(size));
+}
 
 struct Watched;
 
@@ -19,7 +25,7 @@ struct Watched;
 #[allow(unsafe_code)]
 unsafe impl GlobalAlloc for Watched {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        LARGEST.fetch_max(layout.size(), Ordering::Relaxed);
+        note(layout.size());
         // SAFETY: the caller's promises are the system allocator's.
         unsafe { System.alloc(layout) }
     }
@@ -30,13 +36,13 @@ unsafe impl GlobalAlloc for Watched {
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        LARGEST.fetch_max(layout.size(), Ordering::Relaxed);
+        note(layout.size());
         // SAFETY: as above.
         unsafe { System.alloc_zeroed(layout) }
     }
 
     unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        LARGEST.fetch_max(size, Ordering::Relaxed);
+        note(size);
         // SAFETY: as above.
         unsafe { System.realloc(pointer, layout, size) }
     }
@@ -91,12 +97,12 @@ fn damaged(file: &Path, change: impl FnOnce(&mut Vec<u8>)) -> (tempfile::TempDir
 
 /// Reads the file; where it is refused, the message names it.
 fn survives(folder: &Path, path: &Path) -> Result<(), TestCaseError> {
-    LARGEST.store(0, Ordering::Relaxed);
+    LARGEST.set(0);
     if let Err(error) = read(path, None) {
         let message = error.to_string();
         prop_assert!(message.starts_with(&*folder.to_string_lossy()), "{message}");
     }
-    let largest = LARGEST.load(Ordering::Relaxed);
+    let largest = LARGEST.get();
     // Files of at most 64 KiB hold at most 1032 times as much.
     prop_assert!(largest < 1 << 27, "{largest} bytes at once");
     Ok(())
@@ -150,6 +156,27 @@ proptest! {
         });
         survives(folder.path(), &path)?;
     }
+}
+
+/// Found by flipped bytes: HDF5 states a chunk's size apart from the data's, and it was unpacked.
+#[test]
+fn a_chunk_larger_than_the_file_can_fill_is_refused() {
+    // The layout of a chunked matrix of 8-byte numbers: rank + 1, address, then rows and columns of
+    // a chunk and the size of a number.
+    let file = Path::new("robomimic.hdf5");
+    let (mut found, bytes) = (0, std::fs::read(data().join(file)).unwrap());
+    for at in 0..bytes.len() - 24 {
+        let dim = |i: usize| u32::from_le_bytes(bytes[at + i..at + i + 4].try_into().unwrap());
+        if bytes[at..at + 3] != [3, 2, 3] || !(1..100).contains(&dim(11)) || dim(19) != 8 {
+            continue;
+        }
+        found += 1;
+        let (folder, path) = damaged(file, |bytes| bytes[at + 14] = 7);
+        survives(folder.path(), &path).unwrap_or_else(|e| panic!("layout at {at}: {e}"));
+        let message = read(&path, None).unwrap_err().to_string();
+        assert!(message.contains("bytes"), "{message}");
+    }
+    assert!(found > 0, "the file has no chunked matrix");
 }
 
 #[test]
