@@ -4,22 +4,8 @@
 //! chosen at run time (with the feature `std`) or at compile time (without it).
 
 use pulp::{Arch, Simd, WithSimd};
-
-/// Beyond this |x| the approximation of [`tanh`] is ±1 to f32 precision.
-const TANH_CLAMP: f32 = 7.905_311;
-
-// Numerator (odd) and denominator (even) of the rational minimax approximation of tanh on
-// [−TANH_CLAMP, TANH_CLAMP]; coefficients as in Eigen's `ptanh_float`.
-const TANH_P: [f32; 7] = [
-    4.893_524_6e-3,
-    6.372_619_3e-4,
-    1.485_722_4e-5,
-    5.122_297_2e-8,
-    -8.604_672e-11,
-    2.000_188e-13,
-    -2.760_768_5e-16,
-];
-const TANH_Q: [f32; 4] = [4.893_525e-3, 2.268_434_6e-3, 1.185_347_1e-4, 1.198_258_4e-6];
+pub use sog_core::math::inverse_sqrt;
+use sog_core::math::{TANH_CLAMP, TANH_P, TANH_Q};
 
 /// tanh of every lane; absolute error below 5e-7 for every finite input, NaN for NaN.
 #[inline(always)]
@@ -129,17 +115,6 @@ pub fn tanh_in_place(x: &mut [f32]) {
     Arch::new().dispatch(Op(x));
 }
 
-/// 1/√x for x > 0, correctly rounded or one unit off; `core` has no square root.
-pub fn inverse_sqrt(x: f32) -> f32 {
-    let x = f64::from(x);
-    // Newton's iteration from the classic bit estimate: 4 steps take 2e-3 to below 1e-16.
-    let mut y = f64::from_bits(0x5fe6_eb50_c7b5_37a9 - (x.to_bits() >> 1));
-    for _ in 0..4 {
-        y *= 1.5 - 0.5 * x * y * y;
-    }
-    y as f32
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -170,15 +145,6 @@ mod tests {
         }
         assert!(x.iter().zip(each(relu, &x)).all(|(x, y)| y == x.max(0.0)));
         assert!(each(elu, &[f32::NAN])[0].is_nan() && each(relu, &[f32::NAN])[0].is_nan());
-    }
-
-    #[test]
-    fn inverse_sqrt_agrees_with_the_exact_function() {
-        for i in -60..60 {
-            let x = 1.37_f32 * 2.0_f32.powi(i);
-            let exact = 1.0 / f64::from(x).sqrt();
-            assert!((f64::from(inverse_sqrt(x)) / exact - 1.0).abs() < 1e-7, "{x}");
-        }
     }
 
     #[test]

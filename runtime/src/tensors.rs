@@ -13,9 +13,8 @@ use alloc::{
 };
 
 use safetensors::{Dtype, SafeTensors};
-
-/// Metadata key of the checksum; its value is `crc32:` and eight hexadecimal digits.
-pub const CHECKSUM_KEY: &str = "checksum";
+pub use sog_core::tensors::CHECKSUM_KEY;
+use sog_core::tensors::Checksum;
 
 /// Sorted string metadata of a file.
 pub type Metadata = BTreeMap<String, String>;
@@ -341,31 +340,19 @@ pub fn serialize(tensors: &BTreeMap<String, Tensor>, metadata: &Metadata) -> Vec
     bytes
 }
 
-/// `crc32:` and the CRC-32 (ISO-HDLC, as in zlib) of, in this order: for each metadata entry but
-/// [`CHECKSUM_KEY`], by key: key, 0, value, 0; for each tensor, by name: name, 0, type name, 0,
-/// shape as decimal numbers with commas, 0, data. `tensors` must be sorted by name.
+/// The [`Checksum`] of metadata and tensors, which must be sorted by name.
 fn checksum<'a>(
     metadata: &Metadata,
     tensors: impl Iterator<Item = (&'a str, Dtype, Vec<usize>, &'a [u8])>,
 ) -> String {
-    const CRC: crc::Crc<u32> = crc::Crc::<u32>::new(&crc::CRC_32_ISO_HDLC);
-    let mut digest = CRC.digest();
-    let mut put = |part: &[u8]| digest.update(part);
+    let mut checksum = Checksum::new();
     for (key, value) in metadata.iter().filter(|(key, _)| *key != CHECKSUM_KEY) {
-        for part in [key, value] {
-            put(part.as_bytes());
-            put(&[0]);
-        }
+        checksum.entry(key, value);
     }
     for (name, dtype, shape, data) in tensors {
-        let shape: Vec<String> = shape.iter().map(usize::to_string).collect();
-        for part in [name, &dtype.to_string(), &shape.join(",")] {
-            put(part.as_bytes());
-            put(&[0]);
-        }
-        put(data);
+        checksum.tensor(name, &dtype.to_string(), shape.into_iter(), data);
     }
-    format!("crc32:{:08x}", digest.finalize())
+    checksum.finish().to_string()
 }
 
 #[cfg(test)]

@@ -6,28 +6,21 @@ use std::collections::BTreeMap;
 use sog_runtime::{
     io::Random,
     policy::{
-        Activation, Architecture, Network, NetworkShape, Policy, PolicyFile, PolicyWarning, Terms,
-        example,
+        Activation, Architecture, LatentKind, Policy, PolicyFile, PolicyWarning, Terms, example,
     },
     tensors::{self, Metadata, Tensor, TensorFile},
 };
 
-fn refusal(bytes: &[u8]) -> String {
-    PolicyFile::parse(bytes).expect_err("accepted a bad file").to_string()
-}
+mod policies;
+use policies::{mutate, without_checksum};
 
 /// The example with a network of this form.
 fn other(architecture: Architecture, activation: Activation, hidden: &[usize]) -> PolicyFile {
-    let mut file = example(7);
-    let hidden = hidden.to_vec();
-    let shape = NetworkShape { architecture, activation, hidden, ..file.shape() };
-    let mut random = Random::new(3);
-    let mut uniform = || ((random.bits() >> 40) as f32 / (1 << 23) as f32 - 1.0) * 0.5;
-    file.network = Network::from_fn(&shape, |_, widths| {
-        (0..widths.iter().product()).map(|_| uniform()).collect()
-    });
-    file.seal(6);
-    file
+    policies::other(architecture, activation, hidden, LatentKind::OneHot(3))
+}
+
+fn refusal(bytes: &[u8]) -> String {
+    PolicyFile::parse(bytes).expect_err("accepted a bad file").to_string()
 }
 
 /// The example with its parts changed and its checksum made good again.
@@ -123,14 +116,7 @@ fn a_network_that_does_not_hang_together_is_refused_by_name() {
 fn a_file_without_checksum_is_accepted_and_said_to_be_one() {
     let good = example(7);
     let bytes = good.to_bytes();
-    let (len, body) = bytes.split_at(8);
-    let len = u64::from_le_bytes(len.try_into().unwrap()) as usize;
-    let header = String::from_utf8(body[..len].to_vec()).unwrap();
-    let from = header.find("\"checksum\"").unwrap();
-    let to = from + header[from..].find(',').unwrap() + 1;
-    let mut header = format!("{}{}", &header[..from], header[to..].trim_end()).into_bytes();
-    header.resize(header.len().next_multiple_of(8), b' ');
-    let without = [&(header.len() as u64).to_le_bytes()[..], &header, &body[len..]].concat();
+    let without = without_checksum(&bytes);
     assert_eq!(PolicyFile::open(&without).unwrap(), (good, Some(PolicyWarning::NoChecksum)));
 }
 
@@ -255,31 +241,4 @@ fn no_mutated_file_panics_or_is_taken_for_a_good_one() {
         }
     }
     println!("{cases} mutated files, {accepted} of them equal to the good one in content");
-}
-
-fn mutate(bytes: &mut Vec<u8>, random: &mut Random) {
-    if bytes.is_empty() {
-        return;
-    }
-    let at = random.below(bytes.len());
-    // Half of all mutations hit the header, where lengths and offsets are.
-    let at = if random.happens(0.5) { at % 1500.min(bytes.len()) } else { at };
-    match random.below(7) {
-        0 => bytes[at] ^= 1 << random.below(8),
-        1 => bytes[at] = random.bits() as u8,
-        2 => bytes.truncate(at),
-        3 => drop(bytes.remove(at)),
-        4 => bytes.insert(at, random.bits() as u8),
-        5 => {
-            // Another digit, so that the header stays JSON.
-            if let Some(digit) = bytes[at..].iter().position(u8::is_ascii_digit) {
-                bytes[at + digit] = b'0' + random.below(10) as u8;
-            }
-        }
-        _ => {
-            let len = random.below(16).min(bytes.len() - at);
-            let from = random.below(bytes.len() - len + 1);
-            bytes.copy_within(from..from + len, at);
-        }
-    }
 }

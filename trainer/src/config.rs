@@ -415,7 +415,7 @@ impl TrainConfig {
     pub fn latent(&self) -> Result<LatentKind, ConfigError> {
         self.latent.parse().map_err(|e: sog_runtime::policy::ParseKindError| ConfigError::Range {
             key: "latent".to_string(),
-            found: e.found,
+            found: e.found.to_string(),
             needed: e.needed.to_string(),
         })
     }

@@ -2,12 +2,20 @@
 //!
 //! For trainers and tests; a robot's runtime never needs it.
 
-use alloc::{collections::BTreeMap, string::String, vec, vec::Vec};
+use alloc::{
+    borrow::Cow,
+    collections::BTreeMap,
+    format,
+    string::{String, ToString},
+    vec,
+    vec::Vec,
+};
 
 use super::{
-    Activation, Architecture, Dense, Golden, LatentKind, MeanScale, PolicyFile, VARIANCE_FLOOR,
+    Activation, Architecture, Dense, Golden, LatentKind, MeanScale, PolicyFile, SCHEMA,
+    VARIANCE_FLOOR,
 };
-use crate::tensors::{self, Tensor};
+use crate::tensors::{self, Metadata, Tensor};
 
 impl PolicyFile {
     /// Bytes of the file; [`seal`](Self::seal) the golden vectors first.
@@ -104,5 +112,56 @@ impl PolicyFile {
             MeanScale::None => last,
             MeanScale::Tanh(c) => last.into_iter().map(|y| f64::from(c) * y.tanh()).collect(),
         }
+    }
+
+    /// Name, shape and values of every tensor.
+    fn tensors(&self) -> Vec<(Cow<'static, str>, Vec<usize>, &[f32])> {
+        let (s, z, a) = (self.obs_dim(), self.latent_dim(), self.action_dim());
+        let n = self.golden.action.len() / a.max(1);
+        let mut list: Vec<(Cow<'static, str>, Vec<usize>, &[f32])> = vec![];
+        for (layer, dense) in self.shape().layers().iter().zip(self.network.layers()) {
+            let (name, widths) = (&layer.name, vec![layer.outputs, layer.inputs]);
+            list.push((format!("{name}.weight").into(), widths, &dense.weight));
+            list.push((format!("{name}.bias").into(), vec![layer.outputs], &dense.bias));
+        }
+        let rest: [(&str, Vec<usize>, &[f32]); 7] = [
+            ("obs.mean", vec![s], &self.normaliser.mean),
+            ("obs.var", vec![s], &self.normaliser.var),
+            ("action.low", vec![a], &self.contract.action_low),
+            ("action.high", vec![a], &self.contract.action_high),
+            ("log_std", vec![a], &self.log_std),
+            ("golden.obs", vec![n, s], &self.golden.obs),
+            ("golden.action", vec![n, a], &self.golden.action),
+        ];
+        list.extend(rest.map(|(name, shape, values)| (name.into(), shape, values)));
+        if self.latent != LatentKind::None {
+            list.push(("golden.latent".into(), vec![n, z], &self.golden.latent));
+        }
+        list
+    }
+
+    /// Every metadata entry but the checksum.
+    fn metadata(&self) -> Metadata {
+        let p = &self.provenance;
+        [
+            ("schema", SCHEMA.to_string()),
+            ("task", self.contract.task.clone()),
+            ("obs.terms", self.contract.obs_terms.to_string()),
+            ("action.terms", self.contract.action_terms.to_string()),
+            ("dt", self.contract.dt_s.to_string()),
+            ("latent.kind", self.latent.to_string()),
+            ("arch", self.network.architecture.to_string()),
+            ("activation", self.network.activation.to_string()),
+            ("obs.clip", self.normaliser.clip.to_string()),
+            ("mean.scale", self.mean_scale.to_string()),
+            ("producer", p.producer.clone()),
+            ("algorithm", p.algorithm.clone()),
+            ("seed", p.seed.to_string()),
+            ("demos.sha256", p.demos_sha256.clone()),
+            ("created", p.created.clone()),
+        ]
+        .into_iter()
+        .map(|(key, value)| (key.to_string(), value))
+        .collect()
     }
 }

@@ -5,6 +5,7 @@
 //!   `std`) is what writes one;
 //! * [`Network`], [`NetworkShape`]: its layers, of any number and width;
 //! * [`Policy`]: the packed network, evaluated without allocation;
+//! * [`PolicyError`]: why a file is refused; the checks are those of [`sog_core::policy`];
 //! * [`Terms`], [`LatentKind`], [`Architecture`], [`Activation`], [`MeanScale`]: typed forms of the
 //!   metadata strings.
 //!
@@ -44,9 +45,8 @@ mod reader;
 
 #[cfg(feature = "std")]
 pub use example::example;
-pub use file::{
-    Golden, Normaliser, PolicyError, PolicyFile, PolicyWarning, Provenance, SCHEMA, VARIANCE_FLOOR,
-};
+pub use file::{Golden, Normaliser, PolicyFile, Provenance};
 pub use infer::{Policy, Workspace};
 pub use kinds::{Activation, Architecture, LatentKind, MeanScale, ParseKindError, Term, Terms};
 pub use network::{Dense, LayerShape, Network, NetworkShape};
+pub use sog_core::policy::{GOLDEN_TOLERANCE, PolicyError, PolicyWarning, SCHEMA, VARIANCE_FLOOR};

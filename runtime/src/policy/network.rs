@@ -18,6 +18,8 @@ use alloc::{
     vec::Vec,
 };
 
+use sog_core::policy::LayerPlace;
+
 use super::{Activation, Architecture};
 
 /// A dense layer y = W·x + b.
@@ -147,15 +149,16 @@ impl NetworkShape {
             Architecture::Mlp => self.obs + self.latent,
         };
         for (i, &outputs) in self.hidden.iter().enumerate() {
-            let name = format!("{}.{i}", self.architecture.hidden_layers());
+            let name = LayerPlace::Hidden(i).name(self.architecture).to_string();
             layers.push(LayerShape { name, inputs, outputs });
             inputs = outputs;
         }
         if self.has_latent_branch() {
-            let name = "actor.latent".to_string();
+            let name = LayerPlace::Latent.name(self.architecture).to_string();
             layers.push(LayerShape { name, inputs: self.latent, outputs: inputs });
         }
-        layers.push(LayerShape { name: "actor.mean".to_string(), inputs, outputs: self.action });
+        let name = LayerPlace::Mean.name(self.architecture).to_string();
+        layers.push(LayerShape { name, inputs, outputs: self.action });
         layers
     }
 }

@@ -1,0 +1,37 @@
+//! What a microcontroller needs to run a policy: no std, no heap, no I/O.
+//!
+//! The layers, from the bottom up:
+//!
+//! * [`text`], [`Numbers`]: pieces of a file as they lie in it;
+//! * [`tensors`]: a safetensors file, read in place from a byte slice;
+//! * [`kinds`]: typed forms of the strings in a policy file's metadata;
+//! * [`policy`]: the policy file with every check, and inference straight from its bytes;
+//! * [`math`]: functions that training, the control computer and the microcontroller share.
+//!
+//! What takes memory borrows it from the caller, and says how much it needs; a policy file stays
+//! where it is, in flash, say. The crate `sog-runtime` builds on this one.
+//!
+//! ```no_run
+//! use sog_core::policy::Policy;
+//!
+//! # let (file, observation, code): (&[u8], [f32; 27], [f32; 6]) = (&[], [0.0; 27], [0.0; 6]);
+//! let mut scratch = [0.0; 512];
+//! let (policy, _warning) = Policy::open(file, &mut scratch).expect("verified");
+//! let mut action = [0.0; 8];
+//! policy.mean_action(&mut scratch, &observation, &code, &mut action).expect("widths fit");
+//! ```
+#![no_std]
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+#[cfg(test)]
+extern crate std;
+
+mod json;
+pub mod kinds;
+pub mod math;
+mod numbers;
+pub mod policy;
+pub mod tensors;
+pub mod text;
+
+pub use numbers::Numbers;
