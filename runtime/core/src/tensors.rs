@@ -221,10 +221,10 @@ impl<'a> TensorView<'a> {
         let Some(stored) = self.meta(CHECKSUM_KEY) else { return Ok(false) };
         let mut checksum = Checksum::new();
         let covered = self.metadata().filter(|(key, _)| !key.is(CHECKSUM_KEY));
-        in_order(covered, |a, b| a.0.cmp(b.0), |(key, value)| checksum.entry(key, value));
+        in_order(covered, |a, b| a.0.order(b.0), |(key, value)| checksum.entry(key, value));
         in_order(
             self.entries(),
-            |a, b| a.name.cmp(b.name),
+            |a, b| a.name.order(b.name),
             |entry| checksum.tensor(entry.name, entry.dtype, entry.shape.iter(), self.data(entry)),
         );
         let computed = checksum.finish();

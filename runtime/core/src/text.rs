@@ -23,7 +23,7 @@ impl<'a> Text<'a> {
     }
 
     /// The order of the texts, by code points.
-    pub fn cmp(self, other: Self) -> Ordering {
+    pub fn order(self, other: Self) -> Ordering {
         match (self.as_str(), other.as_str()) {
             // Bytes of UTF-8 stand in the order of code points.
             (Some(a), Some(b)) => a.cmp(b),
@@ -179,7 +179,7 @@ mod tests {
         let (escaped, plain) = (Text("a\\u0062\\n"), Text("ab"));
         assert!(escaped.is("ab\n") && plain.is("ab") && !plain.is("ab\n"));
         assert_eq!((escaped.as_str(), plain.as_str()), (None, Some("ab")));
-        assert_eq!(plain.cmp(escaped), Ordering::Less);
+        assert_eq!(plain.order(escaped), Ordering::Less);
         assert_eq!(Text("\\ud83d\\ude00").to_string(), "😀");
     }
 }

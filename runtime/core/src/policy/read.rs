@@ -221,7 +221,7 @@ impl<'a> Policy<'a> {
             }
             // What is known is not many, so that this ends soon.
             let earlier = self.file.metadata().take(count);
-            if earlier.into_iter().any(|(other, _)| other.cmp(key).is_eq()) {
+            if earlier.into_iter().any(|(other, _)| other.order(key).is_eq()) {
                 return Err(PolicyError::Twice { name: Excerpt::of(key) });
             }
             count += 1;
@@ -232,7 +232,7 @@ impl<'a> Policy<'a> {
                 return Err(PolicyError::UnknownTensor { name: Excerpt::of(entry.name) });
             }
             let earlier = self.file.entries().take(count);
-            if earlier.into_iter().any(|other| other.name.cmp(entry.name).is_eq()) {
+            if earlier.into_iter().any(|other| other.name.order(entry.name).is_eq()) {
                 return Err(PolicyError::Twice { name: Excerpt::of(entry.name) });
             }
             count += 1;
