@@ -162,6 +162,11 @@ fn is_zero(x: &f32) -> bool {
     *x == 0.0
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+fn is_false(x: &bool) -> bool {
+    !*x
+}
+
 /// How codes are assigned to trajectories.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -243,6 +248,11 @@ pub struct DiscriminatorConfig {
     /// What the policy is rewarded with. Written only where it is not the paper's.
     #[serde(skip_serializing_if = "RewardForm::is_paper")]
     pub reward: RewardForm,
+    /// Whether it learns from rollouts that were not perturbed alone ([`PpoConfig::perturbed_share`]
+    /// below 1); all are rewarded. One that learns from the others too finds the policy out by states
+    /// that no demonstration can have. Written only where it is set.
+    #[serde(skip_serializing_if = "is_false")]
+    pub quiet: bool,
 }
 
 /// What D(s,a) = P(expert | s,a) rewards the policy with.
@@ -275,6 +285,7 @@ impl Default for DiscriminatorConfig {
             gradient_penalty: 10.0,
             expert_stride: 20,
             reward: RewardForm::Logit,
+            quiet: false,
         }
     }
 }
@@ -293,6 +304,11 @@ pub struct SogGailConfig {
     pub trajectories: usize,
     /// Pairs of each.
     pub batch: usize,
+    /// Whether the discriminator sees the code beside state and action: the demonstrations' are those
+    /// under which the policy that the run starts from explains them best, D(s,a,z). Without it any
+    /// demonstrated way earns its reward, whatever the code asked for. Written only where it is set.
+    #[serde(skip_serializing_if = "is_false")]
+    pub judge_codes: bool,
 }
 
 /// What L_SOG is measured in beside L_PPO.
@@ -331,6 +347,7 @@ impl Default for SogGailConfig {
             codes: SogCodes::Searched,
             trajectories: 8,
             batch: 8,
+            judge_codes: false,
         }
     }
 }
@@ -441,6 +458,10 @@ impl Config for TrainConfig {
         within("adversarial.checkpoint_interval", interval, 1..=1_000_000)?;
         self.ppo.check("ppo.")?;
         self.discriminator.check()?;
+        if self.discriminator.quiet && self.ppo.perturbed_envs() == self.ppo.envs {
+            let needed = "`false`, or a ppo.perturbed_share that leaves environments quiet";
+            return Err(range("discriminator.quiet", "true".to_string(), needed));
+        }
         within("sog_gail.lambda_s", self.sog_gail.lambda_s, 0.0..=1e6)?;
         let cloning = &self.cloning;
         let one_hot = matches!(self.latent()?, LatentKind::OneHot(_));

@@ -14,10 +14,13 @@ use sha2::{Digest, Sha256};
 /// directory here or above that holds xtask.
 pub(crate) fn root() -> PathBuf {
     let told = std::env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from);
-    let told = told.and_then(|xtask| xtask.parent().map(PathBuf::from));
-    let here = std::env::current_dir().unwrap_or_default();
+    root_of(told.as_deref(), &std::env::current_dir().unwrap_or_default())
+}
+
+/// [`root`] where cargo says that xtask lies in `told`, from the directory `here`.
+fn root_of(told: Option<&Path>, here: &Path) -> PathBuf {
     let above = || here.ancestors().find(|dir| dir.join("xtask/Cargo.toml").is_file());
-    told.or_else(|| above().map(PathBuf::from)).unwrap_or(here)
+    told.and_then(Path::parent).or_else(above).unwrap_or(here).to_path_buf()
 }
 
 /// Where cargo builds.
@@ -60,4 +63,20 @@ pub(crate) fn output(command: &mut Command) -> anyhow::Result<String> {
 pub(crate) fn sha256(file: &Path) -> anyhow::Result<String> {
     let bytes = fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
     Ok(Sha256::digest(&bytes).iter().map(|b| format!("{b:02x}")).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A checkout that was moved after xtask was built is set up where it is.
+    #[test]
+    fn the_root_is_where_the_checkout_is_now() {
+        let built = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let checkout = built.parent().unwrap();
+        let moved = Path::new("/moved/sog");
+        assert_eq!(root_of(Some(&moved.join("xtask")), checkout), moved);
+        assert_eq!(root_of(None, &checkout.join("sim/src")), checkout);
+        assert_eq!(root_of(None, Path::new("/nowhere")), Path::new("/nowhere"));
+    }
 }

@@ -25,6 +25,14 @@ pub struct PpoConfig {
     /// learned there. Written only where it is not 0.
     #[serde(skip_serializing_if = "is_zero")]
     pub carry_over: f64,
+    /// Probability that a step of a perturbed environment gets a uniform action instead of the
+    /// policy's (paper, B.2). The policy learns from what it had decided: the rest is the world's
+    /// doing. Written only where it is not 0.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub perturb: f64,
+    /// Share of the environments that are perturbed. Written only where it is not 1.
+    #[serde(skip_serializing_if = "is_one")]
+    pub perturbed_share: f64,
     /// Passes over the iteration's data.
     pub epochs: usize,
     /// Rows of a minibatch.
@@ -58,6 +66,11 @@ fn is_zero(x: &f64) -> bool {
     *x == 0.0
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+fn is_one(x: &f64) -> bool {
+    *x == 1.0
+}
+
 impl Default for PpoConfig {
     fn default() -> Self {
         Self {
@@ -65,6 +78,8 @@ impl Default for PpoConfig {
             steps: 256,
             restart_envs: 0,
             carry_over: 0.0,
+            perturb: 0.0,
+            perturbed_share: 1.0,
             epochs: 5,
             minibatch: 2048,
             learning_rate: 3e-4,
@@ -91,6 +106,8 @@ impl PpoConfig {
         within(&key("steps"), self.steps, 1..=65_536)?;
         within(&key("restart_envs"), self.restart_envs, 0..=self.envs)?;
         within(&key("carry_over"), self.carry_over, 0.0..=1.0)?;
+        within(&key("perturb"), self.perturb, 0.0..=1.0)?;
+        within(&key("perturbed_share"), self.perturbed_share, 0.0..=1.0)?;
         within(&key("epochs"), self.epochs, 1..=1000)?;
         within(&key("minibatch"), self.minibatch, 1..=self.envs * self.steps)?;
         within(&key("learning_rate"), self.learning_rate, 0.0..=1.0)?;
@@ -108,6 +125,15 @@ impl PpoConfig {
         within(&key("update.max_grad_norm"), update.max_grad_norm.unwrap_or(1.0), 1e-6..=1e6)?;
         within(&key("update.log_std_min"), update.log_std_min, -20.0..=update.log_std_max)?;
         within(&key("update.log_std_max"), update.log_std_max, update.log_std_min..=5.0)
+    }
+
+    /// The first this many environments are perturbed.
+    pub fn perturbed_envs(&self) -> usize {
+        if self.perturb == 0.0 {
+            0
+        } else {
+            (self.perturbed_share * self.envs as f64).round() as usize
+        }
     }
 
     /// Settings of the update after `steps` of `total` environment steps, for log standard

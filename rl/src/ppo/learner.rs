@@ -92,6 +92,8 @@ impl Ppo {
             envs: config.envs,
             latent_dim: latent,
             carry_over: config.carry_over,
+            perturb: config.perturb,
+            perturbed: config.perturbed_envs(),
             seed: seed::derive(setup.seed, FLEET_STREAM),
             ..FleetConfig::default()
         };

@@ -83,9 +83,7 @@ impl Noise<'_> {
         };
         action.copy_from_slice(mean);
         if uniform {
-            for ((a, low), high) in action.iter_mut().zip(&info.action_low).zip(&info.action_high) {
-                *a = (low + (high - low) * unit(rng)) as f32;
-            }
+            action.iter_mut().zip(any_action(info, rng)).for_each(|(a, any)| *a = any as f32);
         } else if let Self::Gaussian(std) = self {
             for (a, std) in action.iter_mut().zip(std) {
                 let standard: f32 = StandardNormal.sample(rng);
@@ -93,6 +91,15 @@ impl Noise<'_> {
             }
         }
     }
+}
+
+/// An action `[A]` drawn uniformly from its bounds.
+pub(super) fn any_action<'a>(
+    info: &'a TaskInfo,
+    rng: &'a mut Rng,
+) -> impl Iterator<Item = f64> + 'a {
+    let bounds = info.action_low.iter().zip(&info.action_high);
+    bounds.map(|(low, high)| low + (high - low) * unit(rng))
 }
 
 /// Draws a code from its prior into `code`, `[Z]`: a uniform one-hot, or N(0, I).

@@ -29,7 +29,7 @@ pub struct Batch {
     pub codes: Vec<f32>,
     /// `[n, T, A]`: the actor's action means.
     pub means: Vec<f32>,
-    /// `[n, T, A]`: actions taken, exploration included.
+    /// `[n, T, A]`: actions decided, exploration included, perturbation not.
     pub actions: Vec<f32>,
     /// `[n, T, M]`: rewards of every mode or goal.
     pub rewards: Vec<f32>,

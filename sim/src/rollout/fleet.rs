@@ -29,13 +29,27 @@ pub struct FleetConfig {
     /// Probability that an episode that ran out of time is followed by one that starts where it
     /// ended, with a code and goals of its own, instead of from a reset.
     pub carry_over: f64,
+    /// Probability that a step of a perturbed environment gets a uniform action instead of the
+    /// actor's (paper, B.2). The batch records the actor's: to it, this is the world.
+    pub perturb: f64,
+    /// The first this many environments are perturbed.
+    pub perturbed: usize,
     /// Seed of everything drawn here.
     pub seed: u64,
 }
 
 impl Default for FleetConfig {
     fn default() -> Self {
-        Self { envs: 8, latent_dim: 0, goals: 1, horizon: None, carry_over: 0.0, seed: 0 }
+        Self {
+            envs: 8,
+            latent_dim: 0,
+            goals: 1,
+            horizon: None,
+            carry_over: 0.0,
+            perturb: 0.0,
+            perturbed: 0,
+            seed: 0,
+        }
     }
 }
 
@@ -108,7 +122,8 @@ impl Fleet {
     pub fn new(maker: &TaskMaker, config: &FleetConfig) -> Result<Self, SimError> {
         let runner = |env: usize| {
             let seed = seed::derive(config.seed, env as u64);
-            let member = Member::new(maker, config.latent_dim, config.goals)?;
+            let mut member = Member::new(maker, config.latent_dim, config.goals)?;
+            member.perturb = if env < config.perturbed { config.perturb } else { 0.0 };
             Ok(Runner { env, seed, begun: 0, member })
         };
         Ok(Self {

@@ -1,10 +1,10 @@
 //! One environment with its code, goals and streams, and the lanes that step several at once.
 
-use super::{Actor, ActorWorker, Noise};
+use super::{Actor, ActorWorker, Noise, actor::any_action};
 use crate::{
     error::SimError,
     seed::{self, Rng},
-    task::{Modes, Step, Task},
+    task::{Modes, Step, Task, unit},
     tasks::TaskMaker,
 };
 
@@ -32,6 +32,8 @@ pub(super) struct Member {
     pub(super) rng: Rng,
     /// Steps of the present episode so far.
     pub(super) step: usize,
+    /// Probability that the robot gets a uniform action instead of what was decided.
+    pub(super) perturb: f64,
 }
 
 impl Member {
@@ -55,6 +57,7 @@ impl Member {
             rewards: vec![0.0; m],
             rng: seed::rng(0),
             step: 0,
+            perturb: 0.0,
         };
         if !goals.is_empty() {
             member.set_goals(&goals)?;
@@ -144,6 +147,10 @@ impl<'a> Lanes<'a> {
         let mean = &self.means[lane * a..][..a];
         self.noise.apply(member.task.info(), &mut member.rng, mean, action);
         self.action64.iter_mut().zip(&*action).for_each(|(wide, &a)| *wide = f64::from(a));
+        if member.perturb > 0.0 && unit(&mut member.rng) < member.perturb {
+            let any = any_action(member.task.info(), &mut member.rng);
+            self.action64.iter_mut().zip(any).for_each(|(wide, any)| *wide = any);
+        }
         let step = member.task.step(&self.action64, &mut member.rewards)?;
         member.returns.iter_mut().zip(&member.rewards).for_each(|(sum, r)| *sum += r);
         member.step += 1;
@@ -160,7 +167,7 @@ impl<'a> Lanes<'a> {
         &self.means[lane * self.dims[2]..][..self.dims[2]]
     }
 
-    /// The lane's action as the robot got it, `[A]`.
+    /// The lane's action, exploration included, `[A]`: what the robot got, unless it was perturbed.
     pub(super) fn action(&self, lane: usize) -> &[f32] {
         &self.actions[lane * self.dims[2]..][..self.dims[2]]
     }

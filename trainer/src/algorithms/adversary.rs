@@ -55,6 +55,8 @@ pub struct Adversary {
     /// Order in which expert rows are visited, and how many have been.
     order: Vec<u32>,
     visited: usize,
+    /// The first this many environments are perturbed.
+    perturbed: usize,
     /// What the last training reported.
     stats: DiscriminatorStats,
 }
@@ -99,8 +101,15 @@ impl Adversary {
             expert,
             order: (0..rows as u32).collect(),
             visited: rows,
+            perturbed: 0,
             stats: DiscriminatorStats::default(),
         })
+    }
+
+    /// The same, where the first `perturbed` environments are
+    /// ([`DiscriminatorConfig::quiet`]).
+    pub fn with_perturbed(self, perturbed: usize) -> Self {
+        Self { perturbed, ..self }
     }
 
     /// What all adversarial algorithms do with the rollouts of an iteration: trains on them, then
@@ -122,7 +131,9 @@ impl Adversary {
     /// first iterations), each against as many expert pairs, and a gradient penalty on their
     /// mixtures. The metrics are means over the last pass.
     fn train(&mut self, batch: &Batch, obs: &[f32]) -> Result<(), TrainError> {
-        let rows = batch.rows();
+        // Those of the environments behind the perturbed ones.
+        let first = if self.config.quiet { self.perturbed * batch.steps } else { 0 };
+        let rows = batch.rows() - first;
         let size = self.config.batch.min(rows);
         let warm_up = self.iterations < self.config.warmup_iterations;
         let passes = if warm_up { self.config.warmup_passes } else { self.config.passes };
@@ -132,7 +143,7 @@ impl Adversary {
             actions: batch.actions.clone(),
             codes: if self.widths[2] > 0 { batch.codes.clone() } else { vec![] },
         };
-        let mut order: Vec<u32> = (0..rows as u32).collect();
+        let mut order: Vec<u32> = (first as u32..batch.rows() as u32).collect();
         let (mut ours, mut theirs, mut mix) = (Rows::default(), Rows::default(), vec![]);
         let mut sum = StatsSum::default();
         for _ in 0..passes {

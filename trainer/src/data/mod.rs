@@ -61,7 +61,7 @@ pub struct Demonstrations {
 
 impl Demonstrations {
     /// Packs trajectories that were validated by the caller.
-    fn packed(
+    pub(crate) fn packed(
         task: &str,
         (obs_dim, action_dim): (usize, usize),
         lengths: &[usize],

@@ -47,6 +47,7 @@ const POSTERIOR_STREAM: u64 = 6;
 const EVAL_STREAM: u64 = 7;
 const VAE_STREAM: u64 = 8;
 const EMBED_STREAM: u64 = 9;
+const JUDGED_STREAM: u64 = 10;
 
 /// Most that assigned codes may explain demonstrations worse than the best codes do, as a ratio of
 /// losses.
@@ -89,14 +90,23 @@ pub(super) fn train(run: &mut Run, job: Job<'_>) -> Result<PolicyFile, TrainErro
     };
     let widths = [job.demos.obs_dim(), job.demos.action_dim()];
     let normaliser = ObsNormaliser::new(start.normaliser.clone());
+    let judged = match config.algorithm {
+        Algorithm::SogGail if config.sog_gail.judge_codes => {
+            let (net, search) = (export::network_of(&start)?, code_search(&config.cloning, latent));
+            let seed = stream(JUDGED_STREAM);
+            Some(embed(&net, &normaliser, search, job.demos, usize::MAX, seed)?.codes)
+        }
+        _ => given.clone(),
+    };
     let adversary = Adversary::new(
         job.demos,
         &normaliser,
-        given.as_deref(),
+        judged.as_deref(),
         &config.discriminator,
         job.compute,
         stream(ADVERSARY_STREAM),
-    )?;
+    )?
+    .with_perturbed(config.ppo.perturbed_envs());
     if let Some(codes) = given {
         return imitate(run, job, &start, VaeGail::new(adversary, codes));
     }

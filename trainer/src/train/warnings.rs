@@ -40,3 +40,48 @@ pub fn warnings(config: &TrainConfig, task: &TaskInfo, demos: &Demonstrations) -
     }
     found
 }
+
+#[cfg(test)]
+mod tests {
+    use sog_sim::tasks;
+
+    use super::*;
+    use crate::config::Algorithm;
+
+    /// What is said of demonstrations of circles of these lengths, whose first component jitters by
+    /// `jitter` while the others move.
+    fn said(algorithm: Algorithm, lengths: &[usize], jitter: f32) -> Vec<String> {
+        let task = tasks::open("circles").unwrap();
+        let info = task.info();
+        let (s, a) = (info.obs_dim(), info.action_dim());
+        let observe = |i: usize| {
+            let (t, c) = (i / s, i % s);
+            if c == 0 { 0.5 + jitter * (t % 2) as f32 } else { (t as f32 * 0.1 + c as f32).sin() }
+        };
+        let rows: usize = lengths.iter().sum();
+        let observations = (0..rows * s).map(observe).collect();
+        let actions = vec![0.0; rows * a];
+        let demos = Demonstrations::packed(info.name(), (s, a), lengths, observations, actions);
+        warnings(&TrainConfig::defaults(&task, algorithm).unwrap(), info, &demos)
+    }
+
+    #[test]
+    fn a_component_that_hardly_changes_is_named() {
+        let found = said(Algorithm::Bc, &[40, 40], 1e-5);
+        assert_eq!(found.len(), 1, "{found:?}");
+        let task = tasks::open("circles").unwrap();
+        let name = component_name(&task.info().obs_terms, 0);
+        assert!(found[0].starts_with("nearly constant") && found[0].contains(&name), "{found:?}");
+        assert_eq!(said(Algorithm::Bc, &[40, 40], 0.1), Vec::<String>::new());
+    }
+
+    #[test]
+    fn unequal_lengths_are_told_to_adversarial_algorithms_alone() {
+        let found = said(Algorithm::Gail, &[40, 25], 0.1);
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(found[0].contains("25 to 40 steps"), "{found:?}");
+        assert!(found[0].contains("discriminator.reward"), "{found:?}");
+        assert_eq!(said(Algorithm::SogBc, &[40, 25], 0.1), Vec::<String>::new());
+        assert_eq!(said(Algorithm::Gail, &[40, 40], 0.1), Vec::<String>::new());
+    }
+}
