@@ -19,11 +19,12 @@ use sog_runtime::io::{Command, Reading, RobotIo};
 use sog_runtime::link::{Address, LinkOptions, LinkRobot, Transport};
 
 use crate::{
+    checks::{check_action, check_width},
     definition::Engine,
     error::SimError,
     robot,
-    task::{Modes, Probe, Step, Task, TaskInfo, check_action, check_width},
-    tasks::TaskFolder,
+    task::{Modes, Probe, Step, Task, TaskInfo},
+    tasks::folder::TaskFolder,
 };
 
 /// How long a program that is already running may take to answer.

@@ -37,6 +37,7 @@
 
 pub mod bench;
 pub mod check;
+mod checks;
 #[cfg(feature = "cli")]
 pub mod cli;
 mod compiled;

@@ -180,7 +180,7 @@ impl<'a> Wiring<'a> {
                         if let Some((.., first)) =
                             wiring.joints.iter().find(|(_, j, ..)| *j == joint)
                         {
-                            let joint = &file.joints[joint].name;
+                            let joint = &file.has.joints[joint].name;
                             let (first, second) = (&first.name, &term.name);
                             return Err(term.at.error(format!(
                                 "joint `{joint}` is set by `{first}` and by `{second}`; need one"
@@ -223,7 +223,7 @@ impl<'a> Wiring<'a> {
         };
         for (part, joint, component, term) in &self.joints {
             if !used(*component) {
-                let (joint, part) = (&self.file.joints[*joint].name, part.name());
+                let (joint, part) = (&self.file.has.joints[*joint].name, part.name());
                 return Err(term.at.error(format!(
                     "`{}` sets the {part} of joint `{joint}`, which no [[command]] tells the robot",
                     term.name
@@ -244,7 +244,7 @@ impl<'a> Wiring<'a> {
 
     /// What the robot is told of a part of a joint.
     fn joint(&self, part: Part, joint: usize, at: &At) -> Result<What, DefinitionError> {
-        let described = &self.file.joints[joint];
+        let described = &self.file.has.joints[joint];
         let (offset, gain) = described.affine(part);
         let name = &described.name;
         let gains = |value: Option<f64>| {
@@ -284,7 +284,7 @@ impl<'a> Wiring<'a> {
     }
 
     fn pd(&self, joint: usize, target: usize, gain: f64) -> Result<What, DefinitionError> {
-        let described = &self.file.joints[joint];
+        let described = &self.file.has.joints[joint];
         let missing = |what: &str| {
             described.at.error(format!(
                 "joint `{}`: its torque is computed here from its target position, which needs \
@@ -296,10 +296,12 @@ impl<'a> Wiring<'a> {
             target,
             position: self
                 .file
+                .has
                 .signal_of(joint, Part::Position)
                 .ok_or_else(|| missing("a [[channel]] with its position"))?,
             velocity: self
                 .file
+                .has
                 .signal_of(joint, Part::Velocity)
                 .ok_or_else(|| missing("a [[channel]] or a [[velocity]] with its velocity"))?,
             kp: described.kp.ok_or_else(|| missing("kp"))?,

@@ -3,9 +3,10 @@
 use std::{path::Path, sync::Arc};
 
 use super::{
-    channel::{self, Channel, Holds, Velocity},
+    channel::{self, Holds},
     command::{self, ActionTerm, Told, ToldHolds},
-    joint::{self, Joint, Part},
+    has::Has,
+    joint::{self, Part},
     observation::{self, Wanted},
 };
 use crate::{
@@ -22,11 +23,7 @@ pub const SCHEMA: &str = "sog.robot/1";
 pub struct RobotFile {
     pub(super) name: String,
     pub(super) dt_s: f64,
-    pub(super) joints: Vec<Joint>,
-    pub(super) channels: Vec<Channel>,
-    pub(super) velocities: Vec<Velocity>,
-    /// Names of the numbers that the operator sets, and what they are at first.
-    pub(super) operator: Vec<(String, f64)>,
+    pub(super) has: Has,
     pub(super) observation: Vec<Wanted>,
     pub(super) told: Vec<Told>,
     pub(super) action: Vec<ActionTerm>,
@@ -73,7 +70,7 @@ impl RobotFile {
 
     /// Names of the numbers that the operator sets, in the order of their slots.
     pub fn operator_commands(&self) -> impl Iterator<Item = &str> {
-        self.operator.iter().map(|(name, _)| name.as_str())
+        self.has.operator.iter().map(|(name, _)| name.as_str())
     }
 
     /// The robot's side of the link: its name, what it sends and is told, its period and bounds.
@@ -85,7 +82,7 @@ impl RobotFile {
         Contract {
             task: self.name.clone(),
             obs_terms: Terms(
-                self.channels.iter().map(|c| term(&c.name, c.holds.width())).collect(),
+                self.has.channels.iter().map(|c| term(&c.name, c.holds.width())).collect(),
             ),
             action_terms: Terms(
                 self.told.iter().map(|told| term(&told.name, told.holds.width())).collect(),
@@ -94,37 +91,6 @@ impl RobotFile {
             action_low: bounds(|told| &told.low),
             action_high: bounds(|told| &told.high),
         }
-    }
-
-    /// Where a channel's or velocity's signals begin, how many they are, and the channel.
-    pub(super) fn signals(&self, name: &str) -> Option<(usize, usize, Option<&Channel>)> {
-        let channel = self.channels.iter().find(|channel| channel.name == name);
-        let velocity = || {
-            let velocity = self.velocities.iter().find(|velocity| velocity.name == name)?;
-            Some((velocity.from, self.channels[velocity.of].holds.width(), None))
-        };
-        channel.map(|c| (c.from, c.holds.width(), Some(c))).or_else(velocity)
-    }
-
-    /// The signal of a part of a joint.
-    pub(super) fn signal_of(&self, joint: usize, part: Part) -> Option<usize> {
-        let sent = |wanted: Part| {
-            self.channels.iter().enumerate().find_map(|(i, channel)| match &channel.holds {
-                Holds::Joints { part, of } if *part == wanted => {
-                    of.iter().position(|&of| of == joint).map(|at| (i, at))
-                }
-                _ => None,
-            })
-        };
-        if let Some((channel, at)) = sent(part) {
-            return Some(self.channels[channel].from + at);
-        }
-        if part != Part::Velocity {
-            return None;
-        }
-        let (channel, at) = sent(Part::Position)?;
-        let velocity = self.velocities.iter().find(|velocity| velocity.of == channel)?;
-        Some(velocity.from + at)
     }
 }
 
@@ -157,13 +123,11 @@ fn read(mut table: Table<'_>, text: &Arc<str>) -> Read<RobotFile> {
         let entries = value.table()?.entries();
         entries.into_iter().map(|(name, value)| Ok((name, value.number()?))).collect()
     })?;
+    let has = Has { joints, channels, velocities, operator: operator.unwrap_or_default() };
     let mut file = RobotFile {
         name,
         dt_s,
-        joints,
-        channels,
-        velocities,
-        operator: operator.unwrap_or_default(),
+        has,
         observation: vec![],
         told: vec![],
         action: vec![],
@@ -174,15 +138,15 @@ fn read(mut table: Table<'_>, text: &Arc<str>) -> Read<RobotFile> {
     let observation =
         table.need("observation", "an [[observation]] for each of the policy's terms")?;
     for table in observation.tables()? {
-        file.observation.extend(observation::read(table, &file)?);
+        file.observation.extend(observation::read(table, &file.has)?);
     }
     let told = table.need("command", "at least one [[command]] that the robot is told")?;
     for table in told.tables()? {
-        file.told.push(command::read_told(table, &file.joints)?);
+        file.told.push(command::read_told(table, &file.has.joints)?);
     }
     let action = table.need("action", "an [[action]] for each of the policy's terms")?;
     for table in action.tables()? {
-        file.action.extend(command::read_action(table, &file.joints, &file.told, dt_s)?);
+        file.action.extend(command::read_action(table, &file.has.joints, &file.told, dt_s)?);
     }
     table.finish()?;
     Ok(file)
@@ -214,13 +178,13 @@ fn unique<'a>(names: impl Iterator<Item = (&'a String, &'a At)>, what: &str) -> 
 
 /// What no single table can see.
 fn check(file: &RobotFile) -> Read<()> {
-    let channels = file.channels.iter().map(|c| (&c.name, &c.at));
-    unique(channels.chain(file.velocities.iter().map(|v| (&v.name, &v.at))), "channels")?;
+    let channels = file.has.channels.iter().map(|c| (&c.name, &c.at));
+    unique(channels.chain(file.has.velocities.iter().map(|v| (&v.name, &v.at))), "channels")?;
     unique(file.told.iter().map(|told| (&told.name, &told.at)), "commands")?;
     unique(file.observation.iter().map(|w| (&w.spec.name, &w.at)), "observation terms")?;
     unique(file.action.iter().map(|action| (&action.name, &action.at)), "action terms")?;
     // A part of a joint is sent, and told, in one place.
-    let sent = file.channels.iter().filter_map(|c| match &c.holds {
+    let sent = file.has.channels.iter().filter_map(|c| match &c.holds {
         Holds::Joints { part, of } => Some((&c.name, *part, of, &c.at)),
         _ => None,
     });
@@ -240,7 +204,7 @@ fn each_joint_once<'a>(
     for (name, part, of, at) in groups {
         for &joint in of {
             if let Some((.., first)) = seen.iter().find(|(p, j, _)| (*p, *j) == (part, joint)) {
-                let (joint, part) = (&file.joints[joint].name, part.name());
+                let (joint, part) = (&file.has.joints[joint].name, part.name());
                 return Err(at.error(format!(
                     "the {part} of joint `{joint}` stands in `{first}` and in `{name}`; need it \
                      once"

@@ -78,6 +78,7 @@ mod channel;
 mod command;
 mod file;
 mod filter;
+mod has;
 mod joint;
 mod observation;
 mod pace;

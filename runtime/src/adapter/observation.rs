@@ -2,7 +2,7 @@
 
 use super::{
     channel::{Channel, Holds, not_sent},
-    file::RobotFile,
+    has::Has,
     joint::{self, Part},
 };
 use crate::{
@@ -29,7 +29,7 @@ const SOURCES: [&str; 8] = [
 ];
 
 /// Reads a table: one term, or one a joint where the name holds a `*`.
-pub(super) fn read(mut table: Table<'_>, file: &RobotFile) -> Read<Vec<Wanted>> {
+pub(super) fn read(mut table: Table<'_>, has: &Has) -> Read<Vec<Wanted>> {
     let at = table.at();
     let name_value = table.need("name", "the name of the policy's term")?;
     let name = name_value.string()?;
@@ -69,10 +69,10 @@ pub(super) fn read(mut table: Table<'_>, file: &RobotFile) -> Read<Vec<Wanted>> 
         _ => None,
     };
     if let Some(part) = part {
-        let joints = joint::pick(&file.joints, Some(value))?;
+        let joints = joint::pick(&has.joints, Some(value))?;
         let signal = |&joint: &usize| {
-            file.signal_of(joint, part).ok_or_else(|| {
-                let name = &file.joints[joint].name;
+            has.signal_of(joint, part).ok_or_else(|| {
+                let name = &has.joints[joint].name;
                 let part = part.name();
                 value.error(format!(
                     "joint `{name}`: the robot sends no {part} of it; need a [[channel]] with \
@@ -88,7 +88,7 @@ pub(super) fn read(mut table: Table<'_>, file: &RobotFile) -> Read<Vec<Wanted>> 
         }
         let one = |(&joint, signal): (&usize, usize)| Wanted {
             spec: TermSpec {
-                name: name.replace('*', &file.joints[joint].name),
+                name: name.replace('*', &has.joints[joint].name),
                 source: Source::Raw(vec![signal]),
                 ..like.clone()
             },
@@ -100,12 +100,12 @@ pub(super) fn read(mut table: Table<'_>, file: &RobotFile) -> Read<Vec<Wanted>> 
         return Err(name_value.error("`*` stands for joints, and this source has none"));
     }
     let source = match *key {
-        "sensor" => sensor(value, frame.as_ref(), orientation.as_ref(), file)?,
+        "sensor" => sensor(value, frame.as_ref(), orientation.as_ref(), has)?,
         "projected_gravity" => {
             if let Some(frame) = frame {
                 return Err(frame.error("projected gravity is in the body's frame already"));
             }
-            Source::ProjectedGravity { quaternion: quaternion(file, value)? }
+            Source::ProjectedGravity { quaternion: quaternion(has, value)? }
         }
         "previous_action" => match value.boolean()? {
             true => Source::PreviousAction,
@@ -113,9 +113,9 @@ pub(super) fn read(mut table: Table<'_>, file: &RobotFile) -> Read<Vec<Wanted>> 
         },
         "command" => {
             let name = value.string()?;
-            let slot = file.operator.iter().position(|(known, _)| *known == name);
+            let slot = has.operator.iter().position(|(known, _)| *known == name);
             let slot = slot.ok_or_else(|| {
-                let hint = hint(&name, file.operator.iter().map(|(known, _)| known.as_str()));
+                let hint = hint(&name, has.operator.iter().map(|(known, _)| known.as_str()));
                 value.error(format!("[operator] has no `{name}`{hint}"))
             })?;
             Source::Command(vec![slot])
@@ -135,7 +135,7 @@ fn sensor(
     value: &Value<'_>,
     frame: Option<&Value<'_>>,
     orientation: Option<&Value<'_>>,
-    file: &RobotFile,
+    has: &Has,
 ) -> Read<Source> {
     let text = value.string()?;
     let (name, range) = match text.split_once('[') {
@@ -148,8 +148,8 @@ fn sensor(
             (name, Some(inside))
         }
     };
-    let Some((from, width, channel)) = file.signals(name) else {
-        return Err(value.error(not_sent(name, &file.channels)));
+    let Some((from, width, channel)) = has.signals(name) else {
+        return Err(value.error(not_sent(name, &has.channels)));
     };
     if let Some((_, end)) = range.filter(|(start, end)| start >= end || *end > width) {
         let problem = format!("`{text}`: `{name}` has {width} numbers, found an end at {end}");
@@ -170,15 +170,15 @@ fn sensor(
         _ => return Err(frame.error(format!("`{text}` is no vector that could be rotated"))),
     };
     let vector = [from, from + 1, from + 2];
-    let turned = |file| match orientation {
-        Some(value) => quaternion(file, value),
-        None => only_quaternion(file, frame),
+    let turned = |has| match orientation {
+        Some(value) => quaternion(has, value),
+        None => only_quaternion(has, frame),
     };
     match frame.string()?.as_str() {
         "body" if !world => Ok(plain()),
         "world" if world => Ok(plain()),
-        "body" => Ok(Source::InBody { vector, quaternion: turned(file)? }),
-        "world" => Ok(Source::InWorld { vector, quaternion: turned(file)? }),
+        "body" => Ok(Source::InBody { vector, quaternion: turned(has)? }),
+        "world" => Ok(Source::InWorld { vector, quaternion: turned(has)? }),
         other => Err(frame.error(format!("`{other}` is no frame; need \"body\" or \"world\""))),
     }
 }
@@ -192,20 +192,20 @@ fn indices(text: &str) -> Option<(usize, usize)> {
 }
 
 /// The signals of an orientation by the name of its channel.
-fn quaternion(file: &RobotFile, value: &Value<'_>) -> Read<[usize; 4]> {
+fn quaternion(has: &Has, value: &Value<'_>) -> Read<[usize; 4]> {
     let name = value.string()?;
-    match file.signals(&name) {
+    match has.signals(&name) {
         Some((from, _, Some(Channel { holds: Holds::Orientation { .. }, .. }))) => {
             Ok([0, 1, 2, 3].map(|i| from + i))
         }
         Some(_) => Err(value.error(format!("`{name}` is no quaternion; need a channel with one"))),
-        None => Err(value.error(not_sent(&name, &file.channels))),
+        None => Err(value.error(not_sent(&name, &has.channels))),
     }
 }
 
 /// The signals of the one orientation that there is.
-fn only_quaternion(file: &RobotFile, frame: &Value<'_>) -> Result<[usize; 4], DefinitionError> {
-    let all: Vec<&Channel> = file
+fn only_quaternion(has: &Has, frame: &Value<'_>) -> Result<[usize; 4], DefinitionError> {
+    let all: Vec<&Channel> = has
         .channels
         .iter()
         .filter(|channel| matches!(channel.holds, Holds::Orientation { .. }))

@@ -77,12 +77,12 @@ impl<R: RobotIo> AdapterPlant<R> {
         }
         let inverse = inverses(&program.specs, robot.spec().action_dim());
         let known = known(&inverse, program.sensing.signals().len());
-        let unknown = file.channels.iter().filter(|channel| {
+        let unknown = file.has.channels.iter().filter(|channel| {
             let mut range = channel.from..channel.from + channel.holds.width();
             range.any(|i| !known[i])
         });
         let mut signals = vec![0.0; known.len()];
-        for channel in &file.channels {
+        for channel in &file.has.channels {
             if matches!(channel.holds, Holds::Orientation { .. }) {
                 signals[channel.from] = 1.0;
             }
@@ -90,7 +90,7 @@ impl<R: RobotIo> AdapterPlant<R> {
         Ok(Self {
             spec: robot_side(&program.robot, &program, robot.spec()),
             inverse,
-            channels: file.channels.iter().map(|channel| Unsense::new(file, channel)).collect(),
+            channels: file.has.channels.iter().map(|channel| Unsense::new(file, channel)).collect(),
             unknown: unknown.map(|channel| channel.name.clone()).collect(),
             obs: vec![0.0; robot.spec().obs_dim()],
             action: vec![0.0; robot.spec().action_dim()],
@@ -246,7 +246,7 @@ impl Unsense {
     fn new(file: &RobotFile, channel: &Channel) -> Self {
         let affine = match &channel.holds {
             Holds::Joints { part, of } => {
-                of.iter().map(|&joint| file.joints[joint].affine(*part)).collect()
+                of.iter().map(|&joint| file.has.joints[joint].affine(*part)).collect()
             }
             Holds::Numbers { width, si } => vec![(0.0, *si); *width],
             Holds::Orientation { .. } | Holds::Vector { .. } => vec![],

@@ -61,7 +61,7 @@ impl AdapterProgram {
             sensing: Sensing::new(file, program),
             acting: Acting::new(file, &action)?,
             specs: wanted.into_iter().map(|w| w.spec.clone()).collect(),
-            operator: file.operator.iter().map(|(_, value)| *value).collect(),
+            operator: file.has.operator.iter().map(|(_, value)| *value).collect(),
             file: file.clone(),
         })
     }
@@ -129,12 +129,12 @@ fn check_width(name: &str, found: usize, needed: usize, at: &At) -> Read<()> {
 }
 
 fn terms(file: &RobotFile, policy: &Contract, wanted: &[&Wanted]) -> Read<TermProgram> {
-    let velocities = file.velocities.iter().map(|v| file.channels[v.of].holds.width());
-    let sent: usize = file.channels.iter().map(|channel| channel.holds.width()).sum();
+    let velocities = file.has.velocities.iter().map(|v| file.has.channels[v.of].holds.width());
+    let sent: usize = file.has.channels.iter().map(|channel| channel.holds.width()).sum();
     let widths = TermWidths {
         raw: sent + velocities.sum::<usize>(),
         action: policy.action_dim(),
-        commands: file.operator.len(),
+        commands: file.has.operator.len(),
     };
     let specs: Vec<TermSpec> = wanted.iter().map(|w| w.spec.clone()).collect();
     let program = TermProgram::compile(&specs, widths, policy.dt_s).map_err(|error| {

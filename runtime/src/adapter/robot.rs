@@ -72,7 +72,7 @@ impl<R: RobotIo> Adapter<R> {
             readings: vec![0.0; robot.spec().obs_dim()],
             robot,
             spec,
-            channel_names: program.file.channels.iter().map(|c| c.name.clone()).collect(),
+            channel_names: program.file.has.channels.iter().map(|c| c.name.clone()).collect(),
             sensing: program.sensing.clone(),
             acting: program.acting.clone(),
             steps: program.steps,

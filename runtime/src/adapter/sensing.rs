@@ -99,8 +99,8 @@ impl Sensing {
             convert: Convert::new(file, &channel.holds),
             filter: Filter::new(channel.low_pass, file.dt_s, channel.holds.width()),
         };
-        let velocities = file.velocities.iter().map(|velocity| {
-            let positions = &file.channels[velocity.of];
+        let velocities = file.has.velocities.iter().map(|velocity| {
+            let positions = &file.has.channels[velocity.of];
             let width = positions.holds.width();
             Differentiate {
                 positions: positions.from,
@@ -111,7 +111,7 @@ impl Sensing {
             }
         });
         Self {
-            channels: file.channels.iter().map(sense).collect(),
+            channels: file.has.channels.iter().map(sense).collect(),
             velocities: velocities.collect(),
             signals: vec![0.0; program.widths().raw],
             last_step: None,
@@ -196,7 +196,7 @@ impl Convert {
         let turning = |q: &UnitQuaternion<f64>| (q.angle() != 0.0).then_some(*q);
         match holds {
             Holds::Joints { part, of } => {
-                Self::Affine(of.iter().map(|&joint| file.joints[joint].affine(*part)).collect())
+                Self::Affine(of.iter().map(|&joint| file.has.joints[joint].affine(*part)).collect())
             }
             Holds::Orientation { xyzw, mounting } => {
                 Self::Orientation { xyzw: *xyzw, unmount: turning(mounting).map(|q| q.inverse()) }

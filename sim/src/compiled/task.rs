@@ -12,12 +12,13 @@ use super::{
     start::Start,
 };
 use crate::{
+    checks::{check_action, check_numbers, check_width},
     definition::{Definition, DefinitionError, Engine, Reward, SimDefinition, Success, Terminate},
     error::SimError,
     physics::Physics,
     registry::{self, Drive, StepReward, StepView},
     seed,
-    task::{Probe, Step, Task, TaskInfo, check_action, check_numbers, check_width},
+    task::{Probe, Step, Task, TaskInfo},
 };
 
 /// Everything about a task that its environments share.

@@ -141,8 +141,8 @@ impl Physics {
         rest: impl FnOnce(&mut Data),
     ) -> Result<(), SimError> {
         let [q, v] = [self.data.qpos().len(), self.data.qvel().len()];
-        crate::task::check_numbers(&self.task, "positions", qpos, q)?;
-        crate::task::check_numbers(&self.task, "velocities", qvel, v)?;
+        crate::checks::check_numbers(&self.task, "positions", qpos, q)?;
+        crate::checks::check_numbers(&self.task, "velocities", qvel, v)?;
         self.data.reset();
         self.data.qpos_mut().copy_from_slice(qpos);
         self.data.qvel_mut().copy_from_slice(qvel);

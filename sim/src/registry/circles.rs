@@ -8,11 +8,12 @@ use std::f64::consts::TAU;
 use rand_distr::{Distribution, StandardNormal};
 
 use crate::{
+    checks::{check_action, check_numbers, check_width},
     definition::{Definition, Registered, Reward},
     error::SimError,
     rollout::{Actor, ActorWorker},
     seed::{self, Rng},
-    task::{Probe, Step, Task, TaskInfo, check_action, check_numbers, check_width},
+    task::{Probe, Step, Task, TaskInfo},
 };
 
 /// Signed radii of the paper's three circles: the circle of radius |R| about (0, R).

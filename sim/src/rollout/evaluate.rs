@@ -102,7 +102,7 @@ pub fn evaluate<A: Actor + ?Sized>(
     let task = maker.info().name();
     for plan in plans {
         for code in std::iter::once(&plan.code).chain(plan.switches.iter().map(|s| &s.code)) {
-            crate::task::check_width(task, "plan's code", code.len(), actor.latent_dim())?;
+            crate::checks::check_width(task, "plan's code", code.len(), actor.latent_dim())?;
         }
     }
     let groups: Vec<Result<Vec<Episode>, SimError>> = plans

@@ -173,8 +173,8 @@ impl Fleet {
         check_actor(actor, &self.maker, self.latent_dim)?;
         let info = self.maker.info();
         let rows = batch.rows() * info.obs_dim();
-        crate::task::check_width(info.name(), "batch environments", batch.envs, self.crew.len())?;
-        crate::task::check_width(info.name(), "batch observations", batch.obs.len(), rows)?;
+        crate::checks::check_width(info.name(), "batch environments", batch.envs, self.crew.len())?;
+        crate::checks::check_width(info.name(), "batch observations", batch.obs.len(), rows)?;
         let (steps, group) = (batch.steps, group_size(self.crew.len()));
         let rules = Rules { start: rule, horizon: self.horizon, carry_over: self.carry_over };
         let mut records = batch.records();

@@ -196,7 +196,7 @@ pub(super) fn check_actor<A: Actor + ?Sized>(
         ("actor's code", actor.latent_dim(), latent_dim),
         ("actor's action", actor.action_dim(), info.action_dim()),
     ] {
-        crate::task::check_width(info.name(), what, found, needed)?;
+        crate::checks::check_width(info.name(), what, found, needed)?;
     }
     Ok(())
 }

@@ -19,7 +19,7 @@
 //! ```
 
 mod check;
-mod folder;
+pub(crate) mod folder;
 mod new;
 
 use std::sync::Arc;

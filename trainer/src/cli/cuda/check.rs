@@ -20,7 +20,8 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use super::{
     CheckArgs,
     device::DeviceArg,
-    part::{PARTS, Part, Row},
+    part::Row,
+    parts::{PARTS, Part},
     report::{PartReport, Report, Status},
 };
 use crate::{cli::Outcome, device};

@@ -17,6 +17,7 @@ mod errors;
 mod learned;
 mod machine;
 mod part;
+mod parts;
 mod report;
 mod resume;
 pub(super) mod times;
@@ -91,6 +92,6 @@ struct HowArgs {
 pub(super) fn run(command: &CudaCommand) -> Result<Outcome> {
     match command {
         CudaCommand::Check(args) => check::run(args),
-        CudaCommand::Part(args) => part::run(args).map(|()| Outcome::Good),
+        CudaCommand::Part(args) => parts::run(args).map(|()| Outcome::Good),
     }
 }

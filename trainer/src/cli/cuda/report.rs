@@ -5,10 +5,7 @@ use std::fmt::Write;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{
-    device::DeviceArg,
-    part::{Part, Row},
-};
+use super::{device::DeviceArg, part::Row, parts::Part};
 
 /// How a part ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -160,7 +157,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::cli::cuda::part::PARTS;
+    use crate::cli::cuda::parts::PARTS;
 
     #[test]
     fn tables_hold_what_was_found_and_what_failed() {
