@@ -74,7 +74,8 @@ typedef enum {
     SOG_OBSERVATION,
     SOG_COMMAND,
     SOG_BYE,
-    SOG_GUIDED /* version 2: an observation with what was applied and what a person does */
+    SOG_GUIDED, /* version 2: an observation with what was applied and what a person does */
+    SOG_AGAIN   /* version 2: the controller sends for observations that were lost */
 } sog_kind;
 
 /* Kind of a command. */
@@ -121,6 +122,8 @@ typedef struct {
     sog_bytes applied;
     uint32_t buttons;      /* guided: bit n is button n, set while it is pressed */
     bool taken_over;       /* guided: a person leads the robot */
+    uint64_t first;        /* again: step of the first observation sent for... */
+    uint32_t count;        /* ...and how many */
 } sog_frame;
 
 /* A shared secret that authenticates every packet. */
@@ -494,7 +497,7 @@ static sog_writer sog_head(const sog_frame *f, uint8_t *packet, size_t room) {
     w.room = room < (size_t)SOG_MAX_PACKET ? room : (size_t)SOG_MAX_PACKET;
     w.len = 0;
     w.full = f->version < 1 || f->version > SOG_WIRE_VERSION;
-    w.full |= f->kind == SOG_GUIDED && f->version < 2;
+    w.full |= f->kind >= SOG_GUIDED && f->version < 2;
     sog_put(&w, "SG", 2);
     sog_put_byte(&w, f->version);
     sog_put_varint(&w, f->session);
@@ -564,6 +567,10 @@ size_t sog_seal(const sog_frame *f, const sog_key *key, uint8_t *packet, size_t 
         sog_put_varint(&w, f->step);
         sog_put_varint(&w, (uint64_t)f->command);
         sog_put_blob(&w, f->action);
+        break;
+    case SOG_AGAIN:
+        sog_put_varint(&w, f->first);
+        sog_put_varint(&w, f->count);
         break;
     case SOG_READY:
     case SOG_BYE:
@@ -673,7 +680,7 @@ static void sog_take_contract(sog_reader *r, sog_contract *c, uint8_t version) {
 
 static void sog_take_message(sog_reader *r, sog_frame *f) {
     uint64_t kind = sog_take_varint(r, 32);
-    if (kind > (uint64_t)(f->version >= 2 ? SOG_GUIDED : SOG_BYE)) {
+    if (kind > (uint64_t)(f->version >= 2 ? SOG_AGAIN : SOG_BYE)) {
         r->bad = true;
         return;
     }
@@ -719,6 +726,10 @@ static void sog_take_message(sog_reader *r, sog_frame *f) {
         f->action = sog_take_blob(r);
         break;
     }
+    case SOG_AGAIN:
+        f->first = sog_take_varint(r, 64);
+        f->count = (uint32_t)sog_take_varint(r, 32);
+        break;
     case SOG_READY:
     case SOG_BYE:
         break;
@@ -992,10 +1003,17 @@ static bool sog_same_bounds(const sog_spec *spec, const float *ours, sog_bytes t
     return true;
 }
 
+/* Whether a hello brings no contract and asks for the robot's. */
+static bool sog_is_asking(const sog_frame *hello) {
+    return hello->version >= 2 && hello->contract.task.len == 0 &&
+           hello->contract.obs_terms.len == 0;
+}
+
 /* Why a hello is refused; NULL if it is not. */
 static const char *sog_refusal(const sog_spec *spec, const sog_frame *hello) {
     const sog_contract own = sog_contract_of(spec), *ours = &own, *theirs = &hello->contract;
     double off = ours->dt_s - theirs->dt_s, most = 1e-9 * ours->dt_s;
+    if (sog_is_asking(hello)) return NULL;
     if (!sog_same(ours->task, theirs->task)) return "the policy is for another task";
     if (!sog_same(ours->obs_terms, theirs->obs_terms))
         return "the policy has other observation terms";
@@ -1015,6 +1033,17 @@ static sog_do sog_drop(sog_session *s, sog_fate fate) {
     s->dropped[fate]++;
     if (fate == SOG_REORDERED && s->dropped[SOG_LOST]) s->dropped[SOG_LOST]--;
     return SOG_DO_NOTHING;
+}
+
+/* The robot's own contract; no bounds where it states none. */
+static void sog_put_own_contract(sog_writer *w, const sog_spec *spec) {
+    const sog_contract own = sog_contract_of(spec);
+    sog_put_blob(w, own.task);
+    sog_put_blob(w, own.obs_terms);
+    sog_put_blob(w, own.action_terms);
+    sog_put_double(w, own.dt_s);
+    sog_put_numbers(w, spec->action_low, spec->action_low ? spec->action_dim : 0, 0.0f);
+    sog_put_numbers(w, spec->action_high, spec->action_high ? spec->action_dim : 0, 0.0f);
 }
 
 /* A packet while there is no session. */
@@ -1047,14 +1076,18 @@ static sog_do sog_stranger(sog_session *s, const sog_frame *f, uint64_t now_ns) 
         s->granted = s->options.random() | 1;
         s->granted_nonce = f->nonce;
         s->granted_version = f->version;
-        s->granted_period_ns = f->period_ns;
+        s->granted_period_ns = f->period_ns ? f->period_ns : (uint64_t)(spec->dt_s * 1e9 + 0.5);
     }
     answer = sog_answer_to(s, f, SOG_WELCOME, now_ns);
     answer.session = s->granted;
     w = sog_head(&answer, s->tx, s->tx_room);
     sog_put_varint(&w, f->nonce);
-    /* It fits, so that what the controller has said of itself holds for the robot. */
-    sog_put_contract(&w, &f->contract, f->version);
+    if (sog_is_asking(f)) {
+        sog_put_own_contract(&w, spec);
+    } else {
+        /* It fits, so that what the controller has said of itself holds for the robot. */
+        sog_put_contract(&w, &f->contract, f->version);
+    }
     sog_put_byte(&w, s->options.lock_step);
     sog_put_numbers(&w, spec->damping_action, spec->action_dim, 0.0f);
     sog_put_numbers(&w, spec->stop_action, spec->action_dim, 0.0f);
@@ -1193,6 +1226,13 @@ sog_do sog_session_receive(sog_session *s, const uint8_t *packet, size_t len, ui
         s->heard_ns = now_ns;
         s->heard = true;
         if (s->options.lock_step) sog_send_observation(s, now_ns);
+        return SOG_DO_NOTHING;
+    case SOG_AGAIN:
+        /* The newest is all that is kept here. */
+        s->heard_ns = now_ns;
+        s->heard = true;
+        if (s->values && f.first <= s->step && s->step - f.first < f.count)
+            sog_send_observation(s, now_ns);
         return SOG_DO_NOTHING;
     default:
         return sog_drop(s, SOG_FOREIGN);

@@ -103,7 +103,8 @@ static void check_contract(const char *line, const sog_frame *f) {
 
 static void check_fields(const char *line, const sog_frame *f) {
     static const char *const kinds[] = {"hello",       "welcome", "refuse", "ready",
-                                        "observation", "command", "bye",    "guided"};
+                                        "observation", "command", "bye",    "guided",
+                                        "again"};
     static const char *const commands[] = {"act", "damp", "stop", "reset"};
     check(f->version == number(line, "version"), "version");
     check(f->session == number(line, "session"), "session");
@@ -148,6 +149,10 @@ static void check_fields(const char *line, const sog_frame *f) {
         check(f->step == number(line, "step"), "step");
         check(is_text(line, "command", commands[f->command]), "command");
         check_bytes(line, "action", f->action);
+        break;
+    case SOG_AGAIN:
+        check(f->first == number(line, "first"), "first");
+        check(f->count == number(line, "count"), "count");
         break;
     case SOG_READY:
     case SOG_BYE:

@@ -12,6 +12,7 @@
 //! * [`control`]: the fixed-rate loop with its states, watchdogs, limits and statistics;
 //! * [`io`]: what a robot looks like to the loop ([`io::RobotIo`]);
 //! * `link`: a robot at the other end of UDP or a serial line (feature `host`);
+//! * `recording`: demonstrations that a person gives with a robot (feature `host`);
 //! * `telemetry`: a record a tick, logs, replay, export (feature `host`);
 //! * `os`: real time, scheduling, signals (feature `host`);
 //! * `definition`: definitions that people write, read by file, line and key (feature `host`);
@@ -37,6 +38,8 @@ pub mod math;
 #[cfg(feature = "host")]
 pub mod os;
 pub mod policy;
+#[cfg(feature = "host")]
+pub mod recording;
 #[cfg(feature = "host")]
 pub mod telemetry;
 pub mod tensors;

@@ -122,22 +122,25 @@ fn damage_to_a_log_is_noticed() {
     assert!(matches!(Log::parse(b"SOGLOG\x01\x00"), Err(LogError::Mark { .. })));
 }
 
+/// A record of the example policy: 39 words and their sum.
+const RECORD_BYTES: usize = 160;
+
 #[test]
 fn a_log_cut_anywhere_is_read_up_to_its_last_whole_record_and_says_so() {
     let good = eventful_log(30);
     let whole = Log::parse(&good).unwrap();
     assert!(whole.complete);
-    let header = good.len() - 28 - 30 * 144;
+    let header = good.len() - 28 - 30 * RECORD_BYTES;
     for len in header..good.len() {
         let cut = Log::parse(&good[..len]).unwrap();
-        let records = (len - header).min(30 * 144) / 144;
+        let records = (len - header).min(30 * RECORD_BYTES) / RECORD_BYTES;
         // As text, because NaN is not equal to itself.
         assert!(format!("{:?}", cut.records) == format!("{:?}", &whole.records[..records]));
         assert!(!cut.complete, "{len}");
         assert_eq!(replay(&cut).unwrap().ticks, records as u64);
         // Where the power failed, the file system may have made room that was never filled.
         let zeros = [&good[..len], &[0; 4096]].concat();
-        if (len - header).is_multiple_of(144) {
+        if (len - header).is_multiple_of(RECORD_BYTES) {
             assert_eq!(Log::parse(&zeros).unwrap().records.len(), records);
         }
     }
@@ -252,7 +255,7 @@ fn every_record_is_on_the_disk_soon() {
         let tick = controller.tick(&mut robot, &wake);
         recorder.observe(&controller, &wake, &tick, ticker.now_ns());
         let begin = std::time::Instant::now();
-        while count.load(std::sync::atomic::Ordering::Relaxed) < header + i * 144 {
+        while count.load(std::sync::atomic::Ordering::Relaxed) < header + i * RECORD_BYTES {
             assert!(begin.elapsed().as_millis() < 200, "record {i} is not written");
             std::thread::yield_now();
         }

@@ -110,6 +110,7 @@ fn messages(bytes: &Bytes) -> Vec<(&'static str, Message<'_>)> {
                 taken_over: false,
             },
         ),
+        ("again", Message::Again { first: u64::MAX - 3, count: 300 }),
     ]
 }
 
@@ -237,6 +238,11 @@ fn describe(frame: &Frame<'_>) -> Map<String, Value> {
             "command"
         }
         Message::Bye => "bye",
+        Message::Again { first, count } => {
+            put("first", big(first));
+            put("count", count.into());
+            "again"
+        }
     };
     fields.insert("kind".to_string(), kind.into());
     fields
@@ -260,7 +266,7 @@ fn good() -> Vec<Value> {
     for (version, secret) in [1, 2].into_iter().flat_map(|v| SECRETS.map(|secret| (v, secret))) {
         let key = Key::new(secret);
         for (i, (name, message)) in messages(&bytes).into_iter().enumerate() {
-            if version == 1 && matches!(message, Message::Guided { .. }) {
+            if version == 1 && matches!(message, Message::Guided { .. } | Message::Again { .. }) {
                 continue;
             }
             let frame = frame(version, i, message);

@@ -51,6 +51,7 @@ fn packets(key: Option<&Key>) -> Vec<Vec<u8>> {
         Message::Guided { seen, applied: Some(&numbers[..32]), buttons: 3, taken_over: true },
         Message::Command { step: 12_345, kind: WireCommand::Act, action: &numbers[..32] },
         Message::Bye,
+        Message::Again { first: 12_340, count: 5 },
     ];
     let seal = |(i, message): (usize, Message<'_>)| {
         let frame = Frame {

@@ -9,6 +9,7 @@
 //! * [`registry`]: what a `task.toml` cannot say and names a function for;
 //! * [`rollout`]: many environments on all cores, and evaluation;
 //! * [`robot`]: a task as a robot to the control loop, in this process or behind a link;
+//! * [`expert`], [`demonstrator`]: who demonstrates a task, and a robot that is led so;
 //! * [`render`]: pictures, drawn off-screen;
 //! * [`check`]: replays reference trajectories; [`mod@bench`]: how fast a task runs;
 //! * [`cli`]: the command `sog-sim`;
@@ -42,7 +43,9 @@ mod checks;
 pub mod cli;
 mod compiled;
 pub mod definition;
+pub mod demonstrator;
 pub mod error;
+pub mod expert;
 mod external;
 pub mod folder;
 pub mod physics;

@@ -3,10 +3,7 @@
 use std::{path::Path, sync::Arc};
 
 use sog_runtime::policy::{LatentKind, Policy, Workspace};
-use sog_sim::{
-    rollout::{Actor, ActorWorker},
-    task::GoalSpace,
-};
+use sog_sim::rollout::{Actor, ActorWorker};
 
 use super::file::{ExpertFile, ExpertFileError, ExpertProvenance};
 
@@ -76,13 +73,6 @@ impl Expert {
     }
 }
 
-/// The code of a goal: each dimension scaled to [−1, 1] over the task's range of goals.
-pub fn goal_code(space: &GoalSpace, goal: &[f64], code: &mut [f32]) {
-    for (((c, &g), &low), &high) in code.iter_mut().zip(goal).zip(&space.low).zip(&space.high) {
-        *c = ((2.0 * g - low - high) / (high - low)) as f32;
-    }
-}
-
 impl Actor for Expert {
     fn obs_dim(&self) -> usize {
         self.networks[0].obs_dim()
@@ -111,7 +101,7 @@ pub struct Pilot {
 
 impl Pilot {
     /// The mean action `[A]` of network `network` for a raw observation `[S]`; `code` is read by a
-    /// network that takes the goal (see [`goal_code`]).
+    /// network that takes the goal (see [`goal_code`](sog_sim::expert::goal_code)).
     ///
     /// # Panics
     /// If there is no such network, or the widths are not its own.

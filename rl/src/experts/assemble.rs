@@ -12,10 +12,11 @@ use sog_sim::{
 };
 
 use super::{
-    actor::{Expert, goal_code},
+    actor::Expert,
     config::{ExpertConfig, Source},
     evaluation::{Subject, evaluate_subject},
     file::{Evaluation, ExpertFile, ExpertProvenance, NetworkOrigin, ShortCheck},
+    goal_code,
     symmetry::Mirror,
     train::{ExpertError, best_of, network_dir},
 };

@@ -8,7 +8,7 @@ use sog_sim::{
     tasks::TaskMaker,
 };
 
-use super::{actor::goal_code, file::ModeEvaluation, targets};
+use super::{file::ModeEvaluation, goal_code, targets};
 
 /// Goals of a grid over a one-dimensional range.
 const GRID: usize = 31;

@@ -11,6 +11,7 @@ use sog_runtime::{
     policy::{PolicyError, PolicyFile},
     tensors::{CHECKSUM_KEY, Metadata, Tensor, TensorError, TensorFile, serialize},
 };
+use sog_sim::expert::{NetworksError, networks};
 
 /// Schema of an expert file.
 pub(super) const SCHEMA: &str = "sog.expert/1";
@@ -182,18 +183,17 @@ impl ExpertFile {
         let provenance = serde_json::from_str(file.meta("provenance")?)
             .map_err(|e| content(format!("metadata `provenance` cannot be read ({e})")))?;
         let task = file.meta("task")?.to_string();
-        let mut networks = Vec::new();
-        while file.metadata().contains_key(&format!("mode.{}.schema", networks.len())) {
-            let k = networks.len();
-            let network = PolicyFile::parse(&part(&file, &format!("mode.{k}."))?)
-                .map_err(|source| ExpertFileError::Network { network: k, source })?;
-            if network.contract.task != task {
-                return Err(content(format!(
-                    "network {k} is for task `{}`",
-                    network.contract.task
-                )));
+        let networks = networks(&file).map_err(|error| match error {
+            NetworksError::Network { network, source } => {
+                ExpertFileError::Network { network, source }
             }
-            networks.push(network);
+            NetworksError::Tensors(source) => source.into(),
+            other => content(other.to_string()),
+        })?;
+        let of_another = networks.iter().position(|network| network.contract.task != task);
+        if let Some(k) = of_another {
+            let found = &networks[k].contract.task;
+            return Err(content(format!("network {k} is for task `{found}`")));
         }
         if networks.is_empty() {
             return Err(content("there is no network".to_string()));
@@ -210,16 +210,4 @@ impl ExpertFile {
             .map_err(|source| ExpertFileError::Read { path: path.display().to_string(), source })?;
         Self::parse(&bytes)
     }
-}
-
-/// The policy file under a prefix, with a checksum of its own.
-fn part(file: &TensorFile<'_>, prefix: &str) -> Result<Vec<u8>, TensorError> {
-    let mut tensors = BTreeMap::new();
-    for name in file.names() {
-        if let Some(own) = name.strip_prefix(prefix) {
-            tensors.insert(own.to_string(), Tensor::f32(&file.shape(name)?, &file.f32(name)?));
-        }
-    }
-    let own = |(k, v): (&String, &String)| Some((k.strip_prefix(prefix)?.to_string(), v.clone()));
-    Ok(serialize(&tensors, &file.metadata().iter().filter_map(own).collect()))
 }

@@ -17,7 +17,7 @@ mod targets;
 mod tests;
 mod train;
 
-pub use actor::{Expert, Pilot, goal_code};
+pub use actor::{Expert, Pilot};
 pub use assemble::{Origin, assemble, evaluate_expert, short_returns};
 pub use config::{ExpertConfig, Source};
 pub use evaluation::{Subject, evaluate_subject};
@@ -25,6 +25,7 @@ pub use file::{
     Evaluation, ExpertFile, ExpertFileError, ExpertProvenance, ModeEvaluation, NetworkOrigin,
     ShortCheck,
 };
+pub use sog_sim::expert::goal_code;
 pub use symmetry::{Entry, Mirror, Reflection};
 pub use targets::{MAX_EARLY_ENDS, MIN_MODE_SHARE, Target, Verdict, target, verdict};
 pub use train::{Best, ExpertError, Progress, Training, best_of, network_dir};

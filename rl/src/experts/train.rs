@@ -12,10 +12,10 @@ use sog_sim::{
 };
 
 use super::{
-    actor::goal_code,
     config::{ExpertConfig, Source},
     evaluation::{Subject, evaluate_subject},
     file::{ExpertFileError, ModeEvaluation},
+    goal_code,
     symmetry::{Mirror, Reflection},
 };
 use crate::{

@@ -15,7 +15,7 @@ from __future__ import annotations
 import dataclasses
 import enum
 import secrets
-from collections import Counter
+from collections import Counter, deque
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -30,6 +30,8 @@ SILENCE_NS = 10_000_000_000
 PERIODS_NS = (500_000, 1_000_000_000)
 
 _WINDOW = 64
+#: Observations that are kept for a controller that sends for them again, and sent at once.
+_KEPT, _AGAIN = 1024, 32
 _TRANSIT_WINDOW_NS = 10_000_000_000
 
 Floats = NDArray[np.float32]
@@ -184,6 +186,8 @@ class Session:
         #: Sequence number of the newest frame, and when it came.
         self._echo = (0, 0)
         self._last_observation: wire.Observation | wire.Guided | None = None
+        #: The newest ones with their steps.
+        self._shown: deque[tuple[int, wire.Observation | wire.Guided]] = deque(maxlen=_KEPT)
         self._heard_ns = 0
         #: The last command, and whether one, or anything at all, has come since the last tick…
         self._last = Command.DAMP
@@ -274,6 +278,7 @@ class Session:
             data = None if applied is None else wire.to_bytes(applied)
             message = wire.Guided(observation, data, buttons, taken_over)
         self._last_observation = message
+        self._shown.append((self.step, message))
         return self._seal(message, now_ns)
 
     def repeat(self, now_ns: int) -> bytes | None:
@@ -296,6 +301,7 @@ class Session:
         self._order, self._transit = Order(seq), Transit()
         self._echo = (0, 0)
         self._last_observation = None
+        self._shown.clear()
         self._heard_ns = now_ns
         self._uncommanded = self._unheard = 0
         self._commanded = self._heard = True
@@ -318,14 +324,17 @@ class Session:
             return Do.START
         if not isinstance(message, wire.Hello):
             raise wire.PacketError(Fate.FOREIGN)
-        if (refusal := self._refusal(message)) is not None:
+        asks = frame.version >= 2 and not message.contract.task and not message.contract.obs_terms
+        if not asks and (refusal := self._refusal(message)) is not None:
             answer: wire.Message = wire.Refuse(message.nonce, refusal)
             self.out = [self._seal_as(0, 1, answer, now_ns, frame.version)]
             return Do.NOTHING
         # Who asks again, because the answer takes its time, gets the same session.
         if granted is None or granted.nonce != message.nonce or granted.version != frame.version:
             number = secrets.randbits(64) | 1  # never 0, which means that there is no session
-            granted = _Granted(message.nonce, number, message.period_ns, frame.version)
+            # Who asks what the robot is may leave the period to it.
+            period_ns = message.period_ns or round(self.spec.contract.dt_s * 1e9)
+            granted = _Granted(message.nonce, number, period_ns, frame.version)
         self._granted = granted
         spec = self.spec
         contract = spec.contract
@@ -367,6 +376,12 @@ class Session:
             return self.end(now_ns)
         if isinstance(message, wire.Act):
             return self._command(message, now_ns)
+        if isinstance(message, wire.Again):
+            self._heard_ns, self._heard = now_ns, True
+            last = message.first + min(message.count, _AGAIN)
+            shown = [m for step, m in self._shown if message.first <= step < last]
+            self.out = [self._seal(m, now_ns) for m in shown]
+            return Do.NOTHING
         if not isinstance(message, wire.Ready):
             raise wire.PacketError(Fate.FOREIGN)
         self._heard_ns, self._heard = now_ns, True

@@ -243,7 +243,17 @@ class Guided:
     taken_over: bool
 
 
-Message = Union[Hello, Welcome, Refuse, Ready, Observation, Act, Bye, Guided]
+@dataclass(frozen=True)
+class Again:
+    """Controller, in version 2: sends for observations that were lost on the way."""
+
+    #: Step of the first.
+    first: int
+    #: How many steps from there on.
+    count: int
+
+
+Message = Union[Hello, Welcome, Refuse, Ready, Observation, Act, Bye, Guided, Again]
 
 
 @dataclass(frozen=True)
@@ -356,6 +366,8 @@ def _encode(message: Message, version: int) -> bytes:
         return b"\x05" + _varint(message.step) + _varint(message.command) + _blob(message.action)
     if isinstance(message, Bye):
         return b"\x06"
+    if isinstance(message, Again):
+        return b"\x08" + _varint(message.first) + _varint(message.count, _U32)
     applied = b"\x00" if message.applied is None else b"\x01" + _blob(message.applied)
     guidance = applied + _varint(message.buttons, _U32) + _flag(message.taken_over)
     return b"\x07" + _observation(message.observation) + guidance
@@ -442,6 +454,8 @@ class _Reader:
             return Guided(
                 self.observation(), self.maybe(self.blob), self.varint(_U32), self.flag()
             )
+        if kind == 8 and version >= 2:
+            return Again(self.varint(), self.varint(_U32))
         raise ValueError("an unknown kind of message")
 
 
@@ -452,8 +466,8 @@ def seal(frame: Frame, key: Key | None = None) -> bytes:
     """The packet of a frame. ValueError if a number does not fit, or it is too long."""
     if frame.version not in VERSIONS:
         raise ValueError(f"version {frame.version}, this package speaks {VERSIONS}")
-    if isinstance(frame.message, Guided) and frame.version < 2:
-        raise ValueError("Guided needs version 2")
+    if isinstance(frame.message, (Guided, Again)) and frame.version < 2:
+        raise ValueError(f"{type(frame.message).__name__} needs version 2")
     head = (
         _varint(frame.session)
         + _varint(frame.seq, _U32)

@@ -334,3 +334,20 @@ def test_the_c_header_does_the_same(c_library, seed, monkeypatch):
         if wants:
             observe()
     assert starts and dones > 300
+
+
+def test_a_controller_can_ask_what_the_robot_is_and_for_what_was_lost():
+    p = peer(version=2)
+    asked = p.hello(contract=wire.Contract("", "", "", 0.0), period_ns=0)
+    assert isinstance(asked.message, wire.Welcome)
+    assert asked.message.contract == p.s.spec.contract
+    p.number = asked.session
+    assert p.give(wire.Ready()) is Do.START
+    assert p.s.period_ns == round(p.s.spec.contract.dt_s * 1e9)
+    shown = [p.observe().message for _ in range(1100)]
+    p.give(wire.Again(shown[100].observation.step, 3))
+    assert [open_packet(packet).message for packet in p.s.out] == shown[100:103]
+    p.give(wire.Again(shown[10].observation.step, 3))
+    assert p.s.out == [], "so much is not kept"
+    p.give(wire.Again(0, 2**32 - 1))
+    assert len(p.s.out) <= 32

@@ -22,6 +22,7 @@ KINDS = {
     wire.Act: "command",
     wire.Bye: "bye",
     wire.Guided: "guided",
+    wire.Again: "again",
 }
 
 
@@ -49,7 +50,7 @@ def fields(frame):
             found[name] = value.hex()
         elif isinstance(value, wire.Command):
             found[name] = value.name.lower()
-        elif name in ("nonce", "period_ns", "step"):
+        elif name in ("nonce", "period_ns", "step", "first"):
             found[name] = str(value)
         else:
             found[name] = value

@@ -4,7 +4,7 @@ use core::cell::RefCell;
 
 use super::Adapter;
 use crate::{
-    io::{Command, IoError, Reading, RobotIo, RobotSpec},
+    io::{Command, Guidance, IoError, KeptGuidance, Reading, RobotIo, RobotSpec},
     time::{Ticker, Wake},
 };
 
@@ -12,12 +12,14 @@ use crate::{
 pub struct PacedRobot<'a, R> {
     adapter: &'a RefCell<Adapter<R>>,
     spec: RobotSpec,
+    guidance: KeptGuidance,
 }
 
 impl<'a, R: RobotIo> PacedRobot<'a, R> {
     /// The loop's side of an adapter of [`Between::Ticker`](super::Between::Ticker).
     pub fn new(adapter: &'a RefCell<Adapter<R>>) -> Self {
-        Self { spec: adapter.borrow().spec().clone(), adapter }
+        let spec = adapter.borrow().spec().clone();
+        Self { guidance: KeptGuidance::new(spec.action_dim()), spec, adapter }
     }
 }
 
@@ -27,7 +29,14 @@ impl<R: RobotIo> RobotIo for PacedRobot<'_, R> {
     }
 
     fn read(&mut self, obs: &mut [f32]) -> Result<Reading, IoError> {
-        self.adapter.borrow_mut().read(obs)
+        let mut adapter = self.adapter.borrow_mut();
+        let read = adapter.read(obs);
+        self.guidance.keep(adapter.guidance());
+        read
+    }
+
+    fn guidance(&self) -> Guidance<'_> {
+        self.guidance.get()
     }
 
     fn write(&mut self, command: Command<'_>) -> Result<(), IoError> {

@@ -6,7 +6,7 @@ use alloc::{vec, vec::Vec};
 use super::{acting::Acting, program::AdapterProgram, sensing::Sensing};
 use crate::{
     contract::{Contract, ContractError},
-    io::{Command, IoError, Reading, RobotIo, RobotSpec},
+    io::{Command, Guidance, IoError, KeptGuidance, Reading, RobotIo, RobotSpec},
 };
 
 /// Who drives the robot's periods between two of the policy's.
@@ -53,6 +53,12 @@ pub struct Adapter<R> {
     /// An error between two periods, told at the next reading.
     failed: Option<IoError>,
     bad_quaternion: Option<(usize, f64)>,
+    /// The action that gives what the robot applied last, `[A]`.
+    applied: Vec<f32>,
+    /// What a person did, in the policy's terms.
+    guidance: KeptGuidance,
+    /// Whether a person acts, and the policy does not.
+    watches: bool,
 }
 
 impl<R: RobotIo> Adapter<R> {
@@ -83,6 +89,9 @@ impl<R: RobotIo> Adapter<R> {
             operator: program.operator.clone(),
             failed: None,
             bad_quaternion: None,
+            applied: vec![0.0; program.policy.action_dim()],
+            guidance: KeptGuidance::new(program.policy.action_dim()),
+            watches: false,
         })
     }
 
@@ -127,6 +136,47 @@ impl<R: RobotIo> Adapter<R> {
         Some((self.channel_names.get(channel)?, length))
     }
 
+    /// From now on a person acts: the observation's terms remember what the robot applied as they
+    /// remember a policy's actions.
+    pub fn watch(&mut self) {
+        self.watches = true;
+    }
+
+    /// The last observation as the first of an episode, `[S]`, as a policy would see it that begins
+    /// to act here.
+    ///
+    /// # Errors
+    /// [`IoError::Width`].
+    pub fn begin_episode(&mut self, obs: &mut [f32]) -> Result<(), IoError> {
+        self.acting.rest();
+        self.sensing.reset_terms();
+        self.step = 0;
+        self.observe(obs)
+    }
+
+    fn observe(&mut self, obs: &mut [f32]) -> Result<(), IoError> {
+        let (found, needed) = (obs.len(), self.spec.obs_dim());
+        if found != needed {
+            return Err(IoError::Width { found, needed });
+        }
+        let observed = self.sensing.observe(self.acting.action(), &self.operator, self.step, obs);
+        observed.map_err(|error| IoError::Width { found: error.found, needed: error.needed })
+    }
+
+    /// Keeps what a person did, in the policy's terms.
+    fn take_guidance(&mut self) {
+        let told = self.robot.guidance();
+        // Of a torque that a PD loop computes nobody can tell which target it was for.
+        let applied = told.applied.filter(|applied| {
+            !self.acting.has_pd() && applied.len() == self.robot.spec().action_dim()
+        });
+        if let Some(command) = applied {
+            self.acting.action_of(command, &mut self.applied);
+        }
+        let applied = applied.map(|_| &*self.applied);
+        self.guidance.keep(Guidance { applied, ..told });
+    }
+
     /// One period of the robot's between two of the policy's: reads, and repeats the command,
     /// computed anew. What goes wrong is told at the next [`read`](RobotIo::read).
     pub fn step_between(&mut self) {
@@ -143,6 +193,7 @@ impl<R: RobotIo> Adapter<R> {
     /// Takes one reading of the robot's.
     fn take(&mut self) -> Result<(), IoError> {
         let reading = self.robot.read(&mut self.readings)?;
+        self.take_guidance();
         if let Err(bad) = self.sensing.take(&self.readings, reading.step) {
             self.bad_quaternion = Some((bad.channel, bad.length));
             return Err(IoError::Robot("a quaternion that it sent is not of length 1"));
@@ -196,12 +247,20 @@ impl<R: RobotIo> RobotIo for Adapter<R> {
             Err(IoError::Stale) if self.news.is_some() => {}
             Err(error) => return Err(error),
         }
-        if self.last != Last::Act {
+        if self.watches {
+            if let Some(applied) = self.guidance.get().applied {
+                self.acting.set(applied);
+                self.step += 1;
+            }
+        } else if self.last != Last::Act {
             self.sensing.reset_terms();
         }
-        let observed = self.sensing.observe(self.acting.action(), &self.operator, self.step, obs);
-        observed.map_err(|error| IoError::Width { found: error.found, needed: error.needed })?;
+        self.observe(obs)?;
         self.news.take().ok_or(IoError::Stale)
+    }
+
+    fn guidance(&self) -> Guidance<'_> {
+        self.guidance.get()
     }
 
     fn write(&mut self, command: Command<'_>) -> Result<(), IoError> {

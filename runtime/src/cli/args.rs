@@ -34,6 +34,67 @@ pub(super) enum Command {
     Export(ExportArgs),
     /// Verifies a policy file and says what it is
     Info(InfoArgs),
+    /// Records demonstrations that a person gives with a robot; commands nothing
+    #[command(after_help = RECORD_HELP)]
+    Record(RecordArgs),
+}
+
+/// What `sog-run record --help` says behind the options.
+const RECORD_HELP: &str = "\
+The robot streams observations, each with the action that it applied (docs/protocol.md, version 2). \
+Keys: s start, e end, k keep, x discard, q quit. Lines on the control socket: start, end, keep, \
+discard, status, quit. Of the robot's buttons, 0 starts and ends an episode and 1 discards it. Each \
+episode is on the disk when its end is announced; discarding takes it out again until the next one \
+begins or it is kept.\n\n\
+Exit codes: 0 good, 1 the robot or the disk ended it, 2 bad usage or input.";
+
+#[derive(clap::Args)]
+pub(super) struct RecordArgs {
+    /// Where the robot is: `udp://HOST:PORT` or `serial:///dev/DEVICE?baud=N`
+    #[arg(long, value_name = "ADDRESS")]
+    pub(super) robot: Address,
+    /// Demonstration file to write
+    #[arg(long, value_name = "FILE")]
+    pub(super) out: PathBuf,
+    /// Adds to the file if it is there
+    #[arg(long, conflicts_with = "force")]
+    pub(super) append: bool,
+    /// Replaces the file if it is there
+    #[arg(long)]
+    pub(super) force: bool,
+    /// Policy or demonstration file of the same task; without it the robot says what it is
+    #[arg(long, value_name = "FILE")]
+    pub(super) like: Option<PathBuf>,
+    /// What lies between this robot and the task: joints, units, frames, filters (`robot.toml`)
+    #[arg(long, value_name = "FILE", requires = "like")]
+    pub(super) adapter: Option<PathBuf>,
+    /// Local address of a UDP link; without it any port, on loopback if the robot is there
+    #[arg(long, value_name = "HOST:PORT")]
+    pub(super) bind: Option<SocketAddr>,
+    /// File with a secret shared with the robot: every packet is authenticated
+    #[arg(long, value_name = "FILE")]
+    pub(super) key: Option<PathBuf>,
+    /// How long to wait for the robot's answer, s
+    #[arg(long, default_value_t = 5.0, value_name = "S", value_parser = positive_seconds)]
+    pub(super) timeout: f64,
+    /// Rate that the robot is asked to run at, 1 to 2000 Hz; without it the task's own
+    #[arg(long, value_name = "HZ")]
+    pub(super) rate: Option<f64>,
+    /// Ends after this many episodes
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(super) episodes: Option<u64>,
+    /// Local socket on which an operator's commands are taken
+    #[arg(long, value_name = "SOCKET")]
+    pub(super) control: Option<PathBuf>,
+    /// Does not take the operator's keys from the terminal
+    #[arg(long)]
+    pub(super) no_keys: bool,
+    /// Ends with one JSON object
+    #[arg(long)]
+    pub(super) json: bool,
+    /// Says nothing of single episodes
+    #[arg(long, short)]
+    pub(super) quiet: bool,
 }
 
 #[derive(clap::Args)]

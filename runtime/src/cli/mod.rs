@@ -7,6 +7,7 @@ mod host;
 mod info;
 mod logs;
 mod operator;
+mod record;
 mod run;
 mod status;
 
@@ -26,6 +27,7 @@ pub(crate) fn main() -> ExitCode {
         (Some(Command::Replay(args)), _) => logs::replay(&args),
         (Some(Command::Export(args)), _) => logs::export(&args),
         (Some(Command::Info(args)), _) => info::main(&args),
+        (Some(Command::Record(args)), _) => record::main(&args),
         (None, run) => run::main(&run),
     };
     match done {

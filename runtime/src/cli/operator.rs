@@ -28,6 +28,7 @@ use std::{
         atomic::{AtomicUsize, Ordering},
     },
     thread,
+    time::{Duration, Instant},
 };
 
 use rustix::termios::{self, LocalModes, OptionalActions, Termios};
@@ -41,6 +42,8 @@ use sog_runtime::{
 const STACK_BYTES: usize = 128 * 1024;
 /// Operators who can be connected at once.
 const MOST_OPERATORS: usize = 4;
+/// How long answers to what was said last may take when the socket is closed.
+const LAST_ANSWERS: Duration = Duration::from_millis(500);
 /// Longest line.
 const MAX_LINE: u64 = 256;
 
@@ -146,8 +149,11 @@ pub(super) struct Keys {
 }
 
 impl Keys {
-    /// Takes keys from the terminal, if there is one.
-    pub(super) fn listen(mailbox: &Arc<Mailbox>) -> io::Result<Option<Self>> {
+    /// Takes keys from the terminal, if there is one, and hands them on; what `pressed` answers is
+    /// shown.
+    pub(super) fn listen(
+        pressed: impl Fn(u8) -> Option<String> + Send + 'static,
+    ) -> io::Result<Option<Self>> {
         let stdin = io::stdin();
         if !termios::isatty(&stdin) {
             return Ok(None);
@@ -156,13 +162,10 @@ impl Keys {
         let mut raw = before.clone();
         raw.local_modes -= LocalModes::ICANON | LocalModes::ECHO;
         termios::tcsetattr(&stdin, OptionalActions::Now, &raw)?;
-        let mailbox = Arc::clone(mailbox);
         spawn("sog-keys", move || {
             for key in io::stdin().lock().bytes().map_while(Result::ok) {
-                if let Some(said) = request_of_key(key)
-                    && let Err(reason) = said.post(&mailbox)
-                {
-                    note(format_args!("\r\x1b[2K{reason}"));
+                if let Some(answer) = pressed(key) {
+                    note(format_args!("\r\x1b[2K{answer}"));
                 }
             }
         })?;
@@ -180,14 +183,16 @@ impl Drop for Keys {
 /// A local socket on which operators are heard; removed when dropped.
 pub(super) struct ControlSocket {
     path: PathBuf,
+    /// Lines that have come and are not answered yet.
+    open: Arc<AtomicUsize>,
 }
 
 impl ControlSocket {
-    /// Listens; only the owner of the process may connect.
+    /// Listens, and answers each line with what `answer` gives; only the owner of the process may
+    /// connect.
     pub(super) fn listen(
         path: &Path,
-        mailbox: &Arc<Mailbox>,
-        board: &Arc<Board>,
+        answer: impl Fn(&str) -> String + Send + Sync + 'static,
     ) -> io::Result<Self> {
         // A socket that a run before left behind is in the way; anything else is not ours.
         if path.symlink_metadata().is_ok_and(|found| found.file_type().is_socket()) {
@@ -199,7 +204,8 @@ impl ControlSocket {
         }
         let listener = UnixListener::bind(path)?;
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
-        let (mailbox, board) = (Arc::clone(mailbox), Arc::clone(board));
+        let (answer, open) = (Arc::new(answer), Arc::new(AtomicUsize::new(0)));
+        let unanswered = Arc::clone(&open);
         let connected = Arc::new(AtomicUsize::new(0));
         spawn("sog-control", move || {
             for stream in listener.incoming().map_while(Result::ok) {
@@ -207,11 +213,11 @@ impl ControlSocket {
                     connected.fetch_sub(1, Ordering::AcqRel);
                     continue;
                 }
-                let (mailbox, board) = (Arc::clone(&mailbox), Arc::clone(&board));
-                let count = Arc::clone(&connected);
+                let (answer, count) = (Arc::clone(&answer), Arc::clone(&connected));
+                let open = Arc::clone(&unanswered);
                 let served = spawn("sog-operator", move || {
                     // An operator who goes away is no fault.
-                    let _ = converse(stream, &mailbox, &board);
+                    let _ = converse(stream, &*answer, &open);
                     count.fetch_sub(1, Ordering::AcqRel);
                 });
                 if served.is_err() {
@@ -219,18 +225,27 @@ impl ControlSocket {
                 }
             }
         })?;
-        Ok(Self { path: path.to_path_buf() })
+        Ok(Self { path: path.to_path_buf(), open })
     }
 }
 
 impl Drop for ControlSocket {
     fn drop(&mut self) {
+        // Who has just said something gets the answer, if that is to be had.
+        let until = Instant::now() + LAST_ANSWERS;
+        while self.open.load(Ordering::Acquire) > 0 && Instant::now() < until {
+            thread::sleep(Duration::from_millis(1));
+        }
         // If it fails, the next run removes it.
         let _ = std::fs::remove_file(&self.path);
     }
 }
 
-fn converse(stream: UnixStream, mailbox: &Mailbox, board: &Board) -> io::Result<()> {
+fn converse(
+    stream: UnixStream,
+    answer: &dyn Fn(&str) -> String,
+    open: &AtomicUsize,
+) -> io::Result<()> {
     let mut reader = BufReader::new(stream.try_clone()?);
     let mut stream = stream;
     loop {
@@ -238,22 +253,47 @@ fn converse(stream: UnixStream, mailbox: &Mailbox, board: &Board) -> io::Result<
         if reader.by_ref().take(MAX_LINE).read_line(&mut line)? == 0 {
             return Ok(());
         }
-        let answer = match line.parse::<Said>() {
-            Ok(Said::Status) => {
-                let now = board.peek();
-                let sum = now.episode_return.map_or("none".to_string(), |r| format!("{r:.3}"));
-                format!(
-                    "ok state={} code={} ticks={} misses={} faults={} limited={} return={sum}",
-                    now.state, now.code, now.ticks, now.misses, now.faults, now.limited
-                )
-            }
-            Ok(said) => match said.post(mailbox) {
-                Ok(()) => "ok".to_string(),
-                Err(reason) => format!("error {reason}"),
-            },
-            Err(reason) => format!("error {reason}"),
+        open.fetch_add(1, Ordering::AcqRel);
+        let written = writeln!(stream, "{}", answer(&line));
+        open.fetch_sub(1, Ordering::AcqRel);
+        written?;
+    }
+}
+
+/// The operator of a run: what is said and pressed goes to its mailbox.
+#[derive(Clone)]
+pub(super) struct Pilot {
+    mailbox: Arc<Mailbox>,
+    board: Arc<Board>,
+}
+
+impl Pilot {
+    pub(super) fn new(mailbox: &Arc<Mailbox>, board: &Arc<Board>) -> Self {
+        Self { mailbox: Arc::clone(mailbox), board: Arc::clone(board) }
+    }
+
+    /// The answer to a line.
+    pub(super) fn answer(&self, line: &str) -> String {
+        let said = match line.parse::<Said>() {
+            Ok(Said::Status) => return self.status(),
+            Ok(said) => said.post(&self.mailbox),
+            Err(reason) => Err(reason),
         };
-        writeln!(stream, "{answer}")?;
+        said.map_or_else(|reason| format!("error {reason}"), |()| "ok".to_string())
+    }
+
+    fn status(&self) -> String {
+        let now = self.board.peek();
+        let sum = now.episode_return.map_or("none".to_string(), |r| format!("{r:.3}"));
+        format!(
+            "ok state={} code={} ticks={} misses={} faults={} limited={} return={sum}",
+            now.state, now.code, now.ticks, now.misses, now.faults, now.limited
+        )
+    }
+
+    /// Why a key does nothing, if so.
+    pub(super) fn press(&self, key: u8) -> Option<String> {
+        request_of_key(key)?.post(&self.mailbox).err()
     }
 }
 
@@ -315,10 +355,14 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("control");
         let (mailbox, board) = (Arc::new(Mailbox::with_codes(3, 2)), Board::new());
-        let socket = ControlSocket::listen(&path, &mailbox, &board).unwrap();
+        let listen = || {
+            let pilot = Pilot::new(&mailbox, &board);
+            ControlSocket::listen(&path, move |line| pilot.answer(line))
+        };
+        let socket = listen().unwrap();
         let mode = std::fs::metadata(&path).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
-        let second = ControlSocket::listen(&path, &mailbox, &board).err().unwrap();
+        let second = listen().err().unwrap();
         assert_eq!(second.kind(), io::ErrorKind::AddrInUse);
 
         let stream = UnixStream::connect(&path).unwrap();

@@ -17,7 +17,7 @@ use sog_runtime::{
         Config, Controller, Observer, Plan, RateLimit, Request, RunReport, SwitchCodes, TickReport,
         run,
     },
-    io::{Command, FaultPlan, FaultyRobot, IoError, Reading, RobotIo, RobotSpec},
+    io::{Command, FaultPlan, FaultyRobot, Guidance, IoError, Reading, RobotIo, RobotSpec},
     link::{Address, LinkOptions, LinkRobot, Transport, open_key},
     os::{
         self, Obtained, RealTimeConfig,
@@ -33,7 +33,7 @@ use sog_runtime::{
 use super::{
     args::{RealTimeArgs, RunArgs},
     info,
-    operator::{ControlSocket, KEYS, Keys},
+    operator::{ControlSocket, KEYS, Keys, Pilot},
     status::StatusLine,
 };
 
@@ -66,6 +66,13 @@ impl RobotIo for Side<'_> {
         match self {
             Self::Plain(link) => link.read(obs),
             Self::Adapted(robot, _) => robot.read(obs),
+        }
+    }
+
+    fn guidance(&self) -> Guidance<'_> {
+        match self {
+            Self::Plain(link) => link.guidance(),
+            Self::Adapted(robot, _) => robot.guidance(),
         }
     }
 
@@ -175,11 +182,13 @@ pub(super) fn main(args: &RunArgs) -> Result<bool> {
         (Some(recorder), Some(adapter)) => Log::Adapted(AdapterRecorder { recorder, adapter }),
     };
     let control = args.control.as_ref().map(|path| {
-        ControlSocket::listen(path, &mailbox, &board)
+        let pilot = Pilot::new(&mailbox, &board);
+        ControlSocket::listen(path, move |line| pilot.answer(line))
             .with_context(|| format!("control socket {}", path.display()))
     });
     let control = control.transpose()?;
-    let keys = if args.no_keys { None } else { Keys::listen(&mailbox)? };
+    let pilot = Pilot::new(&mailbox, &board);
+    let keys = if args.no_keys { None } else { Keys::listen(move |key| pilot.press(key))? };
     let attended = keys.is_some() || control.is_some();
     ensure!(attended || !args.wait, "--wait needs an operator: a terminal, or --control SOCKET");
     let quit = controller.mailbox();

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::time::Wake;
 use crate::{
-    io::{Command, IoError, Reading, RobotIo, RobotSpec},
+    io::{Command, Guidance, IoError, KeptGuidance, Reading, RobotIo, RobotSpec},
     policy::{LatentKind, Policy, PolicyFile, Workspace},
 };
 
@@ -51,6 +51,8 @@ pub struct Controller {
     raw_action: Vec<f32>,
     /// What was commanded last.
     action: Vec<f32>,
+    /// What a person did.
+    guidance: KeptGuidance,
     stats: Stats,
 }
 
@@ -111,6 +113,7 @@ impl Controller {
             obs: vec![0.0; spec.obs_dim()],
             raw_action: spec.damping_action.clone(),
             action: spec.damping_action.clone(),
+            guidance: KeptGuidance::new(spec.action_dim()),
             stats: Stats::default(),
             spec: spec.clone(),
             config,
@@ -188,6 +191,11 @@ impl Controller {
         &self.action
     }
 
+    /// What a person did with the robot, as of its last reading.
+    pub fn guidance(&self) -> Guidance<'_> {
+        self.guidance.get()
+    }
+
     /// Statistics of all ticks so far.
     pub fn stats(&self) -> &Stats {
         &self.stats
@@ -199,6 +207,7 @@ impl Controller {
         let mut limited = Limited::default();
         let requests = self.mailbox.take_with_code(&mut self.free_code);
         let read = robot.read(&mut self.incoming);
+        self.guidance.keep(robot.guidance());
         self.collect_reward(&read);
 
         let reset = self.obey(requests);

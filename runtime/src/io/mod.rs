@@ -1,6 +1,7 @@
 //! What a robot looks like to the control loop.
 //!
-//! * [`RobotIo`], [`RobotSpec`], [`Reading`], [`Guidance`], [`Command`]: the robot, one control step at a time;
+//! * [`RobotIo`], [`RobotSpec`], [`Reading`], [`Guidance`], [`KeptGuidance`], [`Command`]: the robot, one control
+//!   step at a time;
 //! * [`FaultyRobot`]: a robot around a robot, with faults ([`FaultPlan`]);
 //!
 //! A robot at the other end of UDP or a serial line is in `link` (feature `host`).
@@ -74,6 +75,41 @@ pub struct Guidance<'a> {
     pub buttons: u32,
     /// Whether a person leads the robot, whatever it is commanded.
     pub taken_over: bool,
+}
+
+/// [`Guidance`] kept beyond its reading; keeping another allocates nothing.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct KeptGuidance {
+    applied: Vec<f32>,
+    tells_applied: bool,
+    buttons: u32,
+    taken_over: bool,
+}
+
+impl KeptGuidance {
+    /// Nothing yet, of actions of this width.
+    pub fn new(action_dim: usize) -> Self {
+        Self { applied: vec![0.0; action_dim], ..Self::default() }
+    }
+
+    /// Keeps this in place of what was kept; an action of another width is none.
+    pub fn keep(&mut self, guidance: Guidance<'_>) {
+        let applied = guidance.applied.filter(|applied| applied.len() == self.applied.len());
+        if let Some(applied) = applied {
+            self.applied.copy_from_slice(applied);
+        }
+        self.tells_applied = applied.is_some();
+        (self.buttons, self.taken_over) = (guidance.buttons, guidance.taken_over);
+    }
+
+    /// What was kept.
+    pub fn get(&self) -> Guidance<'_> {
+        Guidance {
+            applied: self.tells_applied.then_some(&*self.applied),
+            buttons: self.buttons,
+            taken_over: self.taken_over,
+        }
+    }
 }
 
 /// What the robot is told to do in one control step.

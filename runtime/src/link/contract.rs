@@ -28,6 +28,18 @@ impl Packed {
         }
     }
 
+    /// What stands in place of a contract for who asks what the robot is.
+    pub(super) fn asking() -> Self {
+        Self {
+            task: String::new(),
+            obs_terms: String::new(),
+            action_terms: String::new(),
+            dt_s: 0.0,
+            action_low: vec![],
+            action_high: vec![],
+        }
+    }
+
     pub(super) fn as_wire(&self) -> wire::Contract<'_> {
         wire::Contract {
             task: &self.task,
@@ -47,8 +59,14 @@ pub(super) fn to_bytes(numbers: &[f32]) -> Vec<u8> {
     bytes
 }
 
+/// Whether a hello brings no contract and asks for the robot's; from version 2.
+pub(super) fn is_asking(sent: &wire::Contract<'_>, version: u8) -> bool {
+    version >= 2 && sent.task.is_empty() && sent.obs_terms.is_empty()
+}
+
 /// The contract that the other end sent, in some version of the wire format; what is wrong with it
-/// where it cannot be understood. Version 1 says nothing of bounds: they are taken to be `ours`.
+/// where it cannot be understood. Version 1 says nothing of bounds: they are taken to be `ours`; where
+/// nobody states any they are infinite.
 pub(super) fn unpack(
     sent: &wire::Contract<'_>,
     version: u8,
@@ -62,9 +80,13 @@ pub(super) fn unpack(
         Ok(terms)
     };
     let (obs_terms, action_terms) = (terms(sent.obs_terms)?, terms(sent.action_terms)?);
-    let bounds = |bytes: &[u8], ours: &[f32]| {
+    let bounds = |bytes: &[u8], ours: &[f32], unknown: f32| {
         if version == 1 {
             return Ok(ours.to_vec());
+        }
+        // A robot that states none repeats those that it was sent, which may be none.
+        if bytes.is_empty() && ours.is_empty() {
+            return Ok(vec![unknown; action_terms.width()]);
         }
         let mut numbers = vec![0.0; action_terms.width()];
         get_numbers(bytes, &mut numbers)
@@ -74,8 +96,8 @@ pub(super) fn unpack(
     Ok(Contract {
         task: sent.task.to_string(),
         dt_s: sent.dt_s,
-        action_low: bounds(sent.action_low, &ours.action_low)?,
-        action_high: bounds(sent.action_high, &ours.action_high)?,
+        action_low: bounds(sent.action_low, &ours.action_low, f32::NEG_INFINITY)?,
+        action_high: bounds(sent.action_high, &ours.action_high, f32::INFINITY)?,
         obs_terms,
         action_terms,
     })

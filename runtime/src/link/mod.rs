@@ -2,6 +2,7 @@
 //! [`RobotIo`](crate::io::RobotIo) can be served behind one.
 //!
 //! * [`LinkRobot`]: the controller's end; [`PlantServer`]: the robot's end;
+//! * [`ObservationStream`]: every observation of a robot in the order of its steps, for who records;
 //! * [`Address`], [`open`](Address::connect): where the other end is;
 //! * [`Transport`]: [`Udp`], [`Serial`], [`Memory`]; [`Faulty`] damages packets on purpose;
 //! * [`wire`]: the one versioned wire format; [`Key`]: authentication;
@@ -78,10 +79,12 @@ mod contract;
 mod counts;
 mod endpoint;
 mod faulty;
+mod history;
 mod holder;
 mod plant;
 mod robot;
 mod serial;
+mod stream;
 mod transport;
 mod udp;
 pub mod wire;
@@ -92,6 +95,7 @@ pub use faulty::{Faulty, PacketFaults};
 pub use plant::{PlantOptions, PlantReport, PlantServer};
 pub use robot::{LinkError, LinkOptions, LinkRobot};
 pub use serial::Serial;
+pub use stream::ObservationStream;
 pub use transport::{Memory, Transport};
 pub use udp::Udp;
 pub use wire::{Key, MAX_PACKET, WIRE_VERSION, WIRE_VERSIONS};

@@ -7,12 +7,13 @@ use std::{
 
 use super::{
     Fate, Key, LinkCounts, Transport,
-    contract::{Packed, to_bytes, unpack},
+    contract::{Packed, is_asking, to_bytes, unpack},
     endpoint::Endpoint,
-    wire::{Message, Seen, WireCommand, get_numbers, put_numbers},
+    history::{History, Shown},
+    wire::{Message, WireCommand, get_numbers, put_numbers},
 };
 use crate::{
-    io::{Command, Guidance, IoError, Reading, RobotIo, RobotSpec},
+    io::{Command, Guidance, IoError, RobotIo, RobotSpec},
     os,
     time::{Histogram, RealTime, Summary, Ticker, monotonic_ns},
 };
@@ -23,6 +24,8 @@ const POLL: Duration = Duration::from_millis(20);
 const LOCK_STEP_SILENCE_NS: u64 = 10_000_000_000;
 /// In real time, so long and the watchdog's periods.
 const SILENCE_NS: u64 = 1_000_000_000;
+/// Observations that are sent again at once.
+const MOST_AGAIN: u32 = 32;
 /// A controller that was granted a session begins it within this time, or another may have it.
 const GRANT_NS: u64 = 500_000_000;
 
@@ -97,15 +100,12 @@ pub struct PlantServer<T: Transport> {
     /// The session, or the one that was granted and whose first packet has not come.
     granted: Option<Granted>,
     step: u64,
-    reading: Reading,
     obs: Vec<f32>,
-    /// The last observation and applied action as they are sent.
+    /// The last observation, and it and its applied action as they are sent.
+    shown: Shown,
     bytes: Vec<u8>,
     applied_bytes: Vec<u8>,
-    /// Whether `applied_bytes` hold anything, and the rest of what a person does.
-    tells_applied: bool,
-    buttons: u32,
-    taken_over: bool,
+    history: History,
     action: Vec<f32>,
     /// Whether the robot follows actions.
     follows: bool,
@@ -133,6 +133,7 @@ enum Heard {
     Nothing,
     Ready,
     Bye,
+    Again { first: u64, count: u32 },
     Command { kind: WireCommand, step: u64 },
 }
 
@@ -144,14 +145,12 @@ impl<T: Transport> PlantServer<T> {
             options,
             granted: None,
             step: 0,
-            reading: Reading::default(),
+            shown: Shown::default(),
+            history: History::new(spec.obs_dim() * 4, spec.action_dim() * 4),
             obs: vec![0.0; spec.obs_dim()],
             action: vec![0.0; spec.action_dim()],
             bytes: vec![0; spec.obs_dim() * 4],
             applied_bytes: vec![0; spec.action_dim() * 4],
-            tells_applied: false,
-            buttons: 0,
-            taken_over: false,
             follows: true,
             heard_ns: 0,
             sessions: 0,
@@ -264,6 +263,13 @@ impl<T: Transport> PlantServer<T> {
             return Ok(Some(period_ns));
         }
         let answer = match self.endpoint.message(received) {
+            // Who asks what the robot is runs at the robot's own period, or any other.
+            Some(Message::Hello { nonce, contract, period_ns })
+                if is_asking(&contract, received.version) =>
+            {
+                let natural_ns = (self.spec.contract.dt_s * 1e9).round() as u64;
+                Some((nonce, if period_ns == 0 { natural_ns } else { period_ns }, None))
+            }
             Some(Message::Hello { nonce, contract, period_ns }) => {
                 let bounds = 1_000_000_000 / 2_000..=1_000_000_000;
                 let theirs = unpack(&contract, received.version, &self.spec.contract);
@@ -364,6 +370,7 @@ impl<T: Transport> PlantServer<T> {
             let heard = match self.endpoint.message(received) {
                 Some(Message::Ready) => Heard::Ready,
                 Some(Message::Bye) => Heard::Bye,
+                Some(Message::Again { first, count }) => Heard::Again { first, count },
                 Some(Message::Command { step, kind, action }) => {
                     let fits = kind != WireCommand::Act || get_numbers(action, &mut self.action);
                     if !fits || !self.action.iter().all(|v| v.is_finite()) {
@@ -395,6 +402,7 @@ impl<T: Transport> PlantServer<T> {
             self.turn_away();
             match heard {
                 Heard::Bye => return Ok(()),
+                Heard::Again { first, count } => self.send_again(first, count),
                 Heard::Nothing => {
                     if monotonic_ns().saturating_sub(self.heard_ns) > LOCK_STEP_SILENCE_NS {
                         self.watchdog += 1;
@@ -437,6 +445,10 @@ impl<T: Transport> PlantServer<T> {
                     Heard::Nothing => break,
                     Heard::Bye => return Ok(()),
                     Heard::Ready => unheard = 0,
+                    Heard::Again { first, count } => {
+                        unheard = 0;
+                        self.send_again(first, count);
+                    }
                     Heard::Command { kind, .. } => {
                         (uncommanded, unheard) = (0, 0);
                         // A stop or a reset is never overtaken by what came after it.
@@ -503,7 +515,6 @@ impl<T: Transport> PlantServer<T> {
     fn observe<R: RobotIo + ?Sized>(&mut self, robot: &mut R) -> Result<(), IoError> {
         match robot.read(&mut self.obs) {
             Ok(reading) => {
-                self.reading = reading;
                 self.step = reading.step;
                 self.steps += 1;
                 let Guidance { applied, buttons, taken_over } = robot.guidance();
@@ -511,8 +522,10 @@ impl<T: Transport> PlantServer<T> {
                 if let Some(applied) = applied {
                     put_numbers(applied, &mut self.applied_bytes);
                 }
-                self.tells_applied = applied.is_some();
-                (self.buttons, self.taken_over) = (buttons, taken_over);
+                put_numbers(&self.obs, &mut self.bytes);
+                let (follows, tells_applied) = (self.follows, applied.is_some());
+                self.shown = Shown { reading, follows, tells_applied, buttons, taken_over };
+                self.history.keep(self.shown, &self.bytes, &self.applied_bytes);
                 Ok(())
             }
             // Nothing new; what there was is sent again, and its step says so.
@@ -522,18 +535,20 @@ impl<T: Transport> PlantServer<T> {
     }
 
     fn send_observation(&mut self) {
-        let Reading { step, reward, terminated } = self.reading;
-        let values = put_numbers(&self.obs, &mut self.bytes);
-        let seen = Seen { step, reward, terminated, follows: self.follows, values };
-        let (buttons, taken_over) = (self.buttons, self.taken_over);
-        let applied = self.tells_applied.then_some(&*self.applied_bytes);
-        let is_guided = applied.is_some() || taken_over || buttons != 0;
-        let message = if is_guided && self.endpoint.version() >= 2 {
-            Message::Guided { seen, applied, buttons, taken_over }
-        } else {
-            Message::Observation(seen)
-        };
+        self.shown.follows = self.follows;
+        let message = self.shown.message(&self.bytes, &self.applied_bytes, self.endpoint.version());
         // A packet that cannot be sent is counted; the controller will notice that it lacks.
         self.endpoint.send(message).ok();
+    }
+
+    /// Sends what was shown at these steps, as far as it is kept; no more than a controller looks at
+    /// in one go.
+    fn send_again(&mut self, first: u64, count: u32) {
+        for step in first..first.saturating_add(u64::from(count.min(MOST_AGAIN))) {
+            if let Some((shown, values, applied)) = self.history.of(step) {
+                let message = shown.message(values, applied, self.endpoint.version());
+                self.endpoint.send(message).ok();
+            }
+        }
     }
 }

@@ -6,7 +6,8 @@ use super::{
     Fate, Key, LinkCounts, Transport,
     contract::{Packed, unpack},
     endpoint::{Endpoint, Received},
-    wire::{Message, Seen, WIRE_VERSIONS, WireCommand, get_numbers, put_numbers},
+    history::Shown,
+    wire::{Message, Seen, WIRE_VERSION, WIRE_VERSIONS, WireCommand, get_numbers, put_numbers},
 };
 use crate::{
     contract::{Contract, ContractError},
@@ -16,7 +17,7 @@ use crate::{
 };
 
 /// How often a question is asked again while no answer comes.
-const ASK_AGAIN: Duration = Duration::from_millis(20);
+pub(super) const ASK_AGAIN: Duration = Duration::from_millis(20);
 
 /// Settings of a controller's end.
 #[derive(Clone, Debug)]
@@ -106,12 +107,9 @@ pub struct LinkRobot<T: Transport> {
     action: Vec<u8>,
     fresh: Option<Reading>,
     obs: Vec<f32>,
-    /// What came with the newest observation, [`Guidance`].
+    /// What came with the newest observation.
+    shown: Shown,
     applied: Vec<f32>,
-    tells_applied: bool,
-    buttons: u32,
-    taken_over: bool,
-    follows: bool,
     closed: bool,
 }
 
@@ -125,26 +123,52 @@ impl<T: Transport> LinkRobot<T> {
         policy: &RobotSpec,
         options: &LinkOptions,
     ) -> Result<Self, LinkError> {
+        Self::open(transport, Some(&policy.contract), options)
+    }
+
+    /// As [`connect`](Self::connect), to watch: without a contract the robot says what it is, which
+    /// it does from version 2 of the wire format on.
+    ///
+    /// # Errors
+    /// [`LinkError`].
+    pub fn watch(
+        transport: T,
+        expected: Option<&Contract>,
+        options: &LinkOptions,
+    ) -> Result<Self, LinkError> {
+        Self::open(transport, expected, options)
+    }
+
+    fn open(
+        transport: T,
+        ours: Option<&Contract>,
+        options: &LinkOptions,
+    ) -> Result<Self, LinkError> {
         let mut endpoint = Endpoint::new(transport, options.key.clone());
-        let packed = Packed::new(&policy.contract);
+        let packed = ours.map_or_else(Packed::asking, Packed::new);
         let contract = packed.as_wire();
-        let natural_ns = (policy.contract.dt_s * 1e9).round() as u64;
-        let period_ns = if options.period_ns == 0 { natural_ns } else { options.period_ns };
+        let natural = |dt_s: f64| (dt_s * 1e9).round() as u64;
+        let asked_ns = match options.period_ns {
+            0 => ours.map_or(0, |ours| natural(ours.dt_s)),
+            given => given,
+        };
         let nonce = os::random_u64();
         let deadline = Instant::now() + options.timeout;
         // In turn, so that a robot that speaks an older version answers too.
-        let mut versions = WIRE_VERSIONS.into_iter().cycle();
+        let spoken: &[u8] = if ours.is_some() { &WIRE_VERSIONS } else { &[WIRE_VERSION] };
+        let mut versions = spoken.iter().cycle();
         let (welcome, spec, lock_step) = loop {
             if Instant::now() >= deadline {
                 return Err(timeout(&endpoint, options.timeout));
             }
-            versions.next().into_iter().for_each(|version| endpoint.speak(version));
-            endpoint.send_as(0, 1, Message::Hello { nonce, contract, period_ns }).ok();
+            versions.next().into_iter().for_each(|&version| endpoint.speak(version));
+            endpoint.send_as(0, 1, Message::Hello { nonce, contract, period_ns: asked_ns }).ok();
             endpoint.begin_round();
-            if let Some(welcome) = await_welcome(&mut endpoint, nonce, &policy.contract)? {
+            if let Some(welcome) = await_welcome(&mut endpoint, nonce, ours)? {
                 break welcome;
             }
         };
+        let period_ns = if asked_ns == 0 { natural(spec.contract.dt_s) } else { asked_ns };
         let late_ns = if lock_step { 0.0 } else { options.late_periods * period_ns as f64 };
         endpoint.begin_with(welcome, late_ns as u64, 0);
         endpoint.transport().lock_peer();
@@ -165,10 +189,7 @@ impl<T: Transport> LinkRobot<T> {
             fresh: None,
             obs,
             applied,
-            tells_applied: false,
-            buttons: 0,
-            taken_over: false,
-            follows: true,
+            shown: Shown { follows: true, ..Shown::default() },
             closed: false,
         };
         while robot.fresh.is_none() {
@@ -197,7 +218,7 @@ impl<T: Transport> LinkRobot<T> {
 
     /// Whether the robot follows actions, or holds itself in damping or stop until a reset.
     pub fn follows(&self) -> bool {
-        self.follows
+        self.shown.follows
     }
 
     /// Packets by fate.
@@ -219,41 +240,101 @@ impl<T: Transport> LinkRobot<T> {
             let left_ns = deadline_ns.saturating_sub(monotonic_ns());
             let left = if enough { Duration::ZERO } else { Duration::from_nanos(left_ns) };
             let Some(received) = self.endpoint.receive(left)? else { return Ok(()) };
-            if received.session != self.endpoint.session() {
-                self.endpoint.count(Fate::Foreign);
-                continue;
-            }
-            let (seen, applied, buttons, taken_over) = match self.endpoint.message(received) {
-                Some(Message::Observation(seen)) => (seen, None, 0, false),
-                Some(Message::Guided { seen, applied, buttons, taken_over }) => {
-                    (seen, applied, buttons, taken_over)
-                }
-                Some(Message::Bye) => {
-                    self.closed = true;
-                    continue;
-                }
-                Some(Message::Welcome { .. }) => continue,
-                _ => {
-                    self.endpoint.count(Fate::Foreign);
-                    continue;
-                }
-            };
-            let Seen { step, reward, terminated, follows, values } = seen;
-            let tells_applied = applied.is_some();
-            let fits = get_numbers(values, &mut self.obs)
-                && applied.is_none_or(|applied| get_numbers(applied, &mut self.applied));
-            if !fits {
-                self.endpoint.count(Fate::Misfit);
-            } else if self.step.is_none_or(|last| step > last) {
-                self.step = Some(step);
-                self.follows = follows;
-                self.unanswered = false;
-                (self.tells_applied, self.buttons, self.taken_over) =
-                    (tells_applied, buttons, taken_over);
-                self.fresh = Some(Reading { step, reward, terminated });
+            let Some(shown) = self.take(received) else { continue };
+            if self.is_news(shown.reading.step) {
+                self.show(shown);
+                self.fresh = Some(shown.reading);
             }
         }
         Ok(())
+    }
+
+    /// The observation in a packet; its numbers are then in `obs` and `applied`.
+    fn take(&mut self, received: Received) -> Option<Shown> {
+        if received.session != self.endpoint.session() {
+            self.endpoint.count(Fate::Foreign);
+            return None;
+        }
+        let (seen, applied, buttons, taken_over) = match self.endpoint.message(received) {
+            Some(Message::Observation(seen)) => (seen, None, 0, false),
+            Some(Message::Guided { seen, applied, buttons, taken_over }) => {
+                (seen, applied, buttons, taken_over)
+            }
+            Some(Message::Bye) => {
+                self.closed = true;
+                return None;
+            }
+            Some(Message::Welcome { .. }) => return None,
+            _ => {
+                self.endpoint.count(Fate::Foreign);
+                return None;
+            }
+        };
+        let Seen { step, reward, terminated, follows, values } = seen;
+        let tells_applied = applied.is_some();
+        let fits = get_numbers(values, &mut self.obs)
+            && applied.is_none_or(|applied| get_numbers(applied, &mut self.applied));
+        if !fits {
+            self.endpoint.count(Fate::Misfit);
+            return None;
+        }
+        let reading = Reading { step, reward, terminated };
+        Some(Shown { reading, follows, tells_applied, buttons, taken_over })
+    }
+
+    fn is_news(&self, step: u64) -> bool {
+        self.step.is_none_or(|last| step > last)
+    }
+
+    /// What was taken is what the robot shows now; an answer to the last command if it is news.
+    fn show(&mut self, shown: Shown) {
+        if self.is_news(shown.reading.step) {
+            self.step = Some(shown.reading.step);
+            self.unanswered = false;
+        }
+        self.shown = shown;
+    }
+
+    /// The next observation in the order in which they come, whether its step has grown or not;
+    /// `None` where none comes within `wait`. It is what [`RobotIo::guidance`] then tells of.
+    pub(super) fn next(
+        &mut self,
+        wait: Duration,
+        obs: &mut [f32],
+    ) -> Result<Option<Reading>, IoError> {
+        if let Some(reading) = self.fresh.take() {
+            obs.copy_from_slice(&self.obs);
+            return Ok(Some(reading));
+        }
+        self.endpoint.begin_round();
+        let deadline_ns = monotonic_ns() + wait.as_nanos() as u64;
+        while !self.closed {
+            let left_ns = deadline_ns.saturating_sub(monotonic_ns());
+            let Some(received) = self.endpoint.receive(Duration::from_nanos(left_ns))? else {
+                return Ok(None);
+            };
+            let Some(shown) = self.take(received) else { continue };
+            self.show(shown);
+            obs.copy_from_slice(&self.obs);
+            return Ok(Some(shown.reading));
+        }
+        Err(IoError::Closed)
+    }
+
+    /// Says that the controller is still there.
+    pub(super) fn stay(&mut self) -> Result<(), IoError> {
+        self.endpoint.send(Message::Ready)
+    }
+
+    /// Asks for observations that were lost on the way; false where the robot speaks a version that
+    /// knows no such thing.
+    pub(super) fn ask_again(&mut self, first: u64, count: u32) -> bool {
+        self.version() >= 2 && self.endpoint.send(Message::Again { first, count }).is_ok()
+    }
+
+    /// Repeats the last command of a robot in lock step that has not answered it.
+    pub(super) fn repeat(&mut self) -> Result<(), IoError> {
+        if self.unanswered { self.send_last() } else { Ok(()) }
     }
 
     fn send_last(&mut self) -> Result<(), IoError> {
@@ -293,7 +374,7 @@ impl<T: Transport> RobotIo for LinkRobot<T> {
         if self.closed {
             return Err(IoError::Closed);
         }
-        if !self.follows && self.last == Some(WireCommand::Act) {
+        if !self.shown.follows && self.last == Some(WireCommand::Act) {
             return Err(IoError::Robot("it holds itself in damping or stop until a reset"));
         }
         let reading = self.fresh.take().ok_or(IoError::Stale)?;
@@ -303,9 +384,9 @@ impl<T: Transport> RobotIo for LinkRobot<T> {
 
     fn guidance(&self) -> Guidance<'_> {
         Guidance {
-            applied: self.tells_applied.then_some(&*self.applied),
-            buttons: self.buttons,
-            taken_over: self.taken_over,
+            applied: self.shown.tells_applied.then_some(&*self.applied),
+            buttons: self.shown.buttons,
+            taken_over: self.shown.taken_over,
         }
     }
 
@@ -363,7 +444,7 @@ fn timeout<T: Transport>(endpoint: &Endpoint<T>, waited: Duration) -> LinkError 
 fn await_welcome<T: Transport>(
     endpoint: &mut Endpoint<T>,
     our_nonce: u64,
-    ours: &Contract,
+    ours: Option<&Contract>,
 ) -> Result<Option<(Received, RobotSpec, bool)>, LinkError> {
     while let Some(received) = endpoint.receive(ASK_AGAIN)? {
         let session = received.session;
@@ -379,10 +460,15 @@ fn await_welcome<T: Transport>(
                 stop_action,
                 max_action_step,
             }) if nonce == our_nonce && session != 0 => {
-                let theirs = unpack(&contract, received.version, ours);
+                let unknown = Contract::default();
+                let theirs = unpack(&contract, received.version, ours.unwrap_or(&unknown));
                 let theirs = theirs.map_err(LinkError::Description)?;
-                let fits = ours.check_fits(&theirs);
-                fits.map_err(|error| error.between("the policy", "the robot"))?;
+                if let Some(ours) = ours {
+                    let fits = ours.check_fits(&theirs);
+                    fits.map_err(|error| error.between("the policy", "the robot"))?;
+                } else if !(theirs.dt_s.is_finite() && theirs.dt_s > 0.0) {
+                    return Err(LinkError::Description("its control period is no positive time"));
+                }
                 let parts = [damping_action, stop_action, max_action_step];
                 return Ok(Some((received, describe(theirs, parts)?, lock_step)));
             }

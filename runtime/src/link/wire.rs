@@ -9,7 +9,8 @@
 //! CRC, marks, version, MAC, content, so that a packet of another version is told from damage.
 //!
 //! Two versions are spoken: 2, and 1, whose contract has a schema in place of action bounds and
-//! which has no [`Guided`](Message::Guided). `docs/protocol.md` has every byte and every rule.
+//! which has neither [`Guided`](Message::Guided) nor [`Again`](Message::Again). `docs/protocol.md`
+//! has every byte and every rule.
 
 use hmac::{Hmac, KeyInit, Mac};
 use serde::{Deserialize, Serialize};
@@ -151,6 +152,13 @@ pub enum Message<'a, C = Contract<'a>> {
         /// Whether a person leads the robot, whatever is commanded.
         taken_over: bool,
     },
+    /// Controller, from version 2: sends for observations that were lost on the way.
+    Again {
+        /// Step of the first.
+        first: u64,
+        /// How many steps from there on.
+        count: u32,
+    },
 }
 
 impl<'a, C> Message<'a, C> {
@@ -183,6 +191,7 @@ impl<'a, C> Message<'a, C> {
             Self::Guided { seen, applied, buttons, taken_over } => {
                 Message::Guided { seen, applied, buttons, taken_over }
             }
+            Self::Again { first, count } => Message::Again { first, count },
         }
     }
 }
@@ -264,7 +273,7 @@ fn write_content(frame: &Frame<'_>, to: &mut [u8]) -> Option<usize> {
     let Frame { version, session, seq, sent_ns, echo_seq, echo_hold_ns, message } = *frame;
     let head = Head { session, seq, sent_ns, echo_seq, echo_hold_ns };
     let written = match (version, message) {
-        (1, Message::Guided { .. }) => return None,
+        (1, Message::Guided { .. } | Message::Again { .. }) => return None,
         (1, message) => postcard::to_slice(&(head, message.map_contract(Contract1::from)), to),
         (2, message) => postcard::to_slice(&(head, message), to),
         _ => return None,
@@ -288,7 +297,7 @@ fn read_content(version: u8, content: &[u8]) -> Result<Frame<'_>, Fate> {
             {
                 return Err(Fate::Version);
             }
-            Message::Guided { .. } => return Err(Fate::Corrupt),
+            Message::Guided { .. } | Message::Again { .. } => return Err(Fate::Corrupt),
             _ => (head, message.map_contract(Contract::from)),
         }
     } else {
@@ -408,6 +417,7 @@ mod tests {
                 buttons: 0x8000_0001,
                 taken_over: true,
             },
+            Message::Again { first: 70, count: 3 },
         ];
         let frame = |(i, message)| Frame {
             version: 2,
@@ -443,7 +453,7 @@ mod tests {
         let mut packet = vec![0; MAX_PACKET];
         for frame in samples().into_iter().map(|frame| Frame { version: 1, ..frame }) {
             let sealed = seal(&frame, None, &mut packet);
-            if matches!(frame.message, Message::Guided { .. }) {
+            if matches!(frame.message, Message::Guided { .. } | Message::Again { .. }) {
                 assert_eq!(sealed, None);
                 continue;
             }

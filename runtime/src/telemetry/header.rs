@@ -67,6 +67,7 @@ impl Header {
             obs: self.spec.obs_dim(),
             action: self.spec.action_dim(),
             latent: self.latent_dim as usize,
+            guided: true,
         }
     }
 }

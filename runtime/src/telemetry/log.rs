@@ -1,12 +1,13 @@
 //! The log file.
 //!
 //! ```text
-//! file   = "SOGLOG" 3 0   header length u32   header (postcard)   header CRC-32   record*   end
-//! record = 32-bit words (fixed part, observation, raw action, action, code)   CRC-32 of them
-//! end    = "SOGEND" 3 0   records u64   missing records u64   CRC-32 of both
+//! file   = "SOGLOG" 4 0   header length u32   header (postcard)   header CRC-32   record*   end
+//! record = 32-bit words (fixed part, observation, raw action, action, code, readings, command,
+//!          applied action)   CRC-32 of them
+//! end    = "SOGEND" 4 0   records u64   missing records u64   CRC-32 of both
 //! ```
 //!
-//! All numbers are little-endian. A file without its end, perhaps within a record (the program was
+//! All numbers are little-endian. Version 3, which is read too, says nothing of what a person did. A file without its end, perhaps within a record (the program was
 //! killed, the disk was full, the power failed), is read up to its last whole record.
 
 use std::io;
@@ -16,8 +17,11 @@ use super::{
     record::{self, Widths},
 };
 
-const MARK: [u8; 8] = *b"SOGLOG\x03\x00";
-const END: [u8; 8] = *b"SOGEND\x03\x00";
+const MARK: [u8; 8] = *b"SOGLOG\x04\x00";
+const END: [u8; 8] = *b"SOGEND\x04\x00";
+/// The same of version 3.
+const MARK_3: [u8; 8] = *b"SOGLOG\x03\x00";
+const END_3: [u8; 8] = *b"SOGEND\x03\x00";
 const END_BYTES: usize = 8 + 16 + 4;
 const CRC: crc::Crc<u32, crc::Table<16>> =
     crc::Crc::<u32, crc::Table<16>>::new(&crc::CRC_32_ISO_HDLC);
@@ -66,12 +70,16 @@ impl Log {
     /// [`LogError`]; a log that was cut off is none.
     pub fn parse(bytes: &[u8]) -> Result<Self, LogError> {
         let mark = || LogError::Mark { found: bytes[..bytes.len().min(MARK.len())].to_vec() };
-        let rest = bytes.strip_prefix(&MARK).ok_or_else(mark)?;
+        let (rest, guided) = match (bytes.strip_prefix(&MARK), bytes.strip_prefix(&MARK_3)) {
+            (Some(rest), _) => (rest, true),
+            (None, Some(rest)) => (rest, false),
+            (None, None) => return Err(mark()),
+        };
         let (header, rest) = split_header(rest).ok_or(LogError::Header)?;
         let header: Header = postcard::from_bytes(header).map_err(|_| LogError::Header)?;
-        let widths = header.widths();
+        let widths = Widths { guided, ..header.widths() };
         let size = record_bytes(widths.words());
-        let (rest, end) = match split_end(rest, size) {
+        let (rest, end) = match split_end(rest, size, if guided { &END } else { &END_3 }) {
             Some((records, missing)) => (records, Some(missing)),
             None => (rest, None),
         };
@@ -124,9 +132,9 @@ fn read_record(chunk: &[u8], widths: Widths) -> Option<Record> {
 }
 
 /// The records before the end of a log, and how many are missing; `None` without a sound end.
-fn split_end(bytes: &[u8], record_bytes: usize) -> Option<(&[u8], u64)> {
+fn split_end<'a>(bytes: &'a [u8], record_bytes: usize, mark: &[u8; 8]) -> Option<(&'a [u8], u64)> {
     let (records, end) = bytes.split_at_checked(bytes.len().checked_sub(END_BYTES)?)?;
-    let (numbers, crc) = end.strip_prefix(&END)?.split_last_chunk::<4>()?;
+    let (numbers, crc) = end.strip_prefix(mark)?.split_last_chunk::<4>()?;
     let (count, missing) = numbers.split_first_chunk::<8>()?;
     let count = u64::from_le_bytes(*count);
     let sound = CRC.checksum(numbers) == u32::from_le_bytes(*crc)

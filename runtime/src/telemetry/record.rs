@@ -2,12 +2,18 @@
 
 use crate::{
     control::{CommandKind, Faults, Limited, Requests, State, TickReport},
-    io::{IoError, Reading},
+    io::{Guidance, IoError, Reading},
     time::Wake,
 };
 
 /// Words before the numbers.
-const FIXED: usize = 18;
+const FIXED: usize = 20;
+/// The same in logs of version 3, which say nothing of what a person did.
+const FIXED_3: usize = 18;
+
+/// Flags of the last of them.
+const APPLIED: u32 = 1;
+const TAKEN_OVER: u32 = 2;
 
 /// What happened in one tick.
 #[derive(Clone, Debug, PartialEq)]
@@ -30,6 +36,13 @@ pub struct Record {
     pub readings: Vec<f32>,
     /// What the adapter last told the robot by an action, `[commands]`; empty without one.
     pub command: Vec<f32>,
+    /// The action that the robot applied in the step that led here, `[A]`, whoever chose it; empty
+    /// where it does not tell.
+    pub applied: Vec<f32>,
+    /// Bit n is button n of the robot, set while it is pressed.
+    pub buttons: u32,
+    /// Whether a person led the robot.
+    pub taken_over: bool,
 }
 
 /// Widths S, A and Z of what a record holds, and those of the adapter's robot.
@@ -40,21 +53,26 @@ pub(super) struct Widths {
     pub(super) latent: usize,
     pub(super) readings: usize,
     pub(super) command: usize,
+    /// Whether it says what a person did, as it does from version 4 on.
+    pub(super) guided: bool,
 }
 
 impl Widths {
     /// Words of a record.
     pub(super) fn words(self) -> usize {
-        FIXED + self.obs + 2 * self.action + self.latent + self.readings + self.command
+        let numbers = self.obs + 2 * self.action + self.latent + self.readings + self.command;
+        numbers + if self.guided { FIXED + self.action } else { FIXED_3 }
     }
 }
 
-/// Writes a record of observation, raw action, action, code, readings and command; `out` has [`Widths::words`].
+/// Writes a record of observation, raw action, action, code, readings and command, and of what a
+/// person did; `out` has [`Widths::words`].
 pub(super) fn encode(
     wake: &Wake,
     tick: &TickReport,
     end_ns: u64,
     numbers: [&[f32]; 6],
+    guidance: Guidance<'_>,
     out: &mut [u32],
 ) {
     let reading = tick.read.unwrap_or_default();
@@ -79,8 +97,13 @@ pub(super) fn encode(
         reading.reward.unwrap_or(0.0).to_bits() as u32,
         (reading.reward.unwrap_or(0.0).to_bits() >> 32) as u32,
         tick.limited.bits(),
+        guidance.buttons,
+        guidance.applied.map_or(0, |_| APPLIED) | if guidance.taken_over { TAKEN_OVER } else { 0 },
     ];
-    let numbers = numbers.into_iter().flatten().map(|v| v.to_bits());
+    let applied = guidance.applied.into_iter().flatten();
+    let numbers = numbers.into_iter().flatten().chain(applied).map(|v| v.to_bits());
+    // A sheet is used again: what is not told must not stand there from before.
+    out.fill(0);
     for (word, value) in out.iter_mut().zip(fixed.into_iter().chain(numbers)) {
         *word = value;
     }
@@ -97,7 +120,15 @@ pub(super) fn when(words: &[u32]) -> (u64, u64) {
 
 /// Reads a record; `None` if it is none.
 pub(super) fn decode(words: &[u32], widths: Widths) -> Option<Record> {
-    let (fixed, numbers) = words.split_first_chunk::<FIXED>()?;
+    let (guide, fixed, numbers) = if widths.guided {
+        let (fixed, numbers) = words.split_first_chunk::<FIXED>()?;
+        let (old, guide) = fixed.split_first_chunk::<FIXED_3>()?;
+        (guide, old, numbers)
+    } else {
+        let (fixed, numbers) = words.split_first_chunk::<FIXED_3>()?;
+        (&[][..], fixed, numbers)
+    };
+    let &[buttons, flags] = guide.first_chunk().unwrap_or(&[0; 2]);
     let long = |at: usize| u64::from(fixed[at]) | u64::from(fixed[at + 1]) << 32;
     let [state, command, read, written] = fixed[11].to_le_bytes();
     let (step, reward) = (long(13), f64::from_bits(long(15)));
@@ -123,6 +154,9 @@ pub(super) fn decode(words: &[u32], widths: Widths) -> Option<Record> {
         latent: take(widths.latent),
         readings: take(widths.readings),
         command: take(widths.command),
+        applied: take(if flags & APPLIED != 0 { widths.action } else { 0 }),
+        buttons,
+        taken_over: flags & TAKEN_OVER != 0,
     };
     let complete = words.len() == widths.words();
     complete.then_some(record)
@@ -205,10 +239,13 @@ mod tests {
             let wake = Wake { deadline_ns: u64::MAX, woke_ns: 1 << 33, missed: 3 };
             let (obs, raw, action) = ([1.0, f32::INFINITY, -0.0], [2.0, 3.0], [4.0, 5.0]);
             let (latent, readings, command) = ([6.0], [7.0, 8.0], [9.0]);
-            let widths = Widths { obs: 3, action: 2, latent: 1, readings: 2, command: 1 };
-            let mut out = vec![0; widths.words()];
+            let widths =
+                Widths { obs: 3, action: 2, latent: 1, readings: 2, command: 1, guided: true };
+            let mut out = vec![7; widths.words()];
             let numbers: [&[f32]; 6] = [&obs, &raw, &action, &latent, &readings, &command];
-            encode(&wake, &tick, 77, numbers, &mut out);
+            let applied = tick.read.is_ok().then_some(&[-0.5, 0.25][..]);
+            let guidance = Guidance { applied, buttons: 1 << 31 | 1, taken_over: true };
+            encode(&wake, &tick, 77, numbers, guidance, &mut out);
             let expected = Record {
                 wake,
                 end_ns: 77,
@@ -219,8 +256,16 @@ mod tests {
                 latent: latent.to_vec(),
                 readings: readings.to_vec(),
                 command: command.to_vec(),
+                applied: applied.unwrap_or_default().to_vec(),
+                buttons: 1 << 31 | 1,
+                taken_over: true,
             };
-            assert_eq!(decode(&out, widths), Some(expected));
+            assert_eq!(decode(&out, widths), Some(expected.clone()));
+            // The same as version 3 had it.
+            let old: Vec<u32> =
+                [&out[..FIXED_3], &out[FIXED..widths.words() - widths.action]].concat();
+            let unguided = Record { applied: vec![], buttons: 0, taken_over: false, ..expected };
+            assert_eq!(decode(&old, Widths { guided: false, ..widths }), Some(unguided));
             assert_eq!(decode(&out, Widths { latent: 2, ..widths }), None);
             out[11] = 0xff;
             assert_eq!(decode(&out, widths), None);

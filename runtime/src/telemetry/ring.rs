@@ -104,7 +104,7 @@ impl Recorder {
             readings,
             command,
         ];
-        record::encode(wake, tick, end_ns, numbers, &mut sheet);
+        record::encode(wake, tick, end_ns, numbers, controller.guidance(), &mut sheet);
         // There is room for every sheet there is.
         let _ = self.full.enqueue(sheet);
     }

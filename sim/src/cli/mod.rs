@@ -6,6 +6,7 @@ mod bench;
 mod check;
 mod list;
 mod plant;
+mod record;
 mod run;
 
 use std::{path::PathBuf, process::ExitCode, sync::Arc};
@@ -38,6 +39,8 @@ enum Command {
     Run(run::RunArgs),
     /// Put a simulated robot behind a link, for hardware-in-the-loop tests
     Plant(plant::PlantArgs),
+    /// Record demonstrations of the task's expert over a link, as `sog-run record` does from a robot
+    Record(record::RecordArgs),
 }
 
 /// Where robots come from.
@@ -79,6 +82,7 @@ pub fn main() -> ExitCode {
         Command::Bench(args) => bench::run(&args),
         Command::Run(args) => run::run(&args),
         Command::Plant(args) => plant::run(&args),
+        Command::Record(args) => record::run(&args),
     };
     match outcome {
         Ok(Outcome::Good) => ExitCode::SUCCESS,

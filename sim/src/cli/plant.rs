@@ -9,7 +9,7 @@ use std::{
     },
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use clap::Args;
 use serde_json::json;
 use sog_runtime::{
@@ -24,6 +24,8 @@ use sog_runtime::{
 
 use super::{Outcome, RobotArgs, labels, parse_task, print_json};
 use crate::{
+    demonstrator::{DemonstrateOptions, Demonstrator},
+    expert::Guide,
     robot::SimRobot,
     tasks::{TaskFolder, TaskMaker},
 };
@@ -76,12 +78,70 @@ pub(super) struct PlantArgs {
     /// Speak as the robot of this file (`robot.toml`) does, to test `sog-run --adapter` with it
     #[arg(long, value_name = "FILE")]
     adapter: Option<PathBuf>,
+    /// Demonstrate: the task's expert leads the robot through episodes of every mode, whatever is
+    /// commanded, and presses button 0 at their beginnings and ends, for `sog-run record`
+    #[arg(long, conflicts_with_all = ["reward", "goal", "adapter"])]
+    demonstrate: bool,
+    #[command(flatten)]
+    shows: ShowArgs,
     /// Print JSON
     #[arg(long)]
     json: bool,
 }
 
+/// What is demonstrated.
+#[derive(Args)]
+#[command(next_help_heading = "Demonstrations")]
+pub(super) struct ShowArgs {
+    /// Episodes of each mode, or number of goals [default: what the task's folder says, else 100]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    episodes_per_mode: Option<u32>,
+    /// Steps of an episode [default: to the task's horizon]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(8..))]
+    episode_steps: Option<u32>,
+    /// Standard deviation of noise added to the expert's actions, in units of half their range
+    /// [default: the task's own]
+    #[arg(long, value_name = "STD")]
+    action_noise: Option<f64>,
+    /// Expert file [default: the one that comes with the program]
+    #[arg(long, value_name = "FILE")]
+    expert: Option<PathBuf>,
+}
+
+/// Episodes a mode that are shown where a task's folder does not say.
+const EPISODES: usize = 100;
+
+impl ShowArgs {
+    /// A robot that is led by the task's expert.
+    pub(super) fn demonstrator(
+        &self,
+        task: &TaskFolder,
+        maker: &TaskMaker,
+        seed: u64,
+    ) -> Result<Demonstrator> {
+        let demos = &task.definition().demos;
+        let action_noise = self.action_noise.unwrap_or(demos.action_noise);
+        ensure!(
+            (0.0..=1.0).contains(&action_noise),
+            "--action-noise {action_noise}: need a number from 0 to 1"
+        );
+        let options = DemonstrateOptions {
+            episodes_per_mode: self
+                .episodes_per_mode
+                .map_or(demos.episodes.unwrap_or(EPISODES), |n| n as usize),
+            seed,
+            action_noise,
+            steps: self.episode_steps.map(|steps| steps as usize),
+        };
+        let guide = Guide::of(task, self.expert.as_deref())?;
+        Ok(Demonstrator::new(maker.make()?, guide, options)?)
+    }
+}
+
 pub(super) fn run(args: &PlantArgs) -> Result<Outcome> {
+    if args.demonstrate {
+        return demonstrate(args);
+    }
     let mut task = TaskMaker::of(&args.task, &args.robots.options())?.make()?;
     if !args.goal.is_empty() {
         task.set_goals(&args.goal)?;
@@ -90,13 +150,7 @@ pub(super) fn run(args: &PlantArgs) -> Result<Outcome> {
     if let Some(mode) = args.reward {
         robot.report_reward(mode)?;
     }
-    let options = PlantOptions {
-        key: args.key.as_deref().map(open_key).transpose().context("cannot use the key file")?,
-        lock_step: args.lock_step,
-        watchdog_periods: args.watchdog,
-        sessions: args.sessions,
-        ..PlantOptions::default()
-    };
+    let options = options(args)?;
     let file = args.adapter.as_deref().map(RobotFile::read).transpose()?;
     let (transport, place) = listen(args)?;
     let flight = Flight::begin();
@@ -128,6 +182,46 @@ pub(super) fn run(args: &PlantArgs) -> Result<Outcome> {
         print_json(&to_json(args, &robot, &report));
     } else {
         print(args, &robot, &report);
+    }
+    Ok(Outcome::Good)
+}
+
+fn options(args: &PlantArgs) -> Result<PlantOptions> {
+    Ok(PlantOptions {
+        key: args.key.as_deref().map(open_key).transpose().context("cannot use the key file")?,
+        lock_step: args.lock_step,
+        watchdog_periods: args.watchdog,
+        sessions: args.sessions,
+        ..PlantOptions::default()
+    })
+}
+
+/// Serves a robot that its expert leads.
+fn demonstrate(args: &PlantArgs) -> Result<Outcome> {
+    let maker = TaskMaker::of(&args.task, &args.robots.options())?;
+    let mut robot = args.shows.demonstrator(&args.task, &maker, args.seed)?;
+    let (transport, place) = listen(args)?;
+    let flight = Flight::begin();
+    let pace = if args.lock_step { "in lock step" } else { "in real time" };
+    note(format_args!("{} demonstrates on {place}, {pace}", args.task.info().name));
+    let stop = stop_on_signals()?;
+    let spec = robot.spec().clone();
+    let report = PlantServer::new(transport, &spec, options(args)?).serve(&mut robot, &stop)?;
+    drop(flight);
+    let shown = robot.shown().len();
+    if args.json {
+        let mut object = report.to_json();
+        object["task"] = json!(args.task.info().name);
+        object["seed"] = json!(args.seed);
+        object["shown"] = json!(shown);
+        print_json(&object);
+    } else {
+        println!(
+            "{}: {shown} episodes shown in {} sessions, {} steps",
+            args.task.info().name,
+            report.sessions,
+            report.steps
+        );
     }
     Ok(Outcome::Good)
 }

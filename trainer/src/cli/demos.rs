@@ -15,7 +15,7 @@ use sog_sim::{
     tasks::{self, TaskMaker, TaskOptions},
 };
 
-use super::{OpenTask, Outcome, edit, import, open_task, progress::Progress};
+use super::{OpenTask, Outcome, edit, from_log, import, open_task, progress::Progress};
 use crate::data::{DemoFile, Labels, foreign, record};
 
 #[derive(Subcommand)]
@@ -27,6 +27,8 @@ pub(super) enum DemosCommand {
     /// Turn demonstrations of other programs into a demonstration file
     #[command(after_help = import::HELP)]
     Import(import::ImportArgs),
+    /// Make demonstrations of the logs of flights, or of where a person took over in them
+    FromLog(from_log::FromLogArgs),
     /// Cut idle ends, drop episodes, cut off actions
     Clean(edit::CleanArgs),
     /// Put the episodes of several files into one
@@ -90,6 +92,10 @@ pub(super) fn run(command: &DemosCommand) -> Result<Outcome> {
         }
         DemosCommand::Info(args) => info(args),
         DemosCommand::Import(args) => print(&import::run(args)?, args.task.info(), args.json),
+        DemosCommand::FromLog(args) => {
+            let (file, task) = from_log::run(args)?;
+            print(&file, &task, args.json)
+        }
         DemosCommand::Clean(args) => edit::clean(args),
         DemosCommand::Merge(args) => edit::merge(args),
         DemosCommand::Split(args) => edit::split(args),

@@ -10,6 +10,7 @@ mod embed;
 mod eval;
 mod expert;
 mod figures;
+mod from_log;
 mod import;
 mod list_tasks;
 mod progress;
@@ -21,7 +22,7 @@ use std::{path::Path, process::ExitCode, sync::Arc};
 
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
-use sog_runtime::{os::pipe::end_quietly, policy::PolicyFile};
+use sog_runtime::{contract::Contract, os::pipe::end_quietly, policy::PolicyFile};
 use sog_sim::{
     error::SimError,
     task::{Modes, TaskInfo},
@@ -134,14 +135,19 @@ fn task_of(file: &PolicyFile, given: Option<&OpenTask>) -> Result<Option<OpenTas
 
 /// What a policy file alone says of its task: nothing of modes and horizon.
 fn info_of(file: &PolicyFile) -> TaskInfo {
+    info_of_contract(&file.contract)
+}
+
+/// What a contract alone says of its task.
+fn info_of_contract(contract: &Contract) -> TaskInfo {
     let wide = |bounds: &[f32]| bounds.iter().map(|&b| f64::from(b)).collect();
     TaskInfo {
-        name: file.contract.task.clone(),
-        obs_terms: file.contract.obs_terms.clone(),
-        action_terms: file.contract.action_terms.clone(),
-        action_low: wide(&file.contract.action_low),
-        action_high: wide(&file.contract.action_high),
-        dt_s: file.contract.dt_s,
+        name: contract.task.clone(),
+        obs_terms: contract.obs_terms.clone(),
+        action_terms: contract.action_terms.clone(),
+        action_low: wide(&contract.action_low),
+        action_high: wide(&contract.action_high),
+        dt_s: contract.dt_s,
         horizon: 0,
         modes: Modes::Discrete(vec![]),
     }

@@ -187,6 +187,14 @@ pub enum DataError {
         /// What is wrong.
         why: String,
     },
+    /// A log cannot be read.
+    #[error("{}: {source}", path.display())]
+    Log {
+        /// The file.
+        path: std::path::PathBuf,
+        /// What is wrong with it.
+        source: sog_runtime::telemetry::LogError,
+    },
     /// Labels were asked for and there are none.
     #[error("the file has neither `modes` nor `goals`, which this evaluation compares with")]
     NoLabels,

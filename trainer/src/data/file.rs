@@ -1,11 +1,12 @@
 //! The demonstration file: reading with full validation, and writing with stable bytes.
 
-use std::{collections::BTreeMap, fmt::Write as _, path::Path};
+use std::{fmt::Write as _, path::Path};
 
 use sha2::{Digest, Sha256};
 use sog_rl::run::write_atomic;
 use sog_runtime::{
     policy::Terms,
+    recording::layout,
     tensors::{self, Metadata, Tensor, TensorError, TensorFile},
 };
 use sog_sim::task::{Modes, TaskInfo};
@@ -13,7 +14,7 @@ use sog_sim::task::{Modes, TaskInfo};
 use super::{DataError, Demonstrations, Labels, StartStates, names};
 
 /// Schema that this version writes and accepts.
-pub const SCHEMA: &str = "sog.demonstrations/1";
+pub const SCHEMA: &str = layout::SCHEMA;
 
 /// Largest magnitude of a number that can be a measurement or a command.
 const LARGEST: f32 = 1e9;
@@ -250,24 +251,10 @@ impl DemoFile {
     pub fn to_bytes(&self, task: &TaskInfo) -> Vec<u8> {
         let d = &self.demonstrations;
         let n = d.len();
-        let t = (0..n).map(|i| d.rows(i).len()).max().unwrap_or(0);
-        let mut tensors: BTreeMap<String, Tensor> = BTreeMap::new();
+        let episodes: Vec<(&[f32], &[f32])> =
+            (0..n).map(|i| (d.observations_of(i), d.actions_of(i))).collect();
+        let mut tensors = layout::tensors(&episodes, (d.obs_dim, d.action_dim));
         let mut put = |name: &str, tensor| tensors.insert(name.to_string(), tensor);
-        let lengths: Vec<u32> =
-            (0..n).map(|i| u32::try_from(d.rows(i).len()).unwrap_or(u32::MAX)).collect();
-        put("lengths", Tensor::u32(&[n], &lengths));
-        let padded = |of: &dyn Fn(usize) -> Vec<f32>, width: usize| -> Vec<f32> {
-            let mut all = Vec::with_capacity(n * t * width);
-            for i in 0..n {
-                all.extend(of(i));
-                all.resize((i + 1) * t * width, 0.0);
-            }
-            all
-        };
-        let observations = padded(&|i| d.observations_of(i).to_vec(), d.obs_dim);
-        put("observations", Tensor::f32(&[n, t, d.obs_dim], &observations));
-        let actions = padded(&|i| d.actions_of(i).to_vec(), d.action_dim);
-        put("actions", Tensor::f32(&[n, t, d.action_dim], &actions));
         match &self.labels {
             Some(Labels::Modes(modes)) => {
                 put("modes", Tensor::u32(&[n], modes));
@@ -306,14 +293,11 @@ impl DemoFile {
 
     fn metadata(&self, task: &TaskInfo) -> Metadata {
         let p = &self.provenance;
-        let returns: Vec<String> = p.mean_return.iter().map(f64::to_string).collect();
         // What is built in says its bounds itself; those files are what they were.
         let own = !sog_sim::tasks::names().contains(&task.name());
         let bounds = [("action.low", &task.action_low), ("action.high", &task.action_high)];
-        let bounds = bounds.into_iter().filter(|_| own).map(|(key, bounds)| {
-            let bounds: Vec<String> = bounds.iter().map(f64::to_string).collect();
-            (key, format!("[{}]", bounds.join(",")))
-        });
+        let bounds =
+            bounds.into_iter().filter(|_| own).map(|(key, bounds)| (key, layout::list(bounds)));
         // Files of a quiet expert are what they were before there was noise.
         let noise = (p.action_noise > 0.0).then(|| ("action_noise", p.action_noise.to_string()));
         [
@@ -325,7 +309,7 @@ impl DemoFile {
             ("expert", p.expert.clone()),
             ("seed", p.seed.to_string()),
             ("generator", p.generator.clone()),
-            ("mean_return", format!("[{}]", returns.join(","))),
+            ("mean_return", layout::list(&p.mean_return)),
         ]
         .into_iter()
         .chain(noise)

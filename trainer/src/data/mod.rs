@@ -4,6 +4,7 @@
 //! * [`Labels`]: modes or goals, for evaluation alone: no algorithm takes them;
 //! * [`DemoFile`]: both, with their provenance, as one safetensors file;
 //! * [`record`]: demonstrations from an expert;
+//! * [`flights`]: demonstrations from the logs of flights;
 //! * [`import`]: demonstrations written elsewhere, as plain safetensors files;
 //! * [`foreign`]: the same in other programs' formats;
 //! * `plausible`: whether numbers look like recordings of something that moves.
@@ -27,6 +28,7 @@ mod bounds;
 mod edit;
 mod error;
 mod file;
+pub mod flights;
 pub mod foreign;
 pub mod import;
 mod names;

@@ -150,22 +150,16 @@ impl Expert for TrainedWorker {
     }
 }
 
-/// The expert file of a task that comes with the program: `models/experts/TASK.safetensors` below the
-/// working directory or one above it, else below a directory above the program's own: asked anew at
-/// each call, so that a source tree may be moved.
+/// The expert file of a task that comes with the program ([`sog_sim::expert::find`]).
 ///
 /// # Errors
 /// [`DataError::NoExpert`] if there is none.
 pub fn expert_path(task: &str) -> Result<PathBuf, DataError> {
-    let file = format!("models/experts/{task}.safetensors");
-    let places = [std::env::current_dir(), std::env::current_exe()];
-    let mut above =
-        places.iter().flatten().flat_map(|place| place.ancestors()).map(|place| place.join(&file));
-    above.find(|path| path.is_file()).ok_or_else(|| DataError::NoExpert {
+    sog_sim::expert::find(task).ok_or_else(|| DataError::NoExpert {
         task: task.to_string(),
         reason: format!(
-            "{file} is neither here nor above this program; train it with \
-                 `sog expert train --task {task}`, or give the file with --expert"
+            "models/experts/{task}.safetensors is neither here nor above this program; train it \
+             with `sog expert train --task {task}`, or give the file with --expert"
         ),
     })
 }
