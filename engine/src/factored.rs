@@ -84,10 +84,10 @@ impl LatentModel for LoadedPolicy<'_> {
                 self.deltas_of_codes(codes);
                 self.row_losses(Onto::Base);
             }
-            Candidates::Block { codes, block, values } => {
+            Candidates::Block { codes, block, values, keep } => {
                 self.load();
                 self.deltas_of_block(values, block.clone());
-                self.shift_base(codes, groups, block);
+                self.shift_base(codes, groups, block, keep);
                 self.row_losses(Onto::Shifted);
             }
         }
@@ -126,8 +126,8 @@ impl LoadedPolicy<'_> {
         }
     }
 
-    /// shifted = base + b_z + W_z z', z' the code of the row's group without the block.
-    fn shift_base(&mut self, codes: &[f32], groups: Groups<'_>, block: Range<usize>) {
+    /// shifted = base + b_z + W_z z', z' the code of the row's group with `keep` times the block.
+    fn shift_base(&mut self, codes: &[f32], groups: Groups<'_>, block: Range<usize>, keep: f32) {
         let (pass, p) = (&*self.pass, &self.net.params);
         let (latent, hidden) = (pass.arch().latent, pass.shape.at.sum_width());
         let Buffers { row_codes, shards, .. } = &mut *self.buffers;
@@ -136,7 +136,7 @@ impl LoadedPolicy<'_> {
             let g = groups.of(row);
             let from = row_codes.len();
             row_codes.extend_from_slice(&codes[g * latent..(g + 1) * latent]);
-            row_codes[from + block.start..from + block.end].fill(0.0);
+            row_codes[from + block.start..from + block.end].iter_mut().for_each(|z| *z *= keep);
         }
         let plan = pass.plan;
         run(pass.parallelism, &mut shards[..plan.shards], |i, shard| {

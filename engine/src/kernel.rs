@@ -167,7 +167,10 @@ pub(crate) fn store<S: Simd, const NV: usize>(row: &mut Row, values: [S::f32s; N
 }
 
 #[inline(always)]
-fn store_block<S: Simd, const N: usize, const NV: usize>(acc: Acc<S, N, NV>, rows: &mut [Row]) {
+pub(crate) fn store_block<S: Simd, const N: usize, const NV: usize>(
+    acc: Acc<S, N, NV>,
+    rows: &mut [Row],
+) {
     let rows = &mut rows[..N];
     for r in 0..N {
         store::<S, NV>(&mut rows[r], acc[r]);
@@ -175,7 +178,7 @@ fn store_block<S: Simd, const N: usize, const NV: usize>(acc: Acc<S, N, NV>, row
 }
 
 #[inline(always)]
-fn splat<S: Simd, const M: usize, const NV: usize>(
+pub(crate) fn splat<S: Simd, const M: usize, const NV: usize>(
     simd: S,
     bias: Option<&[f32]>,
     from: usize,
@@ -192,7 +195,7 @@ fn splat<S: Simd, const M: usize, const NV: usize>(
 
 /// acc[r] += Σ_k rows[r][k] · x[k]: the micro-kernel with coefficients along k.
 #[inline(always)]
-fn multiply<S: Simd, const M: usize, const NV: usize>(
+pub(crate) fn multiply<S: Simd, const M: usize, const NV: usize>(
     simd: S,
     rows: [&[f32]; M],
     x: &[Row],

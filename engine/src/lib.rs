@@ -16,6 +16,7 @@
 //!   `factored` makes it cheap for the policy;
 //! * [`sog`], [`sog_bc`]: SOG in general (Algorithm 1), and for cloning (Algorithm 2);
 //! * [`mlp`]: passes of a chain of dense layers;
+//! * [`conv`]: convolutional networks;
 //! * [`moments`], [`gae`], [`ppo`]: running normalisers, advantages, and the PPO update (Eqs. 3–4);
 //! * [`discriminator`], [`posterior`]: adversarial training and InfoGAIL.
 //!
@@ -23,6 +24,7 @@
 #![deny(unsafe_code)]
 
 pub mod adam;
+pub mod conv;
 pub mod discriminator;
 pub mod error;
 mod factored;

@@ -109,16 +109,71 @@ impl Groups<'_> {
 pub enum Candidates<'a> {
     /// The same codes for every row `[candidates, Z]`.
     Codes(&'a [f32]),
-    /// Variations of the code that each group has: the coordinates `block` take each of the values
-    /// `[candidates, Δ]`, the others stay.
+    /// Variations of the code that each group has: the coordinates `block` become `keep` times what
+    /// they are plus each of the values `[candidates, Δ]`, the others stay.
     Block {
-        /// Code of each group `[groups, Z]`; its coordinates in `block` do not count.
+        /// Code of each group `[groups, Z]`.
         codes: &'a [f32],
         /// The coordinates that vary, Δ of them.
         block: Range<usize>,
-        /// Their values.
+        /// What is added to them, or what they become where `keep` is 0.
         values: &'a [f32],
+        /// 0 where the values replace the coordinates, as in Algorithm 4.
+        keep: f32,
     },
+}
+
+impl Candidates<'_> {
+    /// Number of candidates of a model with codes of size `latent`.
+    pub fn count(&self, latent: usize) -> usize {
+        match self {
+            Self::Codes(codes) => codes.len().checked_div(latent).unwrap_or(0),
+            Self::Block { values, block, .. } => values.len().checked_div(block.len()).unwrap_or(0),
+        }
+    }
+
+    /// Appends candidate `c` of group `group` to `to`, a code of size `latent`.
+    pub fn push(&self, latent: usize, group: usize, c: usize, to: &mut Vec<f32>) {
+        match self {
+            Self::Codes(codes) => to.extend_from_slice(&codes[c * latent..(c + 1) * latent]),
+            Self::Block { codes, block, values, keep } => {
+                let from = to.len();
+                to.extend_from_slice(&codes[group * latent..(group + 1) * latent]);
+                let values = &values[c * block.len()..(c + 1) * block.len()];
+                for (z, v) in to[from + block.start..from + block.end].iter_mut().zip(values) {
+                    *z = keep * *z + v;
+                }
+            }
+        }
+    }
+}
+
+/// A search that goes on from codes at hand: each sample of a block is a step from the code so far,
+/// z ← √(1 − s²) z + s ε with ε ~ N(0, I), and must beat it. Codes drawn from N(0, I) stay so drawn
+/// under such steps (Cotter et al. 2013); with s = 1 these are the later rounds of Algorithm 4.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Refinement {
+    /// N_z: samples per block.
+    pub samples: usize,
+    /// Δ: coordinates per block.
+    pub block: usize,
+    /// Sweeps over the blocks.
+    pub rounds: usize,
+    /// s, from 0 to 1.
+    pub step: f32,
+}
+
+impl Refinement {
+    fn check(&self) -> Result<(), EngineError> {
+        let Self { samples, block, rounds, step } = *self;
+        CodeSearch::Coordinate { samples, block, rounds }.check()?;
+        if (0.0..=1.0).contains(&step) {
+            return Ok(());
+        }
+        let (what, got) = ("search step", step.to_string());
+        Err(EngineError::Range { what, got, need: "a number from 0 to 1" })
+    }
 }
 
 /// A model y ≈ f(z, x) over a batch of rows (xᵢ, yᵢ) that it holds.
@@ -132,6 +187,15 @@ pub trait LatentModel {
     /// `sums[g, c]` = Σ over the rows of group g of L(f(z, xᵢ), yᵢ) for candidate c, `[groups,
     /// candidates]`, all overwritten.
     fn losses(&mut self, candidates: Candidates<'_>, groups: Groups<'_>, sums: &mut [f64]);
+}
+
+/// How the samples of a block become codes.
+#[derive(Clone, Copy)]
+struct Moves {
+    /// Whether the best sample wins whatever was before.
+    first: bool,
+    /// See [`Candidates::Block`].
+    keep: f32,
 }
 
 /// The search and what it found. Owns its buffers, which grow with the largest batch.
@@ -182,13 +246,84 @@ impl Search {
                         self.values.clear();
                         let draw = |_| -> f32 { rng.sample(StandardNormal) };
                         self.values.extend((0..samples * block.len()).map(draw));
-                        self.improve_block(model, groups, block, round == 0);
+                        self.improve_block(
+                            model,
+                            groups,
+                            block,
+                            Moves { first: round == 0, keep: 0.0 },
+                        );
                     }
                 }
                 self.sums.clone_from(&self.best);
             }
         }
         self.average(search.losses_per_group(latent));
+        Ok(())
+    }
+
+    /// Takes the better of the codes found so far and the `codes` `[groups, Z]` for each group of the
+    /// same rows.
+    ///
+    /// # Errors
+    /// If there are not as many codes as groups, or no search of these groups was before.
+    pub fn offer(
+        &mut self,
+        model: &mut impl LatentModel,
+        groups: Groups<'_>,
+        codes: &[f32],
+    ) -> Result<(), EngineError> {
+        let latent = model.code_len();
+        self.count_groups(model.rows(), groups)?;
+        check_len("codes", codes.len(), self.group_rows.len() * latent)?;
+        check_len("codes found so far", self.codes.len(), codes.len())?;
+        check_len("losses found so far", self.best.len(), self.group_rows.len())?;
+        // The codes as they are: all of each is kept, and nothing is added.
+        let nothing = vec![0.0; latent];
+        let as_they_are =
+            Candidates::Block { codes, block: 0..latent, values: &nothing, keep: 1.0 };
+        self.ask(model, groups, 1, as_they_are);
+        let found = self.codes.chunks_exact_mut(latent).zip(codes.chunks_exact(latent));
+        for ((found, code), (best, &loss)) in found.zip(self.best.iter_mut().zip(&self.sums)) {
+            if loss < *best {
+                *best = loss;
+                found.copy_from_slice(code);
+            }
+        }
+        self.sums.clone_from(&self.best);
+        self.average(1);
+        Ok(())
+    }
+
+    /// Goes on from the codes found so far for the same rows. See [`Refinement`]; all groups take
+    /// the same steps.
+    ///
+    /// # Errors
+    /// If the refinement is empty, or no search of these groups was before.
+    pub fn refine(
+        &mut self,
+        model: &mut impl LatentModel,
+        groups: Groups<'_>,
+        refinement: Refinement,
+        rng: &mut (impl Rng + ?Sized),
+    ) -> Result<(), EngineError> {
+        refinement.check()?;
+        let latent = model.code_len();
+        self.count_groups(model.rows(), groups)?;
+        check_len("codes found so far", self.codes.len(), self.group_rows.len() * latent)?;
+        check_len("losses found so far", self.best.len(), self.group_rows.len())?;
+        let step = refinement.step;
+        let moves = Moves { first: false, keep: (1.0 - step * step).sqrt() };
+        for _ in 0..refinement.rounds {
+            for from in (0..latent).step_by(refinement.block) {
+                let block = from..latent.min(from + refinement.block);
+                self.values.clear();
+                let draw = |_| -> f32 { step * rng.sample::<f32, _>(StandardNormal) };
+                self.values.extend((0..refinement.samples * block.len()).map(draw));
+                self.improve_block(model, groups, block, moves);
+            }
+        }
+        self.sums.clone_from(&self.best);
+        self.average(1);
         Ok(())
     }
 
@@ -262,21 +397,24 @@ impl Search {
         model: &mut impl LatentModel,
         groups: Groups<'_>,
         block: Range<usize>,
-        first_round: bool,
+        Moves { first, keep }: Moves,
     ) {
         let (latent, width) = (model.code_len(), block.len());
         let count = self.values.len() / width;
         let (mut codes, values) =
             (std::mem::take(&mut self.codes), std::mem::take(&mut self.values));
-        let candidates = Candidates::Block { codes: &codes, block: block.clone(), values: &values };
+        let candidates =
+            Candidates::Block { codes: &codes, block: block.clone(), values: &values, keep };
         self.ask(model, groups, count, candidates);
         self.best.resize(self.group_rows.len(), f64::INFINITY);
         for (g, sums) in self.sums.chunks_exact(count).enumerate() {
             let (winner, loss) = least(sums);
-            if first_round || loss < self.best[g] {
+            if first || loss < self.best[g] {
                 self.best[g] = loss;
-                codes[g * latent + block.start..g * latent + block.end]
-                    .copy_from_slice(&values[winner * width..(winner + 1) * width]);
+                let code = &mut codes[g * latent + block.start..g * latent + block.end];
+                for (z, v) in code.iter_mut().zip(&values[winner * width..(winner + 1) * width]) {
+                    *z = keep * *z + v;
+                }
             }
         }
         (self.codes, self.values) = (codes, values);

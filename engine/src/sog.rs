@@ -159,29 +159,15 @@ impl LatentModel for MlpGenerator {
     fn losses(&mut self, candidates: Candidates<'_>, groups: Groups<'_>, sums: &mut [f64]) {
         sums.fill(0.0);
         let latent = self.code_len;
-        let count = match &candidates {
-            Candidates::Codes(codes) => codes.len() / latent,
-            Candidates::Block { block, values, .. } => values.len() / block.len(),
-        };
-        for c in 0..count {
+        for c in 0..candidates.count(latent) {
             self.row_codes.clear();
             for row in 0..self.rows {
-                match &candidates {
-                    Candidates::Codes(codes) => {
-                        self.row_codes.extend_from_slice(&codes[c * latent..(c + 1) * latent]);
-                    }
-                    Candidates::Block { codes, block, values } => {
-                        let (from, g) = (self.row_codes.len(), groups.of(row));
-                        self.row_codes.extend_from_slice(&codes[g * latent..(g + 1) * latent]);
-                        self.row_codes[from + block.start..from + block.end]
-                            .copy_from_slice(&values[c * block.len()..(c + 1) * block.len()]);
-                    }
-                }
+                candidates.push(latent, groups.of(row), c, &mut self.row_codes);
             }
             // The shapes were checked by `load`: what does not fit here is a broken invariant, and
             // its losses must not win.
             match self.forward() {
-                Ok(()) => self.add_losses(groups, (c, count), sums),
+                Ok(()) => self.add_losses(groups, (c, candidates.count(latent)), sums),
                 Err(_) => sums.fill(f64::NAN),
             }
         }

@@ -14,6 +14,7 @@
 //! * [`evaluate`]: the measures of the paper;
 //! * [`mod@reproduce`]: the paper's tables, ours beside them;
 //! * [`figures`]: what was learned, as pictures;
+//! * [`images`]: the same algorithm on pictures;
 //! * [`cli`]: the command `sog`.
 #![deny(unsafe_code)]
 
@@ -28,6 +29,7 @@ pub mod error;
 pub mod evaluate;
 pub mod export;
 pub mod figures;
+pub mod images;
 pub mod network;
 pub mod nn;
 pub mod normalise;

@@ -11,6 +11,7 @@ mod eval;
 mod expert;
 mod figures;
 mod from_log;
+mod image;
 mod import;
 mod list_tasks;
 mod progress;
@@ -63,6 +64,9 @@ enum Command {
     Cuda(cuda::CudaCommand),
     /// Find the code of each demonstration
     Embed(embed::EmbedArgs),
+    /// SOG on pictures: learn them, measure a model
+    #[command(subcommand)]
+    Image(image::ImageCommand),
     /// Draw what runs learned: trajectories by code, learning curves
     Figures(figures::FiguresArgs),
 }
@@ -94,6 +98,7 @@ pub fn main() -> ExitCode {
         Command::Bench(args) => bench::run(&args),
         Command::Cuda(command) => cuda::run(&command),
         Command::Embed(args) => embed::run(&args),
+        Command::Image(command) => image::run(&command),
         Command::Figures(args) => figures::run(&args),
     };
     match outcome {

@@ -206,7 +206,7 @@ fn say(count: &Count, dir: &Path) -> Result<()> {
 }
 
 /// A flag that the first signal to end sets; the second one ends the program at once.
-fn stop_on_signals() -> Result<Arc<AtomicBool>> {
+pub(super) fn stop_on_signals() -> Result<Arc<AtomicBool>> {
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM, SIGHUP] {
         // In this order: the first signal finds the flag unset.
@@ -246,12 +246,7 @@ fn resolve(args: &TrainArgs, base: &TrainConfig, sha256: &str) -> Result<TrainCo
     if let Some(path) = &args.config {
         overlay(&mut table, read_table(path)?);
     }
-    for assignment in &args.set {
-        let Some((key, value)) = assignment.split_once('=') else {
-            bail!("--set {assignment}: need KEY=VALUE, for instance cloning.updates=10000");
-        };
-        set(&mut table, key.trim(), parse_value(value.trim()))?;
-    }
+    set_all(&mut table, &args.set, "cloning.updates=10000")?;
     let mut config: TrainConfig = parse_config(&toml::to_string(&table)?)?;
     config.task = args.task.info().name().to_string();
     config.algorithm = args.algo;
@@ -262,6 +257,21 @@ fn resolve(args: &TrainArgs, base: &TrainConfig, sha256: &str) -> Result<TrainCo
         config.seed = seed;
     }
     Ok(config)
+}
+
+/// Replaces the keys that `--set` names; `example` is what one looks like.
+pub(super) fn set_all(
+    table: &mut toml::Table,
+    assignments: &[String],
+    example: &str,
+) -> Result<()> {
+    for assignment in assignments {
+        let Some((key, value)) = assignment.split_once('=') else {
+            bail!("--set {assignment}: need KEY=VALUE, for instance {example}");
+        };
+        set(table, key.trim(), parse_value(value.trim()))?;
+    }
+    Ok(())
 }
 
 fn read_table(path: &Path) -> Result<toml::Table> {

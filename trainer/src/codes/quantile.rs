@@ -1,4 +1,9 @@
-//! Quantiles of the standard normal distribution, the prior of Gaussian codes.
+//! The standard normal distribution, the prior of Gaussian codes: quantiles and their inverse.
+
+/// Φ(z), the share of the prior below z.
+pub fn normal_cdf(z: f64) -> f64 {
+    0.5 * libm::erfc(-z * std::f64::consts::FRAC_1_SQRT_2)
+}
 
 /// Φ⁻¹(q) for 0 < q < 1 (Acklam's rational approximations, relative error below 1.2e-9).
 pub fn normal_quantile(q: f64) -> f64 {
@@ -59,6 +64,7 @@ mod tests {
             (0.975, 1.959_963_984_540_05),
         ] {
             assert!((normal_quantile(q) - z).abs() < 1e-8, "{q}: {}", normal_quantile(q));
+            assert!((normal_cdf(z) - q).abs() < 1e-12, "{z}: {}", normal_cdf(z));
         }
     }
 }

@@ -4,10 +4,12 @@
 //! * [`trajectories`]: what each code does (paper, Figs. 1 and 3);
 //! * [`codes`]: how many codes demonstrations ask for;
 //! * [`curves`]: learning curves from a run's metrics;
+//! * [`images`]: what a generator of pictures has learned (paper, Figs. 9 to 11);
 //! * [`robustness`]: returns over λ_S, and paths under switched codes (paper, Figs. 6 and 7).
 
 pub mod codes;
 pub mod curves;
+pub mod images;
 pub mod robustness;
 pub mod trajectories;
 
@@ -96,10 +98,23 @@ pub(crate) fn save(
     dir: &Path,
     name: &str,
 ) -> Result<Vec<PathBuf>, FigureError> {
+    let png = save_png(figure, dir, name)?;
+    let svg = dir.join(format!("{name}.svg"));
+    let mut text = String::new();
+    paint(figure, SVGBackend::with_string(&mut text, figure.size()))
+        .map_err(|e| failed(&svg, e.to_string()))?;
+    write_atomic(&svg, text.as_bytes()).map_err(|e| failed(&svg, e.to_string()))?;
+    Ok(vec![png, svg])
+}
+
+/// Writes `DIR/name.png` alone, for figures that are pixels themselves, and returns its path.
+pub(crate) fn save_png(
+    figure: &impl Figure,
+    dir: &Path,
+    name: &str,
+) -> Result<PathBuf, FigureError> {
     use_own_font();
     let png = dir.join(format!("{name}.png"));
-    let svg = dir.join(format!("{name}.svg"));
-    let failed = |path: &Path, reason: String| FigureError::Draw { path: path.into(), reason };
     std::fs::create_dir_all(dir).map_err(|e| failed(&png, e.to_string()))?;
     let (width, height) = figure.size();
     let mut pixels = vec![0; (width * height * 3) as usize];
@@ -107,11 +122,11 @@ pub(crate) fn save(
         .map_err(|e| failed(&png, e.to_string()))?;
     let bytes = encode(&pixels, (width, height)).map_err(|e| failed(&png, e.to_string()))?;
     write_atomic(&png, &bytes).map_err(|e| failed(&png, e.to_string()))?;
-    let mut text = String::new();
-    paint(figure, SVGBackend::with_string(&mut text, (width, height)))
-        .map_err(|e| failed(&svg, e.to_string()))?;
-    write_atomic(&svg, text.as_bytes()).map_err(|e| failed(&svg, e.to_string()))?;
-    Ok(vec![png, svg])
+    Ok(png)
+}
+
+fn failed(path: &Path, reason: String) -> FigureError {
+    FigureError::Draw { path: path.into(), reason }
 }
 
 /// RGB `pixels` as a PNG file.

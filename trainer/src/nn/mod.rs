@@ -4,13 +4,14 @@
 //! * [`Params`]: an engine [`Layout`] as candle variables, so that there is one definition of each
 //!   network's parameters;
 //! * [`adam`]: the engine's Adam over one flat tensor;
-//! * [`mlp`], [`policy`]: the networks;
+//! * [`mlp`], [`policy`], [`conv`]: the networks;
 //! * [`sog`], [`ppo`], [`discriminator`], [`posterior`]: the updates that the engine fuses on the
 //!   processor, op by op on any device;
 //! * [`updates`]: who computes an update, the engine or one of these;
 //! * [`vae`]: VAE-GAIL's trajectory autoencoder.
 
 pub mod adam;
+pub mod conv;
 pub mod discriminator;
 pub mod mlp;
 pub mod policy;

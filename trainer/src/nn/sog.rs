@@ -110,9 +110,11 @@ impl Model<'_> {
                 let codes = Tensor::from_slice(codes, (count, arch.latent), device)?;
                 (self.base.clone(), codes.matmul(&weight.t()?)?)
             }
-            Candidates::Block { codes, block, values } => {
+            Candidates::Block { codes, block, values, keep } => {
                 let mut rest = codes.to_vec();
-                rest.chunks_exact_mut(arch.latent).for_each(|code| code[block.clone()].fill(0.0));
+                for code in rest.chunks_exact_mut(arch.latent) {
+                    code[block.clone()].iter_mut().for_each(|z| *z *= *keep);
+                }
                 let rest = self.batch.row_codes(net, &rest)?;
                 let shape = (values.len() / block.len(), block.len());
                 let values = Tensor::from_slice(values, shape, device)?;

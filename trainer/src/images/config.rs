@@ -1,0 +1,115 @@
+//! Every choice of a run on pictures.
+
+use serde::{Deserialize, Serialize};
+use sog_engine::search::{CodeSearch, Refinement};
+use sog_rl::run::{Config, ConfigError, within};
+
+/// A run: what is learned, and how.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ImageConfig {
+    /// The data set: a name, or the path of a folder.
+    pub dataset: String,
+    /// d: dimensions of the code.
+    pub latent: usize,
+    /// Channels before the picture; each layer further from it has twice as many.
+    pub width: usize,
+    /// Pictures in a minibatch, a multiple of 32.
+    pub batch: usize,
+    /// Seed of everything random.
+    pub seed: u64,
+    /// Updates between two lines of metrics.
+    pub log_interval: u64,
+    /// Updates between two checkpoints.
+    pub checkpoint_interval: u64,
+    /// SOG.
+    pub sog: SogConfig,
+    /// The VAE that it is measured against.
+    pub vae: VaeConfig,
+}
+
+/// Algorithm 1 with the search of Algorithm 4.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SogConfig {
+    /// Updates.
+    pub updates: u64,
+    /// Step size of Adam at the start; it falls linearly to 0.
+    pub learning_rate: f64,
+    /// Codes drawn from the prior and shared by the minibatch, one block that spans the code.
+    pub candidates: usize,
+    /// Whether each picture keeps its code, as one more candidate of its next search.
+    pub keep_codes: bool,
+    /// Samples beyond them, around the best so far; none with 0 samples.
+    pub refinement: Refinement,
+    /// Rounds of varying the coordinates one by one.
+    pub secants: u32,
+}
+
+/// The variational autoencoder (Kingma and Welling 2013) with the same decoder.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct VaeConfig {
+    /// Updates; 0 for no VAE.
+    pub updates: u64,
+    /// Step size of Adam at the start; it falls linearly to 0.
+    pub learning_rate: f64,
+}
+
+impl ImageConfig {
+    /// The defaults for a code of `latent` dimensions. The VAE's updates are those that take as long
+    /// as SOG's.
+    pub fn new(dataset: &str, latent: usize) -> Self {
+        // In two dimensions the shared candidates lie densely enough.
+        let (keep_codes, samples) = if latent > 2 { (true, 1) } else { (false, 0) };
+        Self {
+            dataset: dataset.to_string(),
+            latent,
+            width: 32,
+            batch: 128,
+            seed: 0,
+            log_interval: 100,
+            checkpoint_interval: 500,
+            sog: SogConfig {
+                updates: 6000,
+                learning_rate: 2e-3,
+                candidates: 256,
+                keep_codes,
+                refinement: Refinement { samples, block: 2, rounds: 1, step: 0.6 },
+                secants: 1,
+            },
+            vae: VaeConfig { updates: 6000, learning_rate: 1e-3 },
+        }
+    }
+
+    /// The search for codes common to the minibatch.
+    pub fn shared_search(&self) -> CodeSearch {
+        let samples = self.sog.candidates;
+        CodeSearch::Coordinate { samples, block: self.latent, rounds: 1 }
+    }
+
+    /// Updates of the whole run.
+    pub fn updates(&self) -> u64 {
+        self.sog.updates + self.vae.updates
+    }
+}
+
+impl Config for ImageConfig {
+    fn check(&self) -> Result<(), ConfigError> {
+        within("latent", self.latent, 1..=64)?;
+        within("width", self.width, 1..=1024)?;
+        within("batch", self.batch, 32..=4096)?;
+        within("batch modulo 32", self.batch % 32, 0..=0)?;
+        within("log_interval", self.log_interval, 1..=u64::MAX)?;
+        within("checkpoint_interval", self.checkpoint_interval, 1..=u64::MAX)?;
+        within("sog.updates", self.sog.updates, 1..=u64::MAX)?;
+        within("sog.learning_rate", self.sog.learning_rate, 0.0..=1.0)?;
+        within("sog.candidates", self.sog.candidates, 1..=1 << 20)?;
+        within("sog.refinement.samples", self.sog.refinement.samples, 0..=1 << 16)?;
+        within("sog.refinement.block", self.sog.refinement.block, 1..=64)?;
+        within("sog.refinement.rounds", self.sog.refinement.rounds, 1..=64)?;
+        within("sog.secants", self.sog.secants, 0..=64)?;
+        within("sog.refinement.step", self.sog.refinement.step, 0.0..=1.0)?;
+        within("vae.learning_rate", self.vae.learning_rate, 0.0..=1.0)
+    }
+}

@@ -1,0 +1,167 @@
+//! Measures on held-out pictures: reconstruction, and what lies near each other in the code.
+
+use rayon::prelude::*;
+use sog_engine::{
+    EngineError,
+    adam::AdamConfig,
+    conv::{ConvGenerator, FrozenConv, Scratch},
+    search::{CodeSearch, Groups, Refinement, Search},
+};
+use sog_sim::seed;
+
+use super::{
+    data::{Pictures, per_value},
+    model::ImageModel,
+};
+
+/// k: neighbours that are asked.
+pub const NEIGHBOURS: usize = 15;
+
+/// Pictures whose codes are searched at once.
+const AT_ONCE: usize = 512;
+
+/// Codes drawn from the prior that all pictures share in a search that measures.
+const CANDIDATES: usize = 4096;
+
+/// Sizes of the steps that follow, from the coarse to the fine.
+const STEPS: [f32; 4] = [0.6, 0.3, 0.15, 0.08];
+
+/// Samples of each block at each size of steps.
+const SAMPLES: usize = 4;
+
+/// Rounds of secants after each.
+const SECANTS: usize = 2;
+
+/// Codes of some pictures and how well they explain them.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Embedding {
+    /// `[N, d]`
+    pub codes: Vec<f32>,
+    /// Mean squared error of each picture per value, on the scale from 0 to 1, `[N]`.
+    pub errors: Vec<f64>,
+}
+
+impl Embedding {
+    /// Mean squared error over all.
+    pub fn mse(&self) -> f64 {
+        self.errors.iter().sum::<f64>() / self.errors.len().max(1) as f64
+    }
+}
+
+/// The code of each picture under the search: the best of 4096 draws from the prior that all share,
+/// then [`Refinement`]s, blocks of at most two coordinates, whose steps become smaller, and
+/// [secants](ConvGenerator::secant_codes) after each.
+/// `progress` is told how many pictures are done.
+///
+/// # Errors
+/// If the pictures are of another size.
+pub fn embed(
+    model: &ImageModel,
+    pictures: &Pictures,
+    seed: u64,
+    mut progress: impl FnMut(usize),
+) -> Result<Embedding, EngineError> {
+    let latent = model.latent();
+    let mut generator = ConvGenerator::new(model.generator.clone(), AdamConfig::default());
+    let (mut codes, mut errors) = (vec![], vec![]);
+    for from in (0..pictures.len()).step_by(AT_ONCE) {
+        let to = pictures.len().min(from + AT_ONCE);
+        // The same draws for all.
+        let mut rng = seed::rng(seed);
+        let mut search = Search::default();
+        generator.load(&pictures.scaled(from..to))?;
+        let plan = CodeSearch::Coordinate { samples: CANDIDATES, block: latent, rounds: 1 };
+        search.run(&mut generator, Groups::PerRow, plan, &mut rng)?;
+        for step in STEPS {
+            let block = 2.min(latent);
+            let refinement = Refinement { samples: SAMPLES, block, rounds: 1, step };
+            search.refine(&mut generator, Groups::PerRow, refinement, &mut rng)?;
+            for _ in 0..SECANTS {
+                let proposed = generator.secant_codes(search.codes())?;
+                search.offer(&mut generator, Groups::PerRow, &proposed)?;
+            }
+        }
+        codes.extend_from_slice(search.codes());
+        let size = pictures.size;
+        errors.extend(search.losses().iter().map(|&loss| per_value(loss.into(), size)));
+        progress(to);
+    }
+    Ok(Embedding { codes, errors })
+}
+
+/// The code of each picture by the VAE's encoder (its mean), and the error of the decoder there.
+///
+/// # Errors
+/// If the pictures are of another size.
+pub fn encode(
+    (encoder, decoder): (&FrozenConv, &FrozenConv),
+    pictures: &Pictures,
+) -> Result<Embedding, EngineError> {
+    let mut scratch = Scratch::default();
+    let (mut codes, mut errors) = (vec![], vec![]);
+    let width = pictures.size.values();
+    for from in (0..pictures.len()).step_by(AT_ONCE) {
+        let y = pictures.scaled(from..pictures.len().min(from + AT_ONCE));
+        let encoded = encoder.forward(&y, &mut scratch)?;
+        let both = encoded.len() / (y.len() / width).max(1);
+        let means: Vec<f32> =
+            encoded.chunks_exact(both).flat_map(|code| &code[..both / 2]).copied().collect();
+        let out = decoder.forward(&means, &mut scratch)?;
+        for (out, y) in out.chunks_exact(width).zip(y.chunks_exact(width)) {
+            let square = |(o, y): (&f32, &f32)| f64::from(o - y).powi(2);
+            errors.push(per_value(out.iter().zip(y).map(square).sum(), pictures.size));
+        }
+        codes.extend(means);
+    }
+    Ok(Embedding { codes, errors })
+}
+
+/// Share of the pictures whose label is the most frequent one among the labels of their k nearest
+/// others by Euclidean distance of the codes `[N, d]` (k nearest neighbours, each left out in turn);
+/// of two labels that are equally frequent the one whose first is nearer counts.
+pub fn neighbour_agreement(codes: &[f32], labels: &[u8], k: usize) -> f64 {
+    let count = labels.len();
+    if count < 2 {
+        return f64::NAN;
+    }
+    let latent = codes.len() / count;
+    let agree = (0..count).into_par_iter().filter(|&n| {
+        let own = &codes[n * latent..(n + 1) * latent];
+        let others = codes.chunks_exact(latent).enumerate().filter(|&(m, _)| m != n);
+        let mut near: Vec<(f32, usize)> = others
+            .map(|(m, code)| (own.iter().zip(code).map(|(a, b)| (a - b) * (a - b)).sum(), m))
+            .collect();
+        let k = k.min(near.len());
+        near.select_nth_unstable_by(k - 1, |a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+        near.truncate(k);
+        near.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+        let mut votes = [0usize; 256];
+        near.iter().for_each(|&(_, m)| votes[usize::from(labels[m])] += 1);
+        let most = votes.iter().max().copied().unwrap_or(0);
+        let first = near.iter().find(|&&(_, m)| votes[usize::from(labels[m])] == most);
+        first.is_some_and(|&(_, m)| labels[m] == labels[n])
+    });
+    agree.count() as f64 / count as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn neighbours_of_the_same_label_agree() {
+        // Two clusters, and one picture in the wrong one.
+        let codes: Vec<f32> =
+            (0..20).flat_map(|n| [if n < 10 { 0.0 } else { 5.0 }, n as f32 * 0.01]).collect();
+        let mut labels: Vec<u8> = (0..20).map(|n| u8::from(n >= 10)).collect();
+        assert_eq!(neighbour_agreement(&codes, &labels, 5), 1.0);
+        labels[3] = 1;
+        assert_eq!(neighbour_agreement(&codes, &labels, 5), 0.95);
+        // More neighbours than there are: everything else votes.
+        assert!(neighbour_agreement(&codes, &labels, 100) < 0.6);
+        assert!(neighbour_agreement(&[], &[], 5).is_nan());
+        // A tie goes to the nearer.
+        let tied = neighbour_agreement(&[0.0, 1.0, -1.5, 9.0], &[1, 1, 2, 3], 2);
+        assert_eq!(tied, 0.25 + 0.25, "the first two");
+    }
+}

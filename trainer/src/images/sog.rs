@@ -1,0 +1,282 @@
+//! SOG on pictures: Algorithm 1, its codes found by the blockwise search of Algorithm 4.
+//!
+//! The candidates of the first block, which spans the code, are common to the minibatch (they are
+//! draws from the same prior whichever picture they are tried on), so that a search costs as many
+//! passes through the generator as there are candidates. In two dimensions that is all.
+//!
+//! In more, a few hundred draws are too thin. There each picture keeps its code from epoch to
+//! epoch, which competes with the best of the shared candidates.
+//!
+//! The winner then goes on: by samples block by block ([`Refinement`]), and by what its coordinates,
+//! varied one by one, say together ([`ConvGenerator::secant_codes`]). Nothing but the loss decides:
+//! a code that is kept or proposed is one more candidate.
+
+use rand::{RngExt, seq::SliceRandom};
+use sog_engine::{
+    EngineError,
+    adam::{Adam, AdamConfig},
+    conv::{ConvArch, ConvGenerator, ConvNet},
+    search::{Candidates, Groups, LatentModel, Refinement, Search},
+    sog::Generator,
+};
+use sog_rl::run::{Checkpoint, Snapshot, SnapshotError};
+use sog_sim::seed;
+
+use super::{
+    config::ImageConfig,
+    data::{Pictures, per_value},
+    error::ImageError,
+    state,
+};
+use crate::{device::Compute, nn::conv::DeviceGenerator};
+
+/// Streams of the run's seed.
+const INIT: u64 = 1;
+const ORDER: u64 = 2;
+const SEARCH: u64 = 3;
+
+/// The pictures of update `step`, without replacement within an epoch.
+pub(super) struct Batches {
+    seed: u64,
+    epoch: Option<u64>,
+    order: Vec<usize>,
+}
+
+impl Batches {
+    pub(super) fn new(seed: u64, count: usize) -> Self {
+        Self { seed: seed::derive(seed, ORDER), epoch: None, order: (0..count).collect() }
+    }
+
+    pub(super) fn of(&mut self, step: u64, batch: usize) -> Vec<usize> {
+        let batch = batch.min(self.order.len() / 32 * 32);
+        let per_epoch = (self.order.len() / batch) as u64;
+        let epoch = step / per_epoch;
+        if self.epoch != Some(epoch) {
+            self.order.sort_unstable();
+            self.order.shuffle(&mut seed::stream(self.seed, epoch));
+            self.epoch = Some(epoch);
+        }
+        let from = (step % per_epoch) as usize * batch;
+        self.order[from..from + batch].to_vec()
+    }
+}
+
+/// SOG on a set of pictures.
+pub struct SogImages<'a> {
+    config: &'a ImageConfig,
+    pictures: &'a Pictures,
+    batches: Batches,
+    model: Model,
+    compute: &'a Compute,
+    search: Search,
+    /// The code that each picture has `[N, d]`, where they are kept; NaN before the first.
+    codes: Vec<f32>,
+    /// Updates done.
+    pub step: u64,
+    /// Mean squared error per value on the scale from 0 to 1, of the last minibatch under its codes.
+    pub mse: f64,
+}
+
+impl<'a> SogImages<'a> {
+    /// Begins to learn `pictures`.
+    ///
+    /// # Errors
+    /// If there is no generator for their size, or the device fails.
+    pub fn new(
+        config: &'a ImageConfig,
+        pictures: &'a Pictures,
+        compute: &'a Compute,
+    ) -> Result<Self, ImageError> {
+        let net = new_generator(config, pictures)?;
+        let kept = if config.sog.keep_codes { pictures.len() } else { 0 };
+        Ok(Self {
+            batches: Batches::new(config.seed, pictures.len()),
+            model: Model::new(ConvGenerator::new(net, adam()), compute)?,
+            compute,
+            search: Search::default(),
+            codes: vec![f32::NAN; kept * config.latent],
+            step: 0,
+            mse: f64::NAN,
+            config,
+            pictures,
+        })
+    }
+
+    /// The generator, as of the last [`settle`](Self::settle).
+    pub fn net(&self) -> &ConvNet {
+        self.model.state().0
+    }
+
+    /// Brings what a device has learned back, before it is saved or used.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn settle(&mut self) -> Result<(), ImageError> {
+        self.model.settle()
+    }
+
+    /// One iteration of Algorithm 1.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn update(&mut self) -> Result<(), ImageError> {
+        let (config, latent) = (self.config, self.config.latent);
+        let chosen = self.batches.of(self.step, config.batch);
+        let mut rng = seed::stream(seed::derive(config.seed, SEARCH), self.step);
+        self.model.load(&self.pictures.scaled(chosen.iter().copied()))?;
+        let (model, search) = (&mut self.model, &mut self.search);
+        search.run(model, Groups::PerRow, config.shared_search(), &mut rng)?;
+        if !self.codes.is_empty() {
+            let before = chosen.iter().flat_map(|n| &self.codes[n * latent..(n + 1) * latent]);
+            let before: Vec<f32> = before.copied().collect();
+            search.offer(model, Groups::PerRow, &before)?;
+        }
+        if config.sog.refinement.samples > 0 {
+            // Steps of all sizes up to the largest: how far a code still has to go is not known.
+            let largest = config.sog.refinement.step;
+            let step = largest * 10.0f32.powf(-rng.random_range(0.0..1.0));
+            let refinement = Refinement { step, ..config.sog.refinement };
+            search.refine(model, Groups::PerRow, refinement, &mut rng)?;
+        }
+        for _ in 0..config.sog.secants {
+            let proposed = model.secant_codes(search.codes())?;
+            search.offer(model, Groups::PerRow, &proposed)?;
+        }
+        if !self.codes.is_empty() {
+            for (n, code) in chosen.iter().zip(search.codes().chunks_exact(latent)) {
+                self.codes[n * latent..(n + 1) * latent].copy_from_slice(code);
+            }
+        }
+        let lr = falling(config.sog.learning_rate, self.step, config.sog.updates);
+        let loss = model.step(search.codes(), Groups::PerRow, lr)?;
+        model.check()?;
+        self.mse = per_value(loss.into(), self.pictures.size);
+        self.step += 1;
+        Ok(())
+    }
+}
+
+/// Where the generator is trained.
+enum Model {
+    /// By the engine.
+    Engine(ConvGenerator),
+    /// On a device; beside it what it was when it was last brought back.
+    Device(Box<DeviceGenerator>, ConvNet, Adam),
+}
+
+impl Model {
+    fn new(model: ConvGenerator, compute: &Compute) -> Result<Self, ImageError> {
+        Ok(match compute {
+            Compute::Engine => Self::Engine(model),
+            Compute::Candle(device) => {
+                let (net, adam) = (model.net, model.adam);
+                let on_device = DeviceGenerator::new(&net, &adam, device)?;
+                Self::Device(Box::new(on_device), net, adam)
+            }
+        })
+    }
+
+    fn state(&self) -> (&ConvNet, &Adam) {
+        match self {
+            Self::Engine(model) => (&model.net, &model.adam),
+            Self::Device(_, net, adam) => (net, adam),
+        }
+    }
+
+    fn settle(&mut self) -> Result<(), ImageError> {
+        match self {
+            Self::Engine(_) => Ok(()),
+            Self::Device(model, net, adam) => Ok(model.store(net, adam)?),
+        }
+    }
+
+    fn load(&mut self, y: &[f32]) -> Result<(), ImageError> {
+        match self {
+            Self::Engine(model) => Ok(model.load(y)?),
+            Self::Device(model, ..) => Ok(model.load(y)?),
+        }
+    }
+
+    fn secant_codes(&mut self, codes: &[f32]) -> Result<Vec<f32>, ImageError> {
+        match self {
+            Self::Engine(model) => Ok(model.secant_codes(codes)?),
+            Self::Device(model, ..) => Ok(model.secant_codes(codes)?),
+        }
+    }
+
+    /// What a device said meanwhile.
+    fn check(&mut self) -> Result<(), ImageError> {
+        match self {
+            Self::Engine(_) => Ok(()),
+            Self::Device(model, ..) => Ok(model.check()?),
+        }
+    }
+}
+
+impl LatentModel for Model {
+    fn code_len(&self) -> usize {
+        self.state().0.arch().input.values()
+    }
+
+    fn rows(&self) -> usize {
+        match self {
+            Self::Engine(model) => model.rows(),
+            Self::Device(model, ..) => model.rows(),
+        }
+    }
+
+    fn losses(&mut self, candidates: Candidates<'_>, groups: Groups<'_>, sums: &mut [f64]) {
+        match self {
+            Self::Engine(model) => model.losses(candidates, groups, sums),
+            Self::Device(model, ..) => model.losses(candidates, groups, sums),
+        }
+    }
+}
+
+impl Generator for Model {
+    fn step(&mut self, codes: &[f32], groups: Groups<'_>, lr: f32) -> Result<f32, EngineError> {
+        match self {
+            Self::Engine(model) => model.step(codes, groups, lr),
+            Self::Device(model, ..) => model.step(codes, groups, lr),
+        }
+    }
+}
+
+/// A freshly initialised generator, the same for SOG and for the VAE's decoder.
+pub(super) fn new_generator(
+    config: &ImageConfig,
+    pictures: &Pictures,
+) -> Result<ConvNet, EngineError> {
+    let arch = ConvArch::generator(config.latent, pictures.size, config.width)?;
+    Ok(ConvNet::new(arch, &mut seed::stream(config.seed, INIT)))
+}
+
+/// Adam as Radford et al. (2015) have it: β₁ = 0.5.
+pub(super) fn adam() -> AdamConfig {
+    AdamConfig { beta1: 0.5, ..AdamConfig::default() }
+}
+
+/// `from` falling linearly to 0.
+pub(super) fn falling(from: f64, step: u64, of: u64) -> f32 {
+    (from * (1.0 - step as f64 / of.max(1) as f64)).max(0.0) as f32
+}
+
+impl Checkpoint for SogImages<'_> {
+    fn save(&self, to: &mut Snapshot) {
+        let (net, adam) = self.model.state();
+        state::save(to, "generator", net, adam);
+        to.f32s("codes", &[self.codes.len()], &self.codes);
+        to.state("step", &self.step);
+    }
+
+    fn load(&mut self, from: &Snapshot) -> Result<(), SnapshotError> {
+        let (net, adam) = self.model.state();
+        let mut model = ConvGenerator::new(net.clone(), adam.config);
+        state::load(from, "generator", &mut model.net, &mut model.adam)?;
+        model.refresh();
+        self.model = Model::new(model, self.compute).map_err(state::refused)?;
+        from.read_f32s("codes", &mut self.codes)?;
+        self.step = from.read_state("step")?;
+        Ok(())
+    }
+}
