@@ -99,6 +99,8 @@ pub struct Demonstrator {
     fresh: bool,
     stopped: bool,
     terminated: bool,
+    /// Whether the last step was the expert's.
+    led: bool,
     noise: seed::Rng,
     obs: Vec<f64>,
     action: Vec<f64>,
@@ -131,6 +133,7 @@ impl Demonstrator {
             fresh: true,
             stopped: false,
             terminated: false,
+            led: false,
             noise: seed::rng(0),
             obs: vec![0.0; s],
             action: vec![0.0; a],
@@ -213,6 +216,7 @@ impl Demonstrator {
 
     fn advance(&mut self) -> Result<(), SimError> {
         self.applied.fill(0.0);
+        self.led = matches!(self.phase, Phase::Acting(_));
         match self.phase {
             Phase::Before(0 | 1) => self.phase = Phase::Acting(0),
             Phase::Before(left) => self.phase = Phase::Before(left - 1),
@@ -253,7 +257,7 @@ impl RobotIo for Demonstrator {
         Guidance {
             applied: Some(&self.applied),
             buttons: if pressed { EPISODE_BUTTON } else { 0 },
-            taken_over: !self.stopped,
+            taken_over: self.led && !self.stopped,
         }
     }
 

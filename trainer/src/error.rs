@@ -43,6 +43,9 @@ pub enum TrainError {
     /// The simulator refuses.
     #[error(transparent)]
     Sim(#[from] SimError),
+    /// The book of codes cannot be written.
+    #[error(transparent)]
+    Book(Box<sog_runtime::policy::book::BookError>),
     /// A measure does not fit the policy.
     #[error("the policy has {found}, need {needed}")]
     Unmeasurable {

@@ -31,7 +31,7 @@ PERIODS_NS = (500_000, 1_000_000_000)
 
 _WINDOW = 64
 #: Observations that are kept for a controller that sends for them again, and sent at once.
-_KEPT, _AGAIN = 1024, 32
+_KEPT, _AGAIN = 1024, 8
 _TRANSIT_WINDOW_NS = 10_000_000_000
 
 Floats = NDArray[np.float32]

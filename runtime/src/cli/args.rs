@@ -118,11 +118,18 @@ pub(super) struct RunArgs {
     #[arg(long, default_value_t = 5.0, value_name = "S", value_parser = positive_seconds)]
     pub(super) timeout: f64,
 
-    /// Number of the code to begin with
-    #[arg(long, alias = "mode", default_value_t = 0, value_name = "K")]
-    pub(super) code: u16,
+    /// Number or name of the code to begin with
+    #[arg(long, alias = "mode", default_value = "0", value_name = "K")]
+    pub(super) code: String,
+    /// Watches a person who leads the robot for S seconds (2 where nothing is said), finds the code
+    /// of what is shown, and takes over in that way as soon as the robot is let go
+    #[arg(
+        long, value_name = "S", num_args = 0..=1, default_missing_value = "2", require_equals = true,
+        value_parser = positive_seconds, conflicts_with_all = ["wait", "switch_every"],
+    )]
+    pub(super) follow: Option<f64>,
     /// Codes to choose from, for a policy with a Gaussian latent: numbers with commas, codes with
-    /// semicolons
+    /// semicolons; without them those of the policy's book
     #[arg(long, value_name = "CODES", allow_hyphen_values = true)]
     pub(super) codes: Option<Codes>,
     /// Selects the next code after every so many seconds of the policy's command
@@ -405,9 +412,19 @@ mod tests {
     }
 
     #[test]
+    fn following_takes_two_seconds_unless_said_otherwise() {
+        let follow = |args: &[&str]| parse(args).map(|args| args.run.follow).ok();
+        assert_eq!(follow(&[]), Some(None));
+        assert_eq!(follow(&["--follow"]), Some(Some(2.0)));
+        assert_eq!(follow(&["--follow=0.5"]), Some(Some(0.5)));
+        assert_eq!(follow(&["--follow=0"]), None);
+        assert_eq!(follow(&["--follow", "--wait"]), None);
+    }
+
+    #[test]
     fn the_code_has_two_names() {
         for name in ["--code", "--mode"] {
-            assert_eq!(parse(&[name, "3"]).unwrap().run.code, 3);
+            assert_eq!(parse(&[name, "back"]).unwrap().run.code, "back");
         }
     }
 }

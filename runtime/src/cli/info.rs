@@ -3,10 +3,10 @@
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use serde_json::json;
-use sog_runtime::policy::{Policy, PolicyFile};
+use serde_json::{Value, json};
+use sog_runtime::policy::{Policy, PolicyFile, book::Way};
 
-use super::args::InfoArgs;
+use super::{args::InfoArgs, names::Names};
 
 /// Reads and verifies a policy file; its bytes, and what they say.
 pub(super) fn load(path: &Path) -> Result<(Vec<u8>, PolicyFile)> {
@@ -21,6 +21,13 @@ pub(super) fn load(path: &Path) -> Result<(Vec<u8>, PolicyFile)> {
 
 pub(super) fn main(args: &InfoArgs) -> Result<bool> {
     let (bytes, file) = load(&args.policy)?;
+    let names = Names::read(&bytes, &file)?;
+    let ways: Vec<Value> = names.book().map_or(vec![], |book| {
+        let way = |(code, way): (usize, &Way)| {
+            json!({ "code": code, "name": way.name, "share": way.share, "typical": way.typical })
+        };
+        book.ways.iter().enumerate().map(way).collect()
+    });
     let (contract, origin, network) = (&file.contract, &file.provenance, &file.network);
     if args.json {
         println!(
@@ -33,7 +40,7 @@ pub(super) fn main(args: &InfoArgs) -> Result<bool> {
                 "golden": file.golden.action.len() / file.action_dim(), "bytes": bytes.len(),
                 "producer": origin.producer, "algorithm": origin.algorithm, "seed": origin.seed,
                 "demos_sha256": origin.demos_sha256, "created": origin.created,
-                "instruction_set": Policy::instruction_set_here(),
+                "instruction_set": Policy::instruction_set_here(), "codes": ways,
             })
         );
         return Ok(true);
@@ -42,6 +49,12 @@ pub(super) fn main(args: &InfoArgs) -> Result<bool> {
     println!("observation   {} ({})", contract.obs_terms, file.obs_dim());
     println!("action        {} ({})", contract.action_terms, file.action_dim());
     println!("latent code   {}", file.latent);
+    if let Some(book) = names.book() {
+        for (code, way) in book.ways.iter().enumerate() {
+            let name = way.name.as_deref().unwrap_or("–");
+            println!("code {code:<8} {name}, {:.1} % of the demonstrations", 100.0 * way.share);
+        }
+    }
     println!(
         "network       {}, hidden layers {:?}, {}",
         network.architecture,

@@ -6,6 +6,7 @@ mod doctor;
 mod host;
 mod info;
 mod logs;
+mod names;
 mod operator;
 mod record;
 mod run;

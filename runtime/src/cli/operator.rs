@@ -7,13 +7,14 @@
 //! | `arm` | watches the sensors: idle → ready |
 //! | `start` | lets the policy act: ready → policy |
 //! | `code K` | selects code K, live; where codes are Gaussian, `mode K` does |
+//! | `code NAME` | selects the code of this name, live |
 //! | `code Z` | selects the code of these numbers (with commas), live; Gaussian codes only |
 //! | `mode K` | selects code K, live |
 //! | `damp` | damping |
 //! | `stop` | emergency stop, latched |
 //! | `reset` | clears damping or stop: → idle |
 //! | `quit` | damping, and the end of the run |
-//! | `status` | answers `ok state=… code=… ticks=… misses=… faults=… limited=… return=…` |
+//! | `status` | answers `ok state=… code=… ticks=… misses=… faults=… limited=… return=…`, and `name=…` where the code has one |
 
 use std::{
     io::{self, BufRead, BufReader, Read, Write},
@@ -38,6 +39,8 @@ use sog_runtime::{
     telemetry::Board,
 };
 
+use super::names::Names;
+
 /// Enough for the operator's threads, and little to lock.
 const STACK_BYTES: usize = 128 * 1024;
 /// Operators who can be connected at once.
@@ -59,6 +62,8 @@ enum Said {
     Select(u16),
     /// A code by its number or its numbers, whatever the policy's codes are.
     Code(Vec<f32>),
+    /// A code by its name.
+    Named(String),
     Status,
 }
 
@@ -84,15 +89,19 @@ impl FromStr for Said {
                 };
             }
             "code" => {
-                let numbers = words.by_ref().flat_map(|word| word.split(',')).map(str::parse);
-                return match numbers.collect::<Result<Vec<f32>, _>>() {
-                    Ok(code) if !code.is_empty() => Ok(Self::Code(code)),
-                    _ => Err("code needs the number of a code, as in `code 2`, or its numbers with commas".to_string()),
+                let words: Vec<&str> = words.collect();
+                let numbers = words.iter().flat_map(|word| word.split(',')).map(str::parse);
+                return match (numbers.collect::<Result<Vec<f32>, _>>(), &words[..]) {
+                    (Ok(code), [_, ..]) => Ok(Self::Code(code)),
+                    (Err(_), [name]) if !name.contains(',') => Ok(Self::Named(name.to_string())),
+                    _ => Err("code needs the number of a code, as in `code 2`, its name, or its \
+                              numbers with commas"
+                        .to_string()),
                 };
             }
             other => {
                 return Err(format!(
-                    "`{other}`: need arm, start, code K, code Z, damp, stop, reset, quit or status"
+                    "`{other}`: need arm, start, code K, code NAME, code Z, damp, stop, reset, quit or status"
                 ));
             }
         };
@@ -105,13 +114,16 @@ impl FromStr for Said {
 
 impl Said {
     /// Posts what was asked for.
-    fn post(self, mailbox: &Mailbox) -> Result<(), String> {
+    fn post(self, mailbox: &Mailbox, names: &Names) -> Result<(), String> {
         let posted = match self {
             Self::Request(request) => {
                 mailbox.post(request);
                 Ok(())
             }
             Self::Select(code) => mailbox.select(code),
+            Self::Named(name) => {
+                mailbox.select(names.number(&name).map_err(|error| error.to_string())?)
+            }
             Self::Code(numbers) if mailbox.takes_free_codes() => mailbox.post_code(&numbers),
             Self::Code(numbers) => match numbers[..] {
                 [number] if number.fract() == 0.0 && (0.0..65_536.0).contains(&number) => {
@@ -265,18 +277,20 @@ fn converse(
 pub(super) struct Pilot {
     mailbox: Arc<Mailbox>,
     board: Arc<Board>,
+    names: Names,
 }
 
 impl Pilot {
-    pub(super) fn new(mailbox: &Arc<Mailbox>, board: &Arc<Board>) -> Self {
-        Self { mailbox: Arc::clone(mailbox), board: Arc::clone(board) }
+    pub(super) fn new(mailbox: &Arc<Mailbox>, board: &Arc<Board>, names: &Names) -> Self {
+        let (mailbox, board) = (Arc::clone(mailbox), Arc::clone(board));
+        Self { mailbox, board, names: names.clone() }
     }
 
     /// The answer to a line.
     pub(super) fn answer(&self, line: &str) -> String {
         let said = match line.parse::<Said>() {
             Ok(Said::Status) => return self.status(),
-            Ok(said) => said.post(&self.mailbox),
+            Ok(said) => said.post(&self.mailbox, &self.names),
             Err(reason) => Err(reason),
         };
         said.map_or_else(|reason| format!("error {reason}"), |()| "ok".to_string())
@@ -286,14 +300,20 @@ impl Pilot {
         let now = self.board.peek();
         let sum = now.episode_return.map_or("none".to_string(), |r| format!("{r:.3}"));
         format!(
-            "ok state={} code={} ticks={} misses={} faults={} limited={} return={sum}",
-            now.state, now.code, now.ticks, now.misses, now.faults, now.limited
+            "ok state={} code={} ticks={} misses={} faults={} limited={} return={sum}{}",
+            now.state,
+            now.code,
+            now.ticks,
+            now.misses,
+            now.faults,
+            now.limited,
+            self.names.name(now.code).map_or(String::new(), |name| format!(" name={name}"))
         )
     }
 
     /// Why a key does nothing, if so.
     pub(super) fn press(&self, key: u8) -> Option<String> {
-        request_of_key(key)?.post(&self.mailbox).err()
+        request_of_key(key)?.post(&self.mailbox, &self.names).err()
     }
 }
 
@@ -328,7 +348,8 @@ mod tests {
             "",
             "go",
             "code",
-            "code x",
+            "code x 1",
+            "code x,y",
             "code 1,,2",
             "mode",
             "mode x",
@@ -356,7 +377,7 @@ mod tests {
         let path = dir.path().join("control");
         let (mailbox, board) = (Arc::new(Mailbox::with_codes(3, 2)), Board::new());
         let listen = || {
-            let pilot = Pilot::new(&mailbox, &board);
+            let pilot = Pilot::new(&mailbox, &board, &Names::default());
             ControlSocket::listen(&path, move |line| pilot.answer(line))
         };
         let socket = listen().unwrap();
@@ -389,12 +410,32 @@ mod tests {
     #[test]
     fn where_codes_are_not_free_code_selects_by_number() {
         let mailbox = Mailbox::with_codes(2, 0);
-        let say = |line: &str| line.parse::<Said>().and_then(|said| said.post(&mailbox));
+        let say = |line: &str| {
+            line.parse::<Said>().and_then(|said| said.post(&mailbox, &Names::default()))
+        };
         assert_eq!(say("code 1"), Ok(()));
         assert_eq!(mailbox.take().code(), Some(1));
         for bad in ["code 9", "code 2", "code -1", "code 0.5", "code 0,1", "mode 2"] {
             assert!(say(bad).is_err(), "{bad}");
         }
         assert!(mailbox.take().is_empty());
+    }
+
+    #[test]
+    fn codes_go_by_their_names_where_the_policy_has_a_book() {
+        use sog_runtime::policy::{book::Book, example};
+        let file = example(3);
+        let mut book = Book::unnamed(3);
+        book.rename("1", "outer").unwrap();
+        let names = Names::read(&book.write_into(&file.to_bytes()).unwrap(), &file).unwrap();
+        let mailbox = Mailbox::with_codes(3, 0);
+        let say = |line: &str| line.parse::<Said>().and_then(|said| said.post(&mailbox, &names));
+        assert_eq!("code outer".parse(), Ok(Said::Named("outer".to_string())));
+        assert_eq!(say("code outer"), Ok(()));
+        assert_eq!(mailbox.take().code(), Some(1));
+        let unknown = say("code inner").unwrap_err();
+        assert!(unknown.contains("`inner`") && unknown.contains("0, outer, 2"), "{unknown}");
+        assert_eq!((names.call(1).as_str(), names.call(2).as_str()), ("outer", "2"));
+        assert!(Names::default().number("outer").unwrap_err().to_string().contains("sog name"));
     }
 }

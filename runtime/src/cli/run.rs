@@ -14,8 +14,8 @@ use serde_json::{Value, json};
 use sog_runtime::{
     adapter::{Adapter, AdapterProgram, Between, PacedRobot, PacedTicker, RobotFile},
     control::{
-        Config, Controller, Observer, Plan, RateLimit, Request, RunReport, SwitchCodes, TickReport,
-        run,
+        Config, Controller, Follow, Observer, Plan, RateLimit, Request, RunReport, SwitchCodes,
+        TickReport, run,
     },
     io::{Command, FaultPlan, FaultyRobot, Guidance, IoError, Reading, RobotIo, RobotSpec},
     link::{Address, LinkOptions, LinkRobot, Transport, open_key},
@@ -33,6 +33,7 @@ use sog_runtime::{
 use super::{
     args::{RealTimeArgs, RunArgs},
     info,
+    names::Names,
     operator::{ControlSocket, KEYS, Keys, Pilot},
     status::StatusLine,
 };
@@ -114,7 +115,8 @@ impl Observer for Log<'_> {
 pub(super) fn main(args: &RunArgs) -> Result<bool> {
     let path = args.policy.as_deref().context("no policy file given")?;
     let (bytes, file) = info::load(path)?;
-    let config = config(args);
+    let names = Names::of_run(args, &bytes, &file)?;
+    let config = config(args, &names)?;
     let program = args.adapter.as_deref().map(|path| adapter(path, &file)).transpose()?;
     let reads = [
         Some(path),
@@ -164,8 +166,12 @@ pub(super) fn main(args: &RunArgs) -> Result<bool> {
     let mailbox = controller.mailbox();
     if !args.wait {
         controller.request(Request::Arm);
+    }
+    // What is to be followed starts the policy itself.
+    if !args.wait && args.follow.is_none() {
         controller.request(Request::Start);
     }
+    let follow = args.follow.map(|time_s| follow(&file, &controller, time_s)).transpose()?;
 
     // All helpers start before the real-time set-up, so that they stay ordinary threads.
     let board = Board::new();
@@ -182,12 +188,12 @@ pub(super) fn main(args: &RunArgs) -> Result<bool> {
         (Some(recorder), Some(adapter)) => Log::Adapted(AdapterRecorder { recorder, adapter }),
     };
     let control = args.control.as_ref().map(|path| {
-        let pilot = Pilot::new(&mailbox, &board);
+        let pilot = Pilot::new(&mailbox, &board, &names);
         ControlSocket::listen(path, move |line| pilot.answer(line))
             .with_context(|| format!("control socket {}", path.display()))
     });
     let control = control.transpose()?;
-    let pilot = Pilot::new(&mailbox, &board);
+    let pilot = Pilot::new(&mailbox, &board, &names);
     let keys = if args.no_keys { None } else { Keys::listen(move |key| pilot.press(key))? };
     let attended = keys.is_some() || control.is_some();
     ensure!(attended || !args.wait, "--wait needs an operator: a terminal, or --control SOCKET");
@@ -196,7 +202,7 @@ pub(super) fn main(args: &RunArgs) -> Result<bool> {
     if keys.is_some() && !args.quiet {
         note(format_args!("{KEYS}"));
     }
-    let status = if args.quiet { None } else { Some(StatusLine::show(&board)?) };
+    let status = if args.quiet { None } else { Some(StatusLine::show(&board, &names)?) };
     let obtained = os::set_up(&real_time(&args.real_time))?;
     if !args.quiet {
         let pace = if lock_step { "; in lock step with the robot" } else { "" };
@@ -204,7 +210,7 @@ pub(super) fn main(args: &RunArgs) -> Result<bool> {
     }
 
     let plan = plan(args, period_ns, lock_step, attended)?;
-    let mut observer = (recorder, (board, switch));
+    let mut observer = (recorder, (board, (switch, follow)));
     let report = if lock_step {
         run(&mut controller, &mut robot, &mut FreeRun::new(), &plan, &mut observer)
     } else {
@@ -225,13 +231,17 @@ pub(super) fn main(args: &RunArgs) -> Result<bool> {
     summary["rate_limited"] = controller.limits_rate().into();
     summary["rate_hz"] = (1e9 / period_ns as f64).into();
     summary["policy_rate_hz"] = (1.0 / file.contract.dt_s).into();
+    summary["code_name"] = names.name(report.code).into();
+    if let Some(follow) = &observer.1.1.1 {
+        summary["follow"] = followed(follow, &names);
+    }
     summary["warnings"] = warning.into_iter().collect();
     // The robot hears the farewell before anything that may end the program is printed.
     drop(robot);
     drop(observer);
     drop(adapter);
     drop(flight);
-    show(args, &report, &round_trip, &summary, log.as_ref());
+    show(args, &report, &names.call(report.code), &round_trip, &summary, log.as_ref());
     Ok(report.end.is_good() && log.is_none_or(|log| log.is_good()))
 }
 
@@ -248,19 +258,19 @@ fn device(args: &RunArgs) -> Option<&Path> {
     }
 }
 
-fn config(args: &RunArgs) -> Config {
+fn config(args: &RunArgs, names: &Names) -> Result<Config> {
     let safety = &args.safety;
-    Config {
+    Ok(Config {
         rate_hz: args.rate,
-        codes: args.codes.as_ref().map(|codes| codes.0.clone()).unwrap_or_default(),
-        code: args.code,
+        codes: args.codes.as_ref().map_or_else(|| names.codes(), |codes| codes.0.clone()),
+        code: names.number(&args.code).context("--code")?,
         on_miss: safety.on_miss.into(),
         damp_after_misses: safety.damp_after.0,
         stale_limit: safety.stale_limit,
         frozen_limit: safety.frozen_limit.0,
         limit_range: !safety.no_range_limit,
         limit_rate: safety.rate_limit.0,
-    }
+    })
 }
 
 pub(super) fn real_time(args: &RealTimeArgs) -> RealTimeConfig {
@@ -302,6 +312,26 @@ fn rate_warning(dt_s: f64, period_ns: u64, lock_step: bool) -> Option<String> {
 /// The robot that a policy was made for, as far as the policy knows it.
 pub(super) fn expected_robot(file: &PolicyFile) -> RobotSpec {
     RobotSpec::new(file.contract.clone())
+}
+
+/// Who watches a demonstration of so many seconds.
+fn follow(file: &PolicyFile, controller: &Controller, time_s: f64) -> Result<Follow> {
+    ensure!(
+        controller.code_count() > 1,
+        "--follow: the policy has one code, and nothing to choose; a policy with continuous codes needs \
+         a book of them (`sog name POLICY --demos FILE`), or --codes"
+    );
+    let steps = (time_s * 1e9 / controller.period_ns() as f64).round();
+    Ok(Follow::new(file, controller.codes(), steps as u64))
+}
+
+/// What came of following, as JSON.
+fn followed(follow: &Follow, names: &Names) -> Value {
+    let code = follow.found();
+    json!({
+        "code": code, "name": code.and_then(|code| names.name(code)), "steps": follow.watched(),
+        "losses": follow.mean_losses().collect::<Vec<f64>>(),
+    })
 }
 
 fn switch_codes(every_s: f64, period_ns: u64) -> Result<SwitchCodes> {
@@ -467,6 +497,7 @@ fn summary(
 fn show(
     args: &RunArgs,
     report: &RunReport,
+    code: &str,
     round_trip: &Summary,
     json: &Value,
     log: Option<&LogSummary>,
@@ -480,7 +511,7 @@ fn show(
         report.end.name(),
         report.ticks,
         report.policy_ticks,
-        report.code,
+        code,
         report.state
     );
     println!("misses        {}", report.misses);
@@ -504,6 +535,14 @@ fn show(
     }
     for (limit, n) in report.limited.iter().filter(|(_, n)| *n > 0) {
         println!("limited       {limit} in {n} ticks");
+    }
+    if let Some(follow) = json.get("follow") {
+        let found = &follow["code"];
+        let name = follow["name"].as_str().map_or(found.to_string(), str::to_string);
+        match found {
+            Value::Null => println!("followed      nobody: {} steps were shown", follow["steps"]),
+            _ => println!("followed      code {name} after {} steps", follow["steps"]),
+        }
     }
     if let Some(sum) = report.episode_return {
         println!("return        {sum:.3}");

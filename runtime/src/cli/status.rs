@@ -12,6 +12,8 @@ use std::{
 
 use sog_runtime::telemetry::{Board, Figures};
 
+use super::names::Names;
+
 /// How often the line is drawn anew on a terminal, and how often a line is printed elsewhere.
 const REDRAW: Duration = Duration::from_millis(200);
 const REPRINT: Duration = Duration::from_secs(5);
@@ -24,13 +26,13 @@ pub(super) struct StatusLine {
 }
 
 impl StatusLine {
-    pub(super) fn show(board: &Arc<Board>) -> io::Result<Self> {
+    pub(super) fn show(board: &Arc<Board>, names: &Names) -> io::Result<Self> {
         let done = Arc::new(AtomicBool::new(false));
-        let (flag, board) = (Arc::clone(&done), Arc::clone(board));
+        let (flag, board, names) = (Arc::clone(&done), Arc::clone(board), names.clone());
         let thread = thread::Builder::new()
             .name("sog-status".to_string())
             .stack_size(STACK_BYTES)
-            .spawn(move || draw(&board, &flag))?;
+            .spawn(move || draw(&board, &names, &flag))?;
         Ok(Self { done, thread: Some(thread) })
     }
 }
@@ -46,7 +48,7 @@ impl Drop for StatusLine {
     }
 }
 
-fn draw(board: &Board, done: &AtomicBool) {
+fn draw(board: &Board, names: &Names, done: &AtomicBool) {
     let terminal = io::stderr().is_terminal();
     let interval = if terminal { REDRAW } else { REPRINT };
     let begin = Instant::now();
@@ -56,7 +58,7 @@ fn draw(board: &Board, done: &AtomicBool) {
         let last = done.load(Ordering::Relaxed);
         let figures = board.read();
         rates.add(begin.elapsed(), figures.ticks);
-        let line = line(&figures, &rates);
+        let line = line(&figures, names, &rates);
         let mut out = io::stderr().lock();
         // A line that cannot be shown must not end the run.
         let _ = if terminal { write!(out, "\r\x1b[2K{line}") } else { writeln!(out, "{line}") };
@@ -70,12 +72,12 @@ fn draw(board: &Board, done: &AtomicBool) {
     }
 }
 
-fn line(now: &Figures, rates: &Rates) -> String {
+fn line(now: &Figures, names: &Names, rates: &Rates) -> String {
     let sum = now.episode_return.map_or(String::new(), |r| format!(" · return {r:.1}"));
     format!(
         "{}({}) · {:.1} Hz now, {:.1} mean, {} · wake ≤ {:.0} µs · {} misses · {} faults · {} limited{sum}",
         now.state,
-        now.code,
+        names.call(now.code),
         rates.now,
         rates.mean,
         rates.worst.map_or("worst second –".to_string(), |w| format!("worst second {w:.1}")),

@@ -161,6 +161,11 @@ impl Controller {
         code_count(&self.codes, self.policy.latent_dim())
     }
 
+    /// The codes to choose from by number, `[n, Z]`.
+    pub fn codes(&self) -> &[f32] {
+        &self.codes
+    }
+
     /// The selected code, `[Z]`.
     pub fn latent(&self) -> &[f32] {
         selected(&self.codes, &self.free_code, self.policy.latent_dim(), self.code)

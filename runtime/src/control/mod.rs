@@ -4,6 +4,7 @@
 //! * [`State`], [`Event`], [`TABLE`]: the states and the one table of transitions;
 //! * [`Mailbox`], [`Request`]: what an operator asks for, from any thread;
 //! * [`run`], [`Plan`], [`Observer`]: ticks until the run is over; [`SwitchCodes`]: code after code;
+//!   [`Follow`]: the code of what a person shows;
 //! * [`Stats`], [`Faults`], [`Limited`], [`RunReport`]: what is reported.
 //!
 //! A run of a policy on a robot that lives in the same process, as fast as possible:
@@ -51,6 +52,7 @@
 mod config;
 mod controller;
 mod fault;
+mod follow;
 mod limits;
 mod report;
 mod request;
@@ -62,6 +64,7 @@ mod watch;
 pub use config::{Config, ControlError, OnMiss, RATE_BOUNDS_HZ};
 pub use controller::Controller;
 pub use fault::{Counts, Faults, KindName, Limited, names};
+pub use follow::Follow;
 pub use limits::RateLimit;
 pub use report::{CommandKind, End, RunReport, Stats, TickReport};
 pub use request::{CodeError, Mailbox, Request, Requests};

@@ -25,7 +25,7 @@ const LOCK_STEP_SILENCE_NS: u64 = 10_000_000_000;
 /// In real time, so long and the watchdog's periods.
 const SILENCE_NS: u64 = 1_000_000_000;
 /// Observations that are sent again at once.
-const MOST_AGAIN: u32 = 32;
+const MOST_AGAIN: u32 = 8;
 /// A controller that was granted a session begins it within this time, or another may have it.
 const GRANT_NS: u64 = 500_000_000;
 
@@ -541,8 +541,8 @@ impl<T: Transport> PlantServer<T> {
         self.endpoint.send(message).ok();
     }
 
-    /// Sends what was shown at these steps, as far as it is kept; no more than a controller looks at
-    /// in one go.
+    /// Sends what was shown at these steps, as far as it is kept; no more at once than a serial line
+    /// has room for.
     fn send_again(&mut self, first: u64, count: u32) {
         for step in first..first.saturating_add(u64::from(count.min(MOST_AGAIN))) {
             if let Some((shown, values, applied)) = self.history.of(step) {

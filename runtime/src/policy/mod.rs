@@ -4,6 +4,7 @@
 //!   schema, shapes, finiteness, terms, golden outputs and checksum all hold; `author` (feature
 //!   `std`) is what writes one;
 //! * [`Network`], [`NetworkShape`]: its layers, of any number and width;
+//! * `book` (feature `std`): what its codes are called, and how they were learned;
 //! * [`Policy`]: the packed network, evaluated without allocation;
 //! * [`PolicyError`]: why a file is refused; the checks are those of [`sog_core::policy`];
 //! * [`Terms`], [`LatentKind`], [`Architecture`], [`Activation`], [`MeanScale`]: typed forms of the
@@ -34,6 +35,8 @@
 
 #[cfg(feature = "std")]
 mod author;
+#[cfg(feature = "std")]
+pub mod book;
 #[cfg(feature = "std")]
 mod example;
 mod file;

@@ -14,6 +14,7 @@ mod from_log;
 mod image;
 mod import;
 mod list_tasks;
+mod name;
 mod progress;
 mod reproduce;
 mod task;
@@ -67,6 +68,8 @@ enum Command {
     /// SOG on pictures: learn them, measure a model
     #[command(subcommand)]
     Image(image::ImageCommand),
+    /// Name the codes of a policy, or list their names
+    Name(name::NameArgs),
     /// Draw what runs learned: trajectories by code, learning curves
     Figures(figures::FiguresArgs),
 }
@@ -99,6 +102,7 @@ pub fn main() -> ExitCode {
         Command::Cuda(command) => cuda::run(&command),
         Command::Embed(args) => embed::run(&args),
         Command::Image(command) => image::run(&command),
+        Command::Name(args) => name::run(&args),
         Command::Figures(args) => figures::run(&args),
     };
     match outcome {

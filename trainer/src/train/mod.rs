@@ -11,8 +11,11 @@ mod cloning;
 pub mod job;
 mod warnings;
 
-use sog_rl::run::{Config, Run};
+use std::path::Path;
+
+use sog_rl::run::{Config, Run, write_atomic};
 use sog_runtime::policy::PolicyFile;
+use sog_sim::seed;
 
 pub use job::{BEST_FILE, Job, POLICY_FILE, ProgressFn, never, new_policy};
 
@@ -20,8 +23,12 @@ pub(crate) use adversarial::{CODES_FILE, read_codes};
 pub use warnings::warnings;
 
 use crate::{
-    algorithms::sog_bc::CodeSource, config::Algorithm, data::DataError, error::TrainError,
+    algorithms::sog_bc::CodeSource, codes::book::book, config::Algorithm, data::DataError,
+    error::TrainError,
 };
+
+/// Stream of the run's seed that books of codes are made with.
+const BOOK_STREAM: u64 = 12;
 
 /// Trains in the directory of `run` (which it resumes where there are checkpoints) and writes
 /// [`POLICY_FILE`] there.
@@ -44,14 +51,39 @@ pub fn train(run: &mut Run, job: Job<'_>) -> Result<PolicyFile, TrainError> {
         log::warn!("{warning}");
     }
     // Inside the thread pool small parallel updates start at once.
-    let (mut result, run) = (None, run);
+    let mut result = None;
+    let run = &mut *run;
     rayon::scope(|_| {
         result = Some(match job.config.algorithm {
-            Algorithm::Bc | Algorithm::SogBc => cloning::cloning(run, job, CodeSource::Search),
-            _ => adversarial::train(run, job),
+            Algorithm::Bc | Algorithm::SogBc => {
+                cloning::cloning(&mut *run, job, CodeSource::Search)
+            }
+            _ => adversarial::train(&mut *run, job),
         });
     });
     // The scope has run its closure when it returns.
     let file = result.expect("the closure has run")?;
+    write_books(run.dir(), job)?;
     Ok(file)
+}
+
+/// Gives the policies of a run their books of codes. Codes that an encoder gave are those of the
+/// demonstrations; else they are searched.
+fn write_books(dir: &Path, job: Job<'_>) -> Result<(), TrainError> {
+    for name in [POLICY_FILE, BEST_FILE] {
+        let path = dir.join(name);
+        let Ok(bytes) = std::fs::read(&path) else { continue };
+        let file = PolicyFile::parse(&bytes)?;
+        let encoded = dir.join(CODES_FILE);
+        let codes = match encoded.is_file() {
+            true => Some(read_codes(&encoded, [job.demos.len(), file.latent_dim()])?),
+            false => None,
+        };
+        let seed = seed::derive(job.config.seed, BOOK_STREAM);
+        if let Some(book) = book(&file, job.demos, codes.as_deref(), seed)? {
+            let with = book.write_into(&bytes).map_err(|e| TrainError::Book(Box::new(e)))?;
+            write_atomic(&path, &with)?;
+        }
+    }
+    Ok(())
 }

@@ -44,6 +44,10 @@ pub const METADATA_KEYS: [&str; 15] = [
     "created",
 ];
 
+/// Metadata key, and for continuous codes tensor, of the book of codes: what the ways are called. A
+/// file need not have it, and nothing that evaluates a policy reads it.
+pub const BOOK_KEY: &str = "codes";
+
 /// A layer of a network, by its place in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LayerPlace {

@@ -3,7 +3,8 @@
 use core::str::FromStr;
 
 use super::{
-    LayerPlace, METADATA_KEYS, MOST_HIDDEN, PolicyError, PolicyWarning, SCHEMA, error::WidthError,
+    BOOK_KEY, LayerPlace, METADATA_KEYS, MOST_HIDDEN, PolicyError, PolicyWarning, SCHEMA,
+    error::WidthError,
 };
 use crate::{
     Numbers,
@@ -210,13 +211,15 @@ impl<'a> Policy<'a> {
         let rest = ["obs.mean", "obs.var", "action.low", "action.high", "log_std", "golden.obs"];
         rest.into_iter().chain(["golden.action"]).any(|known| name.is(known))
             || (self.latent != LatentKind::None && name.is("golden.latent"))
+            || (matches!(self.latent, LatentKind::Gaussian(_)) && name.is(BOOK_KEY))
             || self.layers.iter().any(of_layer)
     }
 
     fn refuse_unknown(&self) -> Result<(), PolicyError> {
         let mut count = 0;
         for (key, _) in self.file.metadata() {
-            if !METADATA_KEYS.into_iter().chain([CHECKSUM_KEY]).any(|known| key.is(known)) {
+            if !METADATA_KEYS.into_iter().chain([CHECKSUM_KEY, BOOK_KEY]).any(|known| key.is(known))
+            {
                 return Err(PolicyError::UnknownMetadata { key: Excerpt::of(key) });
             }
             // What is known is not many, so that this ends soon.
