@@ -1,6 +1,6 @@
 //! `sog name`: what the codes of a policy are called.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
@@ -64,7 +64,7 @@ pub(super) fn run(args: &NameArgs) -> Result<Outcome> {
 }
 
 /// A book of these demonstrations; names stay where codes do.
-fn counted(args: &NameArgs, file: &PolicyFile, path: &PathBuf, old: Option<Book>) -> Result<Book> {
+fn counted(args: &NameArgs, file: &PolicyFile, path: &Path, old: Option<Book>) -> Result<Book> {
     let task = task_of(file, None)?;
     let task = task.map_or_else(|| info_of(file), |task| task.info().clone());
     let demos = DemoFile::load(path, &task)
