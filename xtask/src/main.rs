@@ -11,6 +11,7 @@ mod notice;
 mod robot;
 mod setup;
 mod shell;
+mod slurm;
 
 use std::process::ExitCode;
 
@@ -44,6 +45,8 @@ enum Command {
     Dist(dist::Options),
     /// Set up, then the worked example of docs/your-own-robot.md from folder to flight.
     Example,
+    /// Set up, then a small reproduction on a Slurm of one node, installing Slurm where it may.
+    Slurm,
     /// Write THIRD-PARTY.md: the crates in the programs, and their licences.
     Notice,
 }
@@ -59,6 +62,7 @@ fn main() -> ExitCode {
         Command::Cross => cross::run(),
         Command::Dist(options) => dist::run(&options),
         Command::Example => setup::run().and_then(|()| example::run()),
+        Command::Slurm => setup::run().and_then(|()| slurm::run()),
         Command::Notice => notice::write(),
     };
     match result {

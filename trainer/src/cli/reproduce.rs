@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use clap::Args;
 use sog_sim::{
     rollout::Episode,
@@ -18,84 +18,34 @@ use crate::{
     config::Algorithm,
     figures::robustness::{Path2d, SweepRow, draw_sweep, draw_switching},
     reproduce::{
-        Reproduction, Status,
+        Reproduction, Status, What,
         codes::find_codes,
-        paper::Table,
+        pieces::{Piece, is_finished, make, stages},
         reproduce,
         robustness::{LAMBDA_S, RobustnessReport, RobustnessRow, Switched, robustness},
+        slurm::{self, Request, Resources, State},
     },
 };
 
 /// Progress is shown in thousandths.
 const PARTS: u64 = 1000;
 
-/// What is reproduced.
+/// What is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum What {
-    /// A table of the paper.
-    Table(Table),
-    /// Which modes get codes of their own.
-    Codes,
-    /// Random actions and switched codes over λ_S.
-    Robustness,
+enum Asked {
+    /// To reproduce something.
+    What(What),
+    /// How far a cluster is.
+    Status,
 }
 
-impl FromStr for What {
+impl FromStr for Asked {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
         match text {
-            "codes" => Ok(Self::Codes),
-            "robustness" => Ok(Self::Robustness),
-            _ => text.parse().map(Self::Table),
-        }
-    }
-}
-
-impl What {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Table(table) => table.name(),
-            Self::Codes => "codes",
-            Self::Robustness => "robustness",
-        }
-    }
-
-    /// The tasks it can be asked of, and those it is of by default.
-    fn tasks(self) -> (&'static [&'static str], &'static [&'static str]) {
-        const CIRCLES: [&str; 2] = ["circles", "circles-6"];
-        const DISCRETE: [&str; 8] = [
-            "circles",
-            "circles-6",
-            "ant-fwd-back",
-            "ant-dir-6",
-            "halfcheetah-fwd-back",
-            "humanoid-dir-6",
-            "walker2d-vel-6",
-            "hopper-vel-6",
-        ];
-        const ROBUST: [&str; 3] = ["ant-dir-6", "ant-fwd-back", "halfcheetah-fwd-back"];
-        match self {
-            Self::Table(table) => (table.tasks(), table.tasks()),
-            Self::Codes => (&DISCRETE, &CIRCLES),
-            Self::Robustness => (&DISCRETE, &ROBUST),
-        }
-    }
-
-    fn algorithms(self) -> &'static [Algorithm] {
-        use Algorithm::{InfoGail, SogBc, SogGail, VaeGail};
-        match self {
-            Self::Table(_) => &[SogBc, SogGail, InfoGail, VaeGail],
-            Self::Codes => &[SogBc],
-            Self::Robustness => &[SogBc, SogGail],
-        }
-    }
-
-    fn seeds(self) -> u64 {
-        match self {
-            Self::Table(_) => 4,
-            Self::Codes => 20,
-            Self::Robustness => 1,
+            "status" => Ok(Self::Status),
+            _ => text.parse().map(Self::What),
         }
     }
 }
@@ -103,9 +53,10 @@ impl What {
 #[derive(Args)]
 pub(super) struct ReproduceArgs {
     /// table1 (mean rewards), table2 (fetchreach), table3 (halfcheetah-vel), codes (which modes get
-    /// codes of their own), or robustness (random actions and switched codes, over λ_S)
-    #[arg(value_parser = |s: &str| s.parse::<What>())]
-    what: What,
+    /// codes of their own), robustness (random actions and switched codes, over λ_S), or status (how
+    /// far what was submitted with --slurm and this --out is)
+    #[arg(value_parser = |s: &str| s.parse::<Asked>())]
+    what: Asked,
     /// Tasks, separated by commas [default: all of the table; circles and circles-6 for codes;
     /// ant-dir-6, ant-fwd-back and halfcheetah-fwd-back for robustness]
     #[arg(long, value_delimiter = ',')]
@@ -137,6 +88,25 @@ pub(super) struct ReproduceArgs {
     /// Print JSON instead of Markdown
     #[arg(long)]
     json: bool,
+    /// Submit to Slurm instead: an array job of independent pieces a stage, and the report behind all.
+    /// Again after a failure, it submits what is neither finished nor in the queue
+    #[arg(long)]
+    slurm: bool,
+    /// Slurm's partition [default: the cluster's]
+    #[arg(long, requires = "slurm")]
+    partition: Option<String>,
+    /// Slurm's time limit of a piece, such as 12:00:00 [default: the partition's]
+    #[arg(long, requires = "slurm")]
+    time: Option<String>,
+    /// Cores of a piece
+    #[arg(long, requires = "slurm", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1024))]
+    cpus: u32,
+    /// Make one piece (what a task of Slurm's does)
+    #[arg(long, hide = true, conflicts_with = "slurm")]
+    piece: Option<Piece>,
+    /// The report alone; a piece that is missing is an error (what Slurm's last job does)
+    #[arg(long, hide = true, conflicts_with_all = ["slurm", "piece"])]
+    report: bool,
 }
 
 fn parse_lambda(text: &str) -> Result<f32, String> {
@@ -148,7 +118,10 @@ pub(super) fn run(args: &ReproduceArgs) -> Result<Outcome> {
     if !(args.budget > 0.0 && args.budget <= 1000.0) {
         bail!("--budget {}: need a factor above 0, at most 1000", args.budget);
     }
-    let what = args.what;
+    let what = match args.what {
+        Asked::What(what) => what,
+        Asked::Status => return status(args),
+    };
     let (known, usual) = what.tasks();
     let asked: Vec<&str> = args.tasks.iter().map(String::as_str).collect();
     let asked = if asked.is_empty() { usual.to_vec() } else { asked };
@@ -174,11 +147,22 @@ pub(super) fn run(args: &ReproduceArgs) -> Result<Outcome> {
         dir: args.out.clone(),
     };
     let lambdas = if args.lambda_s.is_empty() { LAMBDA_S.to_vec() } else { args.lambda_s.clone() };
+    if args.slurm {
+        return submit(args, what, &plan, &lambdas);
+    }
+    if args.report {
+        complete(what, &plan, &lambdas)?;
+    }
     let progress = Progress::new(what.name(), PARTS);
     let status = |status: &Status<'_>| {
         let share = (status.done / status.total.max(1.0)).min(1.0);
         progress.set_of((share * PARTS as f64) as u64, PARTS, status.message);
     };
+    if let Some(piece) = &args.piece {
+        make(what, &plan, piece, &status)?;
+        progress.finish();
+        return Ok(Outcome::Good);
+    }
     let (json, markdown) = match what {
         What::Table(table) => {
             let report = reproduce(table, &plan, &status)?;
@@ -197,6 +181,97 @@ pub(super) fn run(args: &ReproduceArgs) -> Result<Outcome> {
     progress.finish();
     println!("{}", if args.json { json } else { markdown });
     Ok(Outcome::Good)
+}
+
+/// Refuses a report of pieces that are not there.
+fn complete(what: What, plan: &Reproduction, lambdas: &[f32]) -> Result<()> {
+    let mut missing = vec![];
+    for piece in stages(what, plan, lambdas).iter().flat_map(|stage| &stage.pieces) {
+        if !is_finished(what, plan, piece)? {
+            missing.push(piece.to_string());
+        }
+    }
+    if !missing.is_empty() {
+        bail!("no report: {} pieces are missing: {}", missing.len(), missing.join(", "));
+    }
+    Ok(())
+}
+
+fn submit(
+    args: &ReproduceArgs,
+    what: What,
+    plan: &Reproduction,
+    lambdas: &[f32],
+) -> Result<Outcome> {
+    let request = Request {
+        what: what.name().to_string(),
+        tasks: plan.tasks.iter().map(|task| task.info().name().to_string()).collect(),
+        algorithms: plan.algorithms.clone(),
+        seeds: plan.seeds,
+        budget: plan.budget,
+        plain: plan.plain,
+        lambda_s: if what == What::Robustness { lambdas.to_vec() } else { vec![] },
+    };
+    std::fs::create_dir_all(&plan.dir).with_context(|| format!("{}", plan.dir.display()))?;
+    let dir = std::fs::canonicalize(&plan.dir)?;
+    let resources =
+        Resources { partition: args.partition.clone(), time: args.time.clone(), cpus: args.cpus };
+    let program = std::env::current_exe().context("this program has no path")?;
+    let jobs = slurm::submit(&request, &dir, &resources, &program)?;
+    if args.json {
+        println!("{}", serde_json::to_string_pretty(&jobs)?);
+    } else if jobs.is_empty() {
+        println!("nothing to submit: all is finished, or in the queue");
+    } else {
+        for job in &jobs {
+            let pieces = match job.pieces.len() {
+                0 => String::new(),
+                1 => ", 1 piece".to_string(),
+                n => format!(", {n} pieces"),
+            };
+            println!("job {}: {}{pieces}", job.id, job.stage);
+        }
+        println!("`sog reproduce status --out {}` shows how far they are", args.out.display());
+    }
+    Ok(Outcome::Good)
+}
+
+/// How far a cluster is: exit code 1 where a piece has failed.
+fn status(args: &ReproduceArgs) -> Result<Outcome> {
+    let dir = std::fs::canonicalize(&args.out)
+        .with_context(|| format!("nothing was submitted for {}", args.out.display()))?;
+    let all = slurm::status(&dir)?;
+    let failed = all.iter().flat_map(|(_, pieces)| pieces).any(|p| p.state.name() == "failed");
+    if args.json {
+        let named: serde_json::Map<String, serde_json::Value> = all
+            .iter()
+            .map(|(request, pieces)| Ok((request.what.clone(), serde_json::to_value(pieces)?)))
+            .collect::<Result<_>>()?;
+        println!("{}", serde_json::to_string_pretty(&named)?);
+    } else {
+        for (request, pieces) in &all {
+            for piece in pieces {
+                let why = match &piece.state {
+                    State::Waiting(why) | State::Failed(why) => format!("  {why}"),
+                    _ => String::new(),
+                };
+                let what = format!("{} {}", request.what, piece.piece);
+                println!("{what:<48} {}{why}", piece.state.name());
+            }
+            let count = |name: &str| pieces.iter().filter(|p| p.state.name() == name).count();
+            let counts: Vec<String> = ["finished", "running", "waiting", "failed", "not submitted"]
+                .iter()
+                .map(|name| (count(name), name))
+                .filter(|(n, _)| *n > 0)
+                .map(|(n, name)| format!("{n} {name}"))
+                .collect();
+            println!("{}: {}", request.what, counts.join(", "));
+        }
+        if failed {
+            println!("the same command with --slurm submits again what has failed, and only that");
+        }
+    }
+    Ok(if failed { Outcome::CheckFailed } else { Outcome::Good })
 }
 
 /// The task whose switched paths are drawn, as in the paper (Fig. 6).

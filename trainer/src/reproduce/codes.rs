@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// Name of the file with a run's codes.
-const CODES_FILE: &str = "codes.json";
+pub(super) const CODES_FILE: &str = "codes.json";
 
 /// The codes of one run, as `codes.json` in its directory says them.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -100,7 +100,7 @@ pub fn find_codes(plan: &Reproduction, status: StatusFn<'_>) -> Result<CodesRepo
 }
 
 /// The codes of a run: read, or found and written.
-fn codes_of(
+pub(super) fn codes_of(
     dir: &Path,
     file: &PolicyFile,
     data: &TaskData,

@@ -3,7 +3,9 @@
 //! * [`paper`]: the tables and what the paper reports in them;
 //! * [`report`]: our cells beside the paper's, as JSON and Markdown;
 //! * [`codes`]: which modes get codes of their own, seed by seed;
-//! * [`robustness`]: random actions, switched codes, and what λ_S does to either.
+//! * [`robustness`]: random actions, switched codes, and what λ_S does to either;
+//! * [`pieces`]: the independent pieces of a reproduction, each made by itself;
+//! * [`slurm`]: the pieces as array jobs of a cluster.
 //!
 //! [`reproduce`] and [`find_codes`](codes::find_codes) work through every task, algorithm and seed
 //! of a [`Reproduction`]. Everything they make lies in one directory, and what is there already is not made
@@ -26,8 +28,13 @@
 
 pub mod codes;
 pub mod paper;
+pub mod pieces;
 pub mod report;
 pub mod robustness;
+pub mod slurm;
+mod what;
+
+pub use what::What;
 
 use std::{
     collections::BTreeMap,
@@ -67,6 +74,9 @@ use report::{Cell, Report};
 const DEMO_SEED: u64 = 0;
 const HELD_OUT_SEED: u64 = 1;
 
+/// Their files in a task's directory.
+const DEMO_FILES: [&str; 2] = ["demos.safetensors", "heldout.safetensors"];
+
 /// Most held-out episodes of a mode, or goals.
 const HELD_OUT: usize = 100;
 
@@ -97,7 +107,7 @@ pub struct Reproduction {
     pub dir: PathBuf,
 }
 
-/// How one run turned out, as `evaluation.json` in its directory says it.
+/// How one run turned out.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RunResult {
     /// Seed of the run.
@@ -110,8 +120,15 @@ pub struct RunResult {
     pub figures: BTreeMap<Quantity, Figure>,
     /// Mean return of each mode, where modes are discrete.
     pub per_mode: Vec<f64>,
+}
+
+/// `evaluation.json`: the result, and what no table holds, or it would be another on each machine.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Evaluated {
+    #[serde(flatten)]
+    result: RunResult,
     /// Wall-clock time of training, seconds, without that of the run it started from.
-    pub train_s: f64,
+    train_s: f64,
 }
 
 /// How far a reproduction is, in units of rough cost.
@@ -229,6 +246,18 @@ impl<'a> Work<'a> {
         work
     }
 
+    /// Work on one run alone.
+    fn of_run(
+        plan: &'a Reproduction,
+        result: &'static str,
+        status: StatusFn<'a>,
+        (task, algorithm, seed): (&TaskFolder, Algorithm, u64),
+    ) -> Self {
+        let mut work = Self { plan, result, status, done: 0.0, total: 0.0 };
+        work.total = work.cost(task, algorithm, seed);
+        work
+    }
+
     fn say(&self, message: &str) {
         (self.status)(&Status { done: self.done, total: self.total, message });
     }
@@ -285,8 +314,9 @@ impl<'a> Work<'a> {
             }
             Ok::<_, TrainError>(DemoFile::load(&path, info)?)
         };
-        let demos = of("demos.safetensors", DEMO_SEED, episodes)?;
-        let held_out = of("heldout.safetensors", HELD_OUT_SEED, episodes.min(HELD_OUT))?;
+        let [demos, held_out] = DEMO_FILES;
+        let demos = of(demos, DEMO_SEED, episodes)?;
+        let held_out = of(held_out, HELD_OUT_SEED, episodes.min(HELD_OUT))?;
         Ok(TaskData { maker, demos, held_out })
     }
 
@@ -303,7 +333,8 @@ impl<'a> Work<'a> {
         let before = self.done;
         let (file, sha256, train_s) = self.trained(data, algorithm, seed)?;
         let path = self.plan.run_dir(&task, algorithm, seed).join(EVALUATION_FILE);
-        if let Some(known) = read_result(&path).filter(|e: &RunResult| e.policy_sha256 == sha256) {
+        let known = read_result(&path).map(|e: Evaluated| e.result);
+        if let Some(known) = known.filter(|result| result.policy_sha256 == sha256) {
             return Ok(known);
         }
         self.say(&format!("{what}: evaluating"));
@@ -324,8 +355,9 @@ impl<'a> Work<'a> {
             _ => Shown::from(&data.held_out),
         };
         let measures = measure(&data.maker, &file, Some(shown), &options, false, None)?;
-        let evaluation = RunResult::new(&measures, seed, sha256, train_s);
-        let json = serde_json::to_string_pretty(&evaluation).unwrap_or_default();
+        let evaluation = RunResult::new(&measures, seed, sha256);
+        let file = Evaluated { result: evaluation.clone(), train_s };
+        let json = serde_json::to_string_pretty(&file).unwrap_or_default();
         write_atomic(&path, json.as_bytes())?;
         self.done = before + cost;
         let figures = evaluation.figures.iter();
@@ -357,7 +389,7 @@ impl<'a> Work<'a> {
         let path = dir.join(POLICY_FILE);
         if path.exists() {
             let bytes = read(&path)?;
-            let known: Option<RunResult> = read_result(&dir.join(EVALUATION_FILE));
+            let known: Option<Evaluated> = read_result(&dir.join(EVALUATION_FILE));
             let train_s = known.map_or_else(|| run.wall_s(), |known| known.train_s);
             return Ok((PolicyFile::parse(&bytes)?, hex(&Sha256::digest(&bytes)), train_s));
         }
@@ -401,7 +433,7 @@ impl<'a> Work<'a> {
 }
 
 impl RunResult {
-    fn new(measures: &Measures, seed: u64, policy_sha256: String, train_s: f64) -> Self {
+    fn new(measures: &Measures, seed: u64, policy_sha256: String) -> Self {
         let mut figures = BTreeMap::new();
         if let Some((mean, std)) = measures.task_return() {
             figures.insert(Quantity::Return, Figure { mean, std: Some(std) });
@@ -420,7 +452,7 @@ impl RunResult {
         let rollouts = modes.map(|m| m.rollouts).or(goals.map(|g| g.rollouts)).unwrap_or(0);
         let per_mode =
             modes.map_or_else(Vec::new, |m| m.per_mode.iter().map(|mode| mode.mean).collect());
-        Self { seed, policy_sha256, rollouts, figures, per_mode, train_s }
+        Self { seed, policy_sha256, rollouts, figures, per_mode }
     }
 }
 

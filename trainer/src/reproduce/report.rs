@@ -173,7 +173,6 @@ mod tests {
             rollouts: 100,
             figures: BTreeMap::from([(Quantity::Return, Figure { mean, std: Some(std) })]),
             per_mode: per_mode.to_vec(),
-            train_s: 1.0,
         }
     }
 

@@ -6,7 +6,10 @@ use std::{fmt::Write as _, path::Path, sync::Arc};
 use serde::{Deserialize, Serialize};
 use sog_rl::run::{RunError, write_atomic};
 use sog_runtime::policy::{Policy, PolicyFile};
-use sog_sim::rollout::{Capture, Episode};
+use sog_sim::{
+    rollout::{Capture, Episode},
+    tasks::TaskFolder,
+};
 
 use super::{Reproduction, Status, StatusFn, TaskData, Work, read_result};
 use crate::{
@@ -26,7 +29,7 @@ pub const LAMBDA_S: [f32; 7] = [0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0];
 pub const PERTURB: f64 = 0.2;
 
 /// Name of the file with a run's figures.
-const ROBUSTNESS_FILE: &str = "robustness.json";
+pub(super) const ROBUSTNESS_FILE: &str = "robustness.json";
 
 /// Episodes drawn of each policy that switches.
 const DRAWN: usize = 3;
@@ -97,26 +100,14 @@ pub fn robustness(
 ) -> Result<(RobustnessReport, Vec<Switched>), TrainError> {
     let mut switched = vec![];
     let mut report = RobustnessReport { perturb: PERTURB, random: vec![], rows: vec![] };
-    // SOG-BC first, which the others start from.
-    let policies: Vec<(Algorithm, Option<f32>)> = [(Algorithm::SogBc, None)]
-        .into_iter()
-        .chain(lambdas.iter().map(|&l| (Algorithm::SogGail, Some(l))))
-        .collect();
+    let policies = policies(lambdas);
     let total = (plan.tasks.len() * policies.len()) as f64;
     for (t, task) in plan.tasks.iter().enumerate() {
         let name_of_task = task.info().name().to_string();
         let data = Work::new(plan, ROBUSTNESS_FILE, status).data(task)?;
         let mut paths = vec![];
         for (i, &(algorithm, lambda_s)) in policies.iter().enumerate() {
-            // The tuned λ_S is that of the tables: the same run.
-            let usual = TrainConfig::defaults(task, algorithm)?;
-            let own = lambda_s.filter(|&l| l != usual.sog_gail.lambda_s);
-            let plan = Reproduction {
-                tasks: vec![Arc::clone(task)],
-                algorithms: vec![algorithm],
-                lambda_s: own,
-                ..plan.clone()
-            };
+            let plan = of_lambda(plan, task, algorithm, lambda_s)?;
             let done = (t * policies.len() + i) as f64;
             let part = |s: &Status<'_>| {
                 let share = (s.done / s.total.max(1.0)).min(1.0);
@@ -125,11 +116,7 @@ pub fn robustness(
             let mut work = Work::new(&plan, ROBUSTNESS_FILE, &part);
             let mut runs = vec![];
             for seed in 0..plan.seeds {
-                let (file, sha256, _) = work.trained(&data, algorithm, seed)?;
-                let dir = plan.run_dir(task, algorithm, seed);
-                let known = read_result(&dir.join(ROBUSTNESS_FILE))
-                    .filter(|r: &Robustness| r.policy_sha256 == sha256);
-                let run = known.map_or_else(|| measured(&dir, &file, &data, seed, sha256), Ok)?;
+                let (file, run) = figures_of(&mut work, &data, algorithm, seed)?;
                 runs.push(run);
                 if seed == 0 && (i == 0 || i + 1 == policies.len()) {
                     paths.push((name(algorithm, lambda_s), switching(&file, &data)?));
@@ -149,6 +136,43 @@ pub fn robustness(
         switched.push(Switched { task: name_of_task, paths });
     }
     Ok((report, switched))
+}
+
+/// The policies that are compared: SOG-BC, which the others start from, and SOG-GAIL with each λ_S.
+pub(super) fn policies(lambdas: &[f32]) -> Vec<(Algorithm, Option<f32>)> {
+    let gail = lambdas.iter().map(|&l| (Algorithm::SogGail, Some(l)));
+    [(Algorithm::SogBc, None)].into_iter().chain(gail).collect()
+}
+
+/// `plan` for one task, algorithm and λ_S. The tuned λ_S is that of the tables: the same run.
+pub(super) fn of_lambda(
+    plan: &Reproduction,
+    task: &Arc<TaskFolder>,
+    algorithm: Algorithm,
+    lambda_s: Option<f32>,
+) -> Result<Reproduction, TrainError> {
+    let usual = TrainConfig::defaults(task, algorithm)?;
+    Ok(Reproduction {
+        tasks: vec![Arc::clone(task)],
+        algorithms: vec![algorithm],
+        lambda_s: lambda_s.filter(|&l| l != usual.sog_gail.lambda_s),
+        ..plan.clone()
+    })
+}
+
+/// The figures of a run: read, or measured of the policy, which is trained where necessary.
+pub(super) fn figures_of(
+    work: &mut Work<'_>,
+    data: &TaskData,
+    algorithm: Algorithm,
+    seed: u64,
+) -> Result<(PolicyFile, Robustness), TrainError> {
+    let (file, sha256, _) = work.trained(data, algorithm, seed)?;
+    let dir = work.plan.run_dir(data.maker.task(), algorithm, seed);
+    let known =
+        read_result(&dir.join(ROBUSTNESS_FILE)).filter(|r: &Robustness| r.policy_sha256 == sha256);
+    let run = known.map_or_else(|| measured(&dir, &file, data, seed, sha256), Ok)?;
+    Ok((file, run))
 }
 
 fn name(algorithm: Algorithm, lambda_s: Option<f32>) -> String {
