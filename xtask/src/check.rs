@@ -3,6 +3,7 @@
 use crate::{
     cuda, example, notice, robot,
     shell::{cargo, root, step},
+    slurm,
 };
 
 pub(crate) fn run() -> anyhow::Result<()> {
@@ -30,6 +31,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
     step("tests", &mut cargo(&["test", "--release", "--workspace", "--no-fail-fast"]))?;
     example::run()?;
     robot::run()?;
+    slurm::check()?;
     cuda::check()
 }
 

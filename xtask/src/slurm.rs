@@ -26,15 +26,28 @@ const WHAT: [&str; 9] = [
     "--algos",
     "sog-bc,sog-gail",
     "--seeds=2",
-    "--budget=0.1",
+    "--budget=0.05",
     "--out",
 ];
 
 /// The longest that anything is waited for.
 const PATIENCE: Duration = Duration::from_secs(300);
 
+/// [`run`] where Slurm is here already.
+pub(crate) fn check() -> anyhow::Result<()> {
+    match missing() {
+        None => run(),
+        Some(program) => {
+            println!(
+                "\n== Slurm: skipped, {program} is not here (`cargo xtask slurm` installs it)"
+            );
+            Ok(())
+        }
+    }
+}
+
 pub(crate) fn run() -> anyhow::Result<()> {
-    if let Some(why) = install()? {
+    if let Some(why) = install() {
         println!("\n== Slurm: skipped, {why}");
         return Ok(());
     }
@@ -48,7 +61,11 @@ pub(crate) fn run() -> anyhow::Result<()> {
     step("without a cluster", sog().args(WHAT).arg(&single))?;
     let cluster = Cluster::start(&dir)?;
     let out = dir.join("cluster");
-    let submit = || sog_on(&cluster).args(WHAT).arg(&out).args(["--slurm", "--json"]);
+    let submit = || {
+        let mut command = sog_on(&cluster);
+        command.args(WHAT).arg(&out).args(["--slurm", "--json"]);
+        command
+    };
     println!("\n== a task that is killed");
     let jobs: Value = serde_json::from_str(&output(&mut submit())?)?;
     let job = jobs.as_array().and_then(|jobs| jobs.iter().find(|job| job["stage"] == "runs"));
@@ -119,33 +136,39 @@ fn wait(what: &str, mut done: impl FnMut() -> anyhow::Result<bool>) -> anyhow::R
     Ok(())
 }
 
-/// Installs what is missing, or says why it cannot.
-fn install() -> anyhow::Result<Option<String>> {
-    let there = |program: &str| {
-        std::env::var_os("PATH").is_some_and(|path| {
-            std::env::split_paths(&path)
-                .chain(["/usr/sbin".into()])
-                .any(|dir| dir.join(program).is_file())
-        })
-    };
+fn there(program: &str) -> bool {
+    std::env::var_os("PATH").is_some_and(|path| {
+        std::env::split_paths(&path)
+            .chain(["/usr/sbin".into()])
+            .any(|dir| dir.join(program).is_file())
+    })
+}
+
+/// The first program that is needed and not here.
+fn missing() -> Option<&'static str> {
     let needed = ["munged", "slurmctld", "slurmd", "sbatch", "squeue", "scancel"];
-    let missing = || needed.into_iter().find(|program| !there(program));
-    let Some(first) = missing() else { return Ok(None) };
+    needed.into_iter().find(|program| !there(program))
+}
+
+/// Installs what is missing, or says why it cannot.
+fn install() -> Option<String> {
+    let first = missing()?;
     if !there("apt-get") {
-        return Ok(Some(format!("{first} is not here, and no apt-get that could install it")));
+        return Some(format!("{first} is not here, and no apt-get that could install it"));
     }
     let apt = |arguments: &[&str]| {
         let mut command = Command::new("apt-get");
-        command.args(arguments).env("DEBIAN_FRONTEND", "noninteractive").stdout(Stdio::null());
-        command.stderr(Stdio::null()).status().is_ok_and(|status| status.success())
+        succeeds(command.args(arguments).env("DEBIAN_FRONTEND", "noninteractive"))
     };
     println!("\n== install slurm-wlm and munge");
     let installed = apt(&["update", "--quiet"])
         && apt(&["install", "--yes", "--no-install-recommends", "slurm-wlm", "munge"]);
-    Ok(match missing() {
-        None => None,
-        Some(first) if installed => Some(format!("slurm-wlm and munge bring no {first}")),
-        Some(first) => Some(format!("{first} is not here, and apt-get cannot install it")),
+    missing().map(|first| {
+        if installed {
+            format!("slurm-wlm and munge bring no {first}")
+        } else {
+            format!("{first} is not here, and apt-get cannot install it")
+        }
     })
 }
 
