@@ -351,8 +351,8 @@ fn last_words(dir: &Path, job: &Job, index: Option<usize>) -> String {
     let text = std::fs::read(&path).unwrap_or_default();
     let text = String::from_utf8_lossy(&text).into_owned();
     // A line that is told of progress is written over itself.
-    let lines = text.split(['\n', '\r']).map(str::trim).filter(|line| !line.is_empty());
-    match lines.last() {
+    let mut lines = text.split(['\n', '\r']).map(str::trim).filter(|line| !line.is_empty());
+    match lines.next_back() {
         Some(line) => format!("{line} ({})", path.display()),
         None => format!("ended without a word ({})", path.display()),
     }
