@@ -6,12 +6,12 @@ use alloc::{
     vec::Vec,
 };
 
-use crate::policy::Terms;
+use sog_core::{
+    contract::{Component, ContractView, Mismatch},
+    kinds::TermsView,
+};
 
-/// Two control periods are the same if they differ by no more than this, relative.
-const PERIOD_TOLERANCE: f64 = 1e-9;
-/// Two action bounds are the same if they differ by no more than this, relative to max(1, |bound|).
-const BOUND_TOLERANCE: f32 = 1e-6;
+use crate::policy::Terms;
 
 /// What a policy was made for, a demonstration was recorded with, and a robot is.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -81,7 +81,8 @@ impl Contract {
         let range = self.action_low.iter().zip(&self.action_high);
         for (i, (low, high)) in range.enumerate() {
             if !(low.is_finite() && high.is_finite() && low < high) {
-                let name = component(&self.action_terms, i);
+                let text = self.action_terms.to_string();
+                let name = Component { terms: TermsView::as_written(&text), index: i };
                 let found = format!("{low} to {high} for `{name}`");
                 return fault("action bounds", found, "finite numbers, the lower one first");
             }
@@ -95,60 +96,28 @@ impl Contract {
     /// [`ContractError`]: the first thing in which they differ, with both sides;
     /// [`between`](ContractError::between) gives the sides their names.
     pub fn check_fits(&self, other: &Self) -> Result<(), ContractError> {
-        let differ = |what, ours: String, theirs: String| {
-            Err(ContractError { what, ours, theirs, sides: ["this side", "the other"] })
-        };
-        if self.task != other.task {
-            return differ("task", self.task.clone(), other.task.clone());
-        }
-        for (what, ours, theirs) in [
-            ("observation terms", &self.obs_terms, &other.obs_terms),
-            ("action terms", &self.action_terms, &other.action_terms),
-        ] {
-            if ours != theirs {
-                return differ(what, ours.to_string(), theirs.to_string());
-            }
-        }
-        // Written so that NaN differs.
-        let same = (self.dt_s - other.dt_s).abs() <= PERIOD_TOLERANCE * self.dt_s.abs();
-        if !same {
-            let period = |dt_s: f64| format!("{dt_s} s");
-            return differ("control period", period(self.dt_s), period(other.dt_s));
-        }
-        for (what, ours, theirs) in [
-            ("lower action bound", &self.action_low, &other.action_low),
-            ("upper action bound", &self.action_high, &other.action_high),
-        ] {
-            if ours.len() != theirs.len() {
-                let count = |bounds: &[f32]| format!("{} numbers", bounds.len());
-                return differ(what, count(ours), count(theirs));
-            }
-            let same = |a: f32, b: f32| (a - b).abs() <= BOUND_TOLERANCE * a.abs().max(1.0);
-            let mut pairs = ours.iter().zip(theirs);
-            if let Some(i) = pairs.position(|(&a, &b)| !same(a, b)) {
-                let name = component(&self.action_terms, i);
-                let bound = |bounds: &[f32]| format!("{} for {name}", bounds[i]);
-                return differ(what, bound(ours), bound(theirs));
-            }
-        }
-        Ok(())
+        let texts = [&self.obs_terms, &self.action_terms, &other.obs_terms, &other.action_terms];
+        let [ours @ .., their_obs, their_action] = texts.map(Terms::to_string);
+        let fits = self.view(&ours[0], &ours[1]).check_fits(&other.view(&their_obs, &their_action));
+        fits.map_err(|Mismatch { what, ours, theirs }| ContractError {
+            what,
+            ours: ours.to_string(),
+            theirs: theirs.to_string(),
+            sides: ["this side", "the other"],
+        })
     }
-}
 
-/// Name of one number of some terms: that of its term, with a count where the term is wider.
-fn component(terms: &Terms, index: usize) -> String {
-    let mut left = index;
-    for term in &terms.0 {
-        if left < term.width {
-            return if term.width == 1 {
-                term.name.clone()
-            } else {
-                format!("{}.{left}", term.name)
-            };
+    /// Borrowed, with its terms as they are written.
+    fn view<'a>(&'a self, obs_terms: &'a str, action_terms: &'a str) -> ContractView<'a> {
+        ContractView {
+            task: &self.task,
+            obs_terms: TermsView::as_written(obs_terms),
+            action_terms: TermsView::as_written(action_terms),
+            dt_s: self.dt_s,
+            action_low: self.action_low.as_slice().into(),
+            action_high: self.action_high.as_slice().into(),
         }
-        left -= term.width;
     }
-    format!("component {index}")
 }
 
 /// Terms are written as their text.

@@ -14,7 +14,7 @@ use alloc::{
 
 use safetensors::{Dtype, SafeTensors};
 pub use sog_core::tensors::CHECKSUM_KEY;
-use sog_core::tensors::Checksum;
+use sog_core::tensors::{Checksum, checksum_text};
 
 /// Sorted string metadata of a file.
 pub type Metadata = BTreeMap<String, String>;
@@ -352,7 +352,7 @@ fn checksum<'a>(
     for (name, dtype, shape, data) in tensors {
         checksum.tensor(name, &dtype.to_string(), shape.into_iter(), data);
     }
-    checksum.finish().to_string()
+    checksum_text(checksum.finish()).to_string()
 }
 
 #[cfg(test)]

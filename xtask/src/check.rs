@@ -1,7 +1,7 @@
 //! Every check that CI runs, in the order in which they are cheap.
 
 use crate::{
-    cuda, example, notice, robot,
+    cuda, example, firmware, notice, robot,
     shell::{cargo, root, step},
     slurm,
 };
@@ -32,6 +32,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
     example::run()?;
     robot::run()?;
     slurm::check()?;
+    firmware::check()?;
     cuda::check()
 }
 

@@ -12,7 +12,10 @@ use std::{
 
 use anyhow::{Context, bail};
 
-use crate::shell::{cargo, output, root, step, target_dir};
+use crate::{
+    debian::{self, Packages, which},
+    shell::{cargo, output, root, step, target_dir},
+};
 
 const TARGET: &str = "aarch64-unknown-linux-gnu";
 
@@ -55,11 +58,7 @@ impl Tools {
         if let Some(tools) = Self::installed()? {
             return Ok(Some(tools));
         }
-        let is_debian = ["dpkg", "apt-get"].iter().all(|program| which(program).is_some());
-        if !is_debian || cfg!(not(target_arch = "x86_64")) {
-            return Ok(None);
-        }
-        Self::fetch().map(Some)
+        if debian::is_here() { Self::fetch().map(Some) } else { Ok(None) }
     }
 
     fn installed() -> anyhow::Result<Option<Self>> {
@@ -76,10 +75,7 @@ impl Tools {
 
     fn fetch() -> anyhow::Result<Self> {
         let prefix = target_dir().join("aarch64").join(RECIPE);
-        if !prefix.join("complete").exists() {
-            if prefix.exists() {
-                fs::remove_dir_all(&prefix).context("cannot remove what is not complete")?;
-            }
+        if !debian::is_complete(&prefix) {
             unpack(&prefix)?;
         }
         let bin = prefix.join("bin");
@@ -191,58 +187,26 @@ impl Drop for Plant {
     }
 }
 
-fn which(program: &str) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH")?;
-    std::env::split_paths(&path).map(|dir| dir.join(program)).find(|file| file.is_file())
-}
-
 /// Downloads and unpacks the tools into `prefix`.
 fn unpack(prefix: &Path) -> anyhow::Result<()> {
     println!("\n== a compiler for AArch64 from Debian's packages, about 200 MB");
-    let debs = prefix.join("debs");
-    fs::create_dir_all(&debs).with_context(|| format!("cannot create {}", debs.display()))?;
-    fs::create_dir_all(prefix.join("bin")).context("cannot create bin")?;
-    let config = package_lists(prefix)?;
-    let apt = |args: &[&str]| {
-        let mut command = Command::new("apt-get");
-        command.args(args).env("APT_CONFIG", &config).current_dir(&debs).stdout(Stdio::null());
-        command
-    };
-    step("lists of packages", &mut apt(&["-qq", "update"]))?;
+    let packages = Packages::begin(prefix, &["amd64", "arm64"])?;
     let mut names: Vec<String> = COMPILER.iter().chain(&FOREIGN).map(ToString::to_string).collect();
-    names.extend(missing(&TOOLS, &config)?);
-    let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    step("packages", apt(&["-qq", "download"]).args(&names))?;
-    for entry in fs::read_dir(&debs)? {
-        let deb = entry?.path();
-        if deb.extension().is_some_and(|extension| extension == "deb") {
-            step("unpack", Command::new("dpkg").arg("-x").arg(&deb).arg(prefix))?;
-        }
-    }
-    let libraries = prefix.join("usr/lib/x86_64-linux-gnu");
+    names.extend(packages.with_missing(&TOOLS)?);
+    packages.unpack(&names)?;
     // The compiler and the linker find what is theirs beside them, not in the system.
-    wrapper(
-        &prefix.join("bin/rustc"),
+    packages.wrap("rustc", &prefix.join("usr/bin/rustc").display().to_string())?;
+    packages.wrap(
+        "aarch64-linux-gnu-gcc",
         &format!(
-            "LD_LIBRARY_PATH={} exec {}",
-            libraries.display(),
-            prefix.join("usr/bin/rustc").display()
-        ),
-    )?;
-    let tools = prefix.join("usr/bin");
-    wrapper(
-        &prefix.join("bin/aarch64-linux-gnu-gcc"),
-        &format!(
-            "LD_LIBRARY_PATH={libs} exec {gcc} --sysroot={sysroot} -B{bin} -B{lib} -L{lib}",
-            libs = libraries.display(),
-            gcc = gcc(&tools)?.display(),
+            "{gcc} --sysroot={sysroot} -B{bin} -B{lib} -L{lib}",
+            gcc = gcc(&prefix.join("usr/bin"))?.display(),
             sysroot = prefix.display(),
             bin = prefix.join("usr/aarch64-linux-gnu/bin").display(),
             lib = prefix.join("usr/aarch64-linux-gnu/lib").display(),
         ),
     )?;
-    fs::remove_dir_all(&debs).context("cannot remove the packages")?;
-    fs::write(prefix.join("complete"), "").context("cannot note that all is there")
+    packages.end()
 }
 
 /// The compiler driver: `aarch64-linux-gnu-gcc-12`, say.
@@ -256,40 +220,4 @@ fn gcc(bin: &Path) -> anyhow::Result<PathBuf> {
         fs::read_dir(bin)?.flatten().map(|entry| entry.path()).filter(is_gcc).collect();
     found.sort();
     found.pop().context("no aarch64-linux-gnu-gcc in Debian's packages")
-}
-
-/// A configuration of apt that knows both architectures and keeps its own lists.
-fn package_lists(prefix: &Path) -> anyhow::Result<PathBuf> {
-    let (lists, cache) = (prefix.join("apt/lists"), prefix.join("apt/cache"));
-    for dir in [lists.join("partial"), cache.join("archives/partial")] {
-        fs::create_dir_all(&dir).with_context(|| format!("cannot create {}", dir.display()))?;
-    }
-    let config = prefix.join("apt/config");
-    let text = format!(
-        "APT::Architecture \"amd64\";\nAPT::Architectures {{\"amd64\";\"arm64\";}};\n\
-         Dir::State::Lists \"{}\";\nDir::Cache \"{}\";\n",
-        lists.display(),
-        cache.display()
-    );
-    fs::write(&config, text).context("cannot write apt's configuration")?;
-    Ok(config)
-}
-
-/// These packages with everything that they need and the machine lacks.
-fn missing(packages: &[&str], config: &Path) -> anyhow::Result<Vec<String>> {
-    let plan = output(
-        Command::new("apt-get")
-            .args(["install", "-s", "-y", "--no-install-recommends"])
-            .args(packages)
-            .env("APT_CONFIG", config),
-    )?;
-    let name = |line: &str| line.strip_prefix("Inst ")?.split(' ').next().map(str::to_string);
-    Ok(plan.lines().filter_map(name).collect())
-}
-
-fn wrapper(path: &Path, command: &str) -> anyhow::Result<()> {
-    use std::os::unix::fs::PermissionsExt;
-    fs::write(path, format!("#!/bin/sh\n{command} \"$@\"\n"))
-        .and_then(|()| fs::set_permissions(path, fs::Permissions::from_mode(0o755)))
-        .with_context(|| format!("cannot write {}", path.display()))
 }

@@ -4,9 +4,11 @@ mod check;
 mod cross;
 mod cuda;
 mod data;
+mod debian;
 mod demo;
 mod dist;
 mod example;
+mod firmware;
 mod notice;
 mod robot;
 mod setup;
@@ -41,6 +43,8 @@ enum Command {
     Robot,
     /// Build `sog-run` for AArch64, fetching a compiler where there is none, and try it.
     Cross,
+    /// Build the firmware and try it on emulated boards, fetching compiler and QEMU where there are none.
+    Firmware,
     /// Make a Debian package and a tarball of `sog-run`, and try them.
     Dist(dist::Options),
     /// Set up, then the worked example of docs/your-own-robot.md from folder to flight.
@@ -60,6 +64,7 @@ fn main() -> ExitCode {
         Command::Data(options) => data::run(&options),
         Command::Robot => setup::run().and_then(|()| robot::run()),
         Command::Cross => cross::run(),
+        Command::Firmware => firmware::run(),
         Command::Dist(options) => dist::run(&options),
         Command::Example => setup::run().and_then(|()| example::run()),
         Command::Slurm => setup::run().and_then(|()| slurm::run()),

@@ -27,6 +27,8 @@ impl<'a> Reader<'a> {
     }
 
     /// A string.
+    // Called from many places: one copy of it is enough in flash.
+    #[inline(never)]
     pub(crate) fn string(&mut self) -> Result<Text<'a>, Wanted> {
         self.sign('"', "a string is missing")?;
         let whole = self.0;

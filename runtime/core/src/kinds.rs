@@ -51,6 +51,11 @@ impl<'a> TermsView<'a> {
         Ok(terms)
     }
 
+    /// Terms as they are written, which are not looked at.
+    pub fn as_written(text: &'a str) -> Self {
+        Self(text)
+    }
+
     /// Name and width of each.
     pub fn iter(self) -> impl Iterator<Item = (&'a str, usize)> + Clone + use<'a> {
         self.0.split(',').filter_map(term)

@@ -6,6 +6,8 @@
 //! * [`tensors`]: a safetensors file, read in place from a byte slice;
 //! * [`kinds`]: typed forms of the strings in a policy file's metadata;
 //! * [`policy`]: the policy file with every check, and inference straight from its bytes;
+//! * [`contract`]: what a policy and a robot must agree on;
+//! * [`link`]: the wire format, and both ends as machines without I/O;
 //! * [`math`]: functions that training, the control computer and the microcontroller share.
 //!
 //! What takes memory borrows it from the caller, and says how much it needs; a policy file stays
@@ -16,7 +18,7 @@
 //!
 //! # let (file, observation, code): (&[u8], [f32; 27], [f32; 6]) = (&[], [0.0; 27], [0.0; 6]);
 //! let mut scratch = [0.0; 512];
-//! let (policy, _warning) = Policy::open(file, &mut scratch).expect("verified");
+//! let policy = Policy::open(file, &mut scratch).expect("verified");
 //! let mut action = [0.0; 8];
 //! policy.mean_action(&mut scratch, &observation, &code, &mut action).expect("widths fit");
 //! ```
@@ -26,8 +28,10 @@
 #[cfg(test)]
 extern crate std;
 
+pub mod contract;
 mod json;
 pub mod kinds;
+pub mod link;
 pub mod math;
 mod numbers;
 pub mod policy;

@@ -46,6 +46,17 @@ impl<'a> Numbers<'a> {
         }
     }
 
+    /// Their bytes, little-endian; none where they lie otherwise in memory.
+    pub fn as_bytes(self) -> Option<&'a [u8]> {
+        match self {
+            Self::Plain(numbers) if cfg!(target_endian = "little") => {
+                Some(bytemuck::cast_slice(numbers))
+            }
+            Self::Plain(_) => None,
+            Self::Bytes(chunks) => Some(chunks.as_flattened()),
+        }
+    }
+
     /// Those from `start` on, `count` of them; none where they do not reach.
     pub fn slice(self, start: usize, count: usize) -> Option<Self> {
         let end = start.checked_add(count)?;
@@ -65,7 +76,10 @@ impl<'a> Numbers<'a> {
         if self.len() != to.len() {
             return false;
         }
-        to.iter_mut().zip(self.iter()).for_each(|(to, v)| *to = v);
+        match self {
+            Self::Plain(numbers) => to.copy_from_slice(numbers),
+            Self::Bytes(_) => to.iter_mut().zip(self.iter()).for_each(|(to, v)| *to = v),
+        }
         true
     }
 }
@@ -90,6 +104,7 @@ mod tests {
             }
             let numbers = Numbers::from_bytes(&bytes[shift..shift + 12]).unwrap();
             assert!(numbers.iter().eq(values), "shift {shift}");
+            assert_eq!(numbers.as_bytes(), Some(&bytes[shift..shift + 12]));
             assert_eq!(numbers.slice(1, 2).unwrap().get(0), Some(-2.0));
             assert!(numbers.slice(1, 3).is_none() && numbers.get(3).is_none());
             let mut copy = [0.0; 3];

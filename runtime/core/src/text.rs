@@ -104,7 +104,7 @@ impl Iterator for Chars<'_> {
 }
 
 /// Bytes of an [`Excerpt`].
-const EXCERPT_BYTES: usize = 96;
+const EXCERPT_BYTES: usize = 64;
 
 /// A short text for a message; a longer one is cut, which `…` at its end says.
 #[derive(Clone, PartialEq, Eq)]
@@ -168,7 +168,7 @@ mod tests {
     #[test]
     fn an_excerpt_says_that_it_was_cut() {
         assert_eq!(Excerpt::from("short").as_str(), "short");
-        let whole: String = "ä".repeat(46);
+        let whole: String = "ä".repeat(30);
         assert_eq!(Excerpt::from(whole.as_str()).to_string(), whole);
         let cut = Excerpt::of(format_args!("{whole}{}", "xyz"));
         assert_eq!(cut.as_str(), std::format!("{whole}x…"));

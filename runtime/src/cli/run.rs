@@ -18,7 +18,7 @@ use sog_runtime::{
         TickReport, run,
     },
     io::{Command, FaultPlan, FaultyRobot, Guidance, IoError, Reading, RobotIo, RobotSpec},
-    link::{Address, LinkOptions, LinkRobot, Transport, open_key},
+    link::{Address, CountsToJson, LinkOptions, LinkRobot, Transport, open_key},
     os::{
         self, Obtained, RealTimeConfig,
         files::{Output, Outputs},

@@ -90,11 +90,12 @@ mod udp;
 pub mod wire;
 
 pub use address::{Address, ParseAddressError, open_key};
-pub use counts::{Fate, LinkCounts};
+pub use counts::CountsToJson;
 pub use faulty::{Faulty, PacketFaults};
 pub use plant::{PlantOptions, PlantReport, PlantServer};
 pub use robot::{LinkError, LinkOptions, LinkRobot};
 pub use serial::Serial;
+pub use sog_core::link::{Fate, LinkCounts};
 pub use stream::ObservationStream;
 pub use transport::{Memory, Transport};
 pub use udp::Udp;

@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{
-    Fate, Key, LinkCounts, Transport,
+    CountsToJson, Fate, Key, LinkCounts, Transport,
     contract::{Packed, is_asking, to_bytes, unpack},
     endpoint::Endpoint,
     history::{History, Shown},

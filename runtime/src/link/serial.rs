@@ -7,6 +7,8 @@ use rustix::{
     termios::{self, OptionalActions},
 };
 
+use sog_core::link::{Deframer, Fed, enclose, enclosed_len};
+
 use super::{MAX_PACKET, Transport, holder};
 use crate::{io::IoError, os, time::monotonic_ns};
 
@@ -25,9 +27,9 @@ pub struct Serial {
     /// Bytes received and not yet looked at.
     raw: Vec<u8>,
     raw_range: std::ops::Range<usize>,
-    /// The frame in progress, still in COBS form; longer ones are damage.
+    /// The frame in progress; longer ones are damage.
     frame: Vec<u8>,
-    overlong: bool,
+    deframer: Deframer,
     out: Vec<u8>,
     corrupt: u64,
 }
@@ -69,48 +71,36 @@ impl Serial {
         settings.make_raw();
         settings.set_speed(baud)?;
         termios::tcsetattr(&line, OptionalActions::Flush, &settings)?;
-        let longest = cobs::max_encoding_length(MAX_PACKET) + 2;
+        let longest = enclosed_len(MAX_PACKET);
         Ok(Self {
             line,
             raw: vec![0; 4096],
             raw_range: 0..0,
-            frame: Vec::with_capacity(longest),
-            overlong: false,
+            frame: vec![0; longest],
+            deframer: Deframer::default(),
             out: vec![0; longest],
             corrupt: 0,
         })
     }
 
-    /// Moves received bytes into the frame in progress until it ends.
-    fn take_frame(&mut self) -> bool {
+    /// Takes received bytes until a packet is whole, and says how long it is.
+    fn take_packet(&mut self) -> Option<usize> {
         while let Some(byte) = self.raw_range.next().map(|i| self.raw[i]) {
-            if byte != 0 {
-                if self.frame.len() < self.frame.capacity() {
-                    self.frame.push(byte);
-                } else {
-                    self.overlong = true;
-                }
-            } else if std::mem::take(&mut self.overlong) {
-                self.frame.clear();
-                self.corrupt += 1;
-            } else if !self.frame.is_empty() {
-                return true;
+            match self.deframer.feed(&mut self.frame, byte) {
+                Fed::Nothing => {}
+                Fed::Packet(len) => return Some(len),
+                Fed::Damaged => self.corrupt += 1,
             }
         }
-        false
+        None
     }
 }
 
 impl Transport for Serial {
     fn send(&mut self, packet: &[u8]) -> Result<(), IoError> {
         let unsent = IoError::Robot("the serial line takes no more");
-        if packet.len() > MAX_PACKET {
-            return Err(unsent);
-        }
-        let len = cobs::encode(packet, &mut self.out[1..]);
-        self.out[0] = 0;
-        self.out[len + 1] = 0;
-        let mut rest = &self.out[..len + 2];
+        let len = enclose(packet, &mut self.out).ok_or(unsent)?;
+        let mut rest = &self.out[..len];
         let deadline_ns = monotonic_ns() + SEND_PATIENCE_NS;
         while !rest.is_empty() {
             match rustix::io::write(&self.line, rest) {
@@ -132,12 +122,13 @@ impl Transport for Serial {
     fn receive(&mut self, packet: &mut [u8], timeout: Duration) -> Result<Option<usize>, IoError> {
         let deadline_ns = monotonic_ns() + timeout.as_nanos() as u64;
         loop {
-            while self.take_frame() {
-                let decoded = cobs::decode(&self.frame, packet);
-                self.frame.clear();
-                match decoded {
-                    Ok(report) => return Ok(Some(report)),
-                    Err(_) => self.corrupt += 1,
+            while let Some(len) = self.take_packet() {
+                match packet.get_mut(..len) {
+                    Some(packet) => {
+                        packet.copy_from_slice(&self.frame[..len]);
+                        return Ok(Some(len));
+                    }
+                    None => self.corrupt += 1,
                 }
             }
             match rustix::io::read(&self.line, &mut self.raw) {

@@ -1,5 +1,7 @@
 //! Why a policy file is refused.
 
+use core::fmt;
+
 use super::SCHEMA;
 use crate::{
     kinds::ParseKindError,
@@ -34,9 +36,9 @@ pub enum PolicyError {
         /// The tensor.
         name: Excerpt,
         /// The shape in the file.
-        found: Excerpt,
-        /// The shape that is needed, in words or numbers.
-        needed: Excerpt,
+        found: Dimensions,
+        /// The shape that is needed.
+        needed: NeededShape,
     },
     /// More hidden layers than are read.
     #[error("the network has more than {most} hidden layers")]
@@ -135,6 +137,57 @@ impl PolicyError {
     /// The error of a metadata entry that cannot be understood.
     pub(super) fn of_kind(key: &'static str) -> impl FnOnce(ParseKindError) -> Self {
         move |ParseKindError { found, needed }| Self::Metadata { key, found, needed }
+    }
+}
+
+/// The first dimensions of a shape, for a message.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Dimensions {
+    first: heapless::Vec<u32, 4, u8>,
+    more: bool,
+}
+
+impl Dimensions {
+    /// Those of a shape.
+    pub fn of(shape: impl Iterator<Item = usize>) -> Self {
+        let mut dimensions = Self { first: heapless::Vec::new(), more: false };
+        for n in shape {
+            let n = u32::try_from(n).unwrap_or(u32::MAX);
+            dimensions.more |= dimensions.first.push(n).is_err();
+        }
+        dimensions
+    }
+}
+
+impl fmt::Display for Dimensions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut list = f.debug_list();
+        list.entries(&self.first);
+        if self.more { list.finish_non_exhaustive() } else { list.finish() }
+    }
+}
+
+impl fmt::Debug for Dimensions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// A shape that is needed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NeededShape {
+    /// This one.
+    Exactly(Dimensions),
+    /// Rows of this one, at least one of them.
+    Rows(Dimensions),
+}
+
+impl fmt::Display for NeededShape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exactly(shape) => write!(f, "{shape}"),
+            Self::Rows(shape) => write!(f, "[n ≥ 1] followed by {shape}"),
+        }
     }
 }
 

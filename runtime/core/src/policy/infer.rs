@@ -13,7 +13,7 @@ use super::{
 use crate::{
     Numbers,
     kinds::{Activation, Architecture, MeanScale},
-    math::{elu, inverse_sqrt, relu, tanh},
+    math::{elu, inverse_sqrt_single, relu, tanh},
 };
 
 /// Largest difference between a golden action and the runtime's, relative to max(1, |golden|).
@@ -21,6 +21,9 @@ pub const GOLDEN_TOLERANCE: f32 = 1e-5;
 
 /// Rows of a weight that are multiplied together: each input that is loaded serves all of them.
 const ROWS: usize = 4;
+
+/// Inputs that one turn of the loop takes.
+const COLUMNS: usize = 8;
 
 impl Policy<'_> {
     /// How many numbers of scratch memory inference takes: two rows of the widest layer.
@@ -97,7 +100,7 @@ impl Policy<'_> {
         let clip = self.obs_clip;
         let scale = self.obs_mean.iter().zip(self.obs_var.iter());
         for ((x, obs), (mean, var)) in out.iter_mut().zip(obs.iter()).zip(scale) {
-            let y = (obs - mean) * inverse_sqrt(var + VARIANCE_FLOOR);
+            let y = (obs - mean) * inverse_sqrt_single(var + VARIANCE_FLOOR);
             let y = if y > clip { clip } else { y };
             *x = if y < -clip { -clip } else { y };
         }
@@ -160,16 +163,27 @@ fn add_product<W: Copy>(weight: &[W], x: &[f32], y: &mut [f32], value: impl Fn(W
         let (a, weight) = weight.split_at(n);
         let (b, weight) = weight.split_at(n);
         let (c, d) = weight.split_at(n);
-        let mut sums = *y;
-        let ab = a.iter().zip(b);
-        let cd = c.iter().zip(d);
-        for ((&x, (&a, &b)), (&c, &d)) in x.iter().zip(ab).zip(cd) {
-            sums[0] += value(a) * x;
-            sums[1] += value(b) * x;
-            sums[2] += value(c) * x;
-            sums[3] += value(d) * x;
+        let [mut sum_a, mut sum_b, mut sum_c, mut sum_d] = *y;
+        let (x, x_rest) = x.as_chunks::<COLUMNS>();
+        let (a, a_rest) = a.as_chunks::<COLUMNS>();
+        let (b, b_rest) = b.as_chunks::<COLUMNS>();
+        let (c, c_rest) = c.as_chunks::<COLUMNS>();
+        let (d, d_rest) = d.as_chunks::<COLUMNS>();
+        for ((x, (a, b)), (c, d)) in x.iter().zip(a.iter().zip(b)).zip(c.iter().zip(d)) {
+            for i in 0..COLUMNS {
+                sum_a += value(a[i]) * x[i];
+                sum_b += value(b[i]) * x[i];
+                sum_c += value(c[i]) * x[i];
+                sum_d += value(d[i]) * x[i];
+            }
         }
-        *y = sums;
+        for (i, x) in x_rest.iter().enumerate() {
+            sum_a += value(a_rest[i]) * x;
+            sum_b += value(b_rest[i]) * x;
+            sum_c += value(c_rest[i]) * x;
+            sum_d += value(d_rest[i]) * x;
+        }
+        *y = [sum_a, sum_b, sum_c, sum_d];
     }
     for (y, row) in rest.iter_mut().zip(in_rest.chunks_exact(n)) {
         *y = row.iter().zip(x).fold(*y, |sum, (&w, &x)| sum + value(w) * x);
@@ -178,9 +192,22 @@ fn add_product<W: Copy>(weight: &[W], x: &[f32], y: &mut [f32], value: impl Fn(W
 
 /// Adds the branch of the code: the columns of the numbers in it that are not 0.
 fn add_branch(branch: &Layer<'_>, latent: Numbers<'_>, y: &mut [f32]) {
-    y.iter_mut().zip(branch.bias.iter()).for_each(|(y, b)| *y += b);
+    add_column(branch.bias, 0, 1, 1.0, y);
     for (j, z) in latent.iter().enumerate().filter(|(_, z)| *z != 0.0) {
-        let column = branch.weight.iter().skip(j).step_by(branch.inputs);
-        y.iter_mut().zip(column).for_each(|(y, w)| *y += w * z);
+        add_column(branch.weight, j, branch.inputs, z, y);
     }
+}
+
+/// y += z · column `j` of a matrix of this width.
+fn add_column(weight: Numbers<'_>, j: usize, width: usize, z: f32, y: &mut [f32]) {
+    match weight {
+        Numbers::Plain(w) => add_scaled(w.iter().skip(j).step_by(width).copied(), z, y),
+        Numbers::Bytes(w) => {
+            add_scaled(w.iter().skip(j).step_by(width).map(|w| f32::from_le_bytes(*w)), z, y);
+        }
+    }
+}
+
+fn add_scaled(column: impl Iterator<Item = f32>, z: f32, y: &mut [f32]) {
+    y.iter_mut().zip(column).for_each(|(y, w)| *y += w * z);
 }

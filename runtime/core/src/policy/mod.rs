@@ -10,7 +10,7 @@ mod error;
 mod infer;
 mod read;
 
-pub use error::{PolicyError, PolicyWarning, WidthError};
+pub use error::{Dimensions, NeededShape, PolicyError, PolicyWarning, WidthError};
 pub use infer::GOLDEN_TOLERANCE;
 pub use read::{Golden, Layer, Policy, Provenance};
 
@@ -23,7 +23,7 @@ pub const SCHEMA: &str = "sog.policy/1";
 pub const VARIANCE_FLOOR: f32 = 1e-8;
 
 /// Most hidden layers.
-pub const MOST_HIDDEN: usize = 16;
+pub const MOST_HIDDEN: usize = 8;
 
 /// Every metadata key but the checksum's, all of them needed.
 pub const METADATA_KEYS: [&str; 15] = [

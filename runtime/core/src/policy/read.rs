@@ -3,8 +3,8 @@
 use core::str::FromStr;
 
 use super::{
-    BOOK_KEY, LayerPlace, METADATA_KEYS, MOST_HIDDEN, PolicyError, PolicyWarning, SCHEMA,
-    error::WidthError,
+    BOOK_KEY, Dimensions, LayerPlace, METADATA_KEYS, MOST_HIDDEN, NeededShape, PolicyError,
+    PolicyWarning, SCHEMA, error::WidthError,
 };
 use crate::{
     Numbers,
@@ -27,6 +27,9 @@ pub struct Layer<'a> {
     /// Number of outputs.
     pub outputs: usize,
 }
+
+/// All layers of a network.
+type Layers<'a> = heapless::Vec<Layer<'a>, { MOST_HIDDEN + 2 }>;
 
 /// Inputs with the action means that any implementation must give for them.
 #[derive(Clone, Copy, Debug)]
@@ -75,7 +78,7 @@ pub struct Policy<'a> {
     /// How the last layer becomes the action mean.
     pub mean_scale: MeanScale,
     /// The hidden layers first to last, the latent branch if there is one, the mean.
-    pub layers: heapless::Vec<Layer<'a>, { MOST_HIDDEN + 2 }>,
+    pub layers: Layers<'a>,
     /// `obs.mean`, `[S]`.
     pub obs_mean: Numbers<'a>,
     /// `obs.var`, `[S]`.
@@ -91,22 +94,23 @@ pub struct Policy<'a> {
 }
 
 impl<'a> Policy<'a> {
-    /// Reads and verifies a whole file; where something about it is not as it should be and yet no
-    /// reason to refuse it, says so. `scratch` is as for [`mean_action`](Self::mean_action); the
+    /// Reads and verifies a whole file. `scratch` is as for [`mean_action`](Self::mean_action); the
     /// file's own need is in [`WidthError`] where it is too small.
     ///
     /// # Errors
     /// The first of these that does not hold: readable tensors; schema; known metadata and
     /// tensors; shapes that fit the terms; finite numbers in range; golden actions to 1e-5;
     /// checksum.
-    pub fn open(
-        bytes: &'a [u8],
-        scratch: &mut [f32],
-    ) -> Result<(Self, Option<PolicyWarning>), PolicyError> {
-        let policy = Self::read(bytes)?;
-        policy.check_golden(scratch)?;
-        let warning = policy.verify_checksum()?;
-        Ok((policy, warning))
+    pub fn open(bytes: &'a [u8], scratch: &mut [f32]) -> Result<Self, PolicyError> {
+        let mut policy = Self::read(bytes);
+        // Not moved on success: memory for a second one may not be there.
+        if let Ok(read) = &policy
+            && let Err(error) =
+                read.check_golden(scratch).and_then(|()| read.verify_checksum().map(drop))
+        {
+            policy = Err(error);
+        }
+        policy
     }
 
     /// Reads a file with every check but the golden vectors and the checksum.
@@ -119,13 +123,16 @@ impl<'a> Policy<'a> {
         if !schema.is(SCHEMA) {
             return Err(PolicyError::Schema { found: Excerpt::of(schema) });
         }
-        let policy = Self::view(file)?;
-        policy.refuse_unknown()?;
-        policy.check_numbers()?;
-        Ok(policy)
+        let mut policy = Self::view(file);
+        if let Ok(view) = &policy
+            && let Err(error) = view.refuse_unknown().and_then(|()| view.check_numbers())
+        {
+            policy = Err(error);
+        }
+        policy
     }
 
-    /// Checks the content against the checksum in the file.
+    /// Checks the content against the checksum in the file; where there is none, says so.
     ///
     /// # Errors
     /// [`PolicyError::Checksum`].
@@ -134,6 +141,7 @@ impl<'a> Policy<'a> {
         Ok((!checked).then_some(PolicyWarning::NoChecksum))
     }
 
+    #[inline(never)]
     fn view(file: TensorView<'a>) -> Result<Self, PolicyError> {
         let architecture: Architecture = parse_meta(file, "arch")?;
         let activation: Activation = parse_meta(file, "activation")?;
@@ -148,7 +156,8 @@ impl<'a> Policy<'a> {
         let action_low = tensor(file, "action.low", &[a])?;
         let action_high = tensor(file, "action.high", &[a])?;
         let mean_scale = parse_meta(file, "mean.scale")?;
-        let layers = read_layers(file, architecture, [s, z, a], &widths)?;
+        let mut layers = Layers::new();
+        read_layers(file, architecture, [s, z, a], &widths, &mut layers)?;
         Ok(Self {
             file,
             task,
@@ -215,6 +224,7 @@ impl<'a> Policy<'a> {
             || self.layers.iter().any(of_layer)
     }
 
+    #[inline(never)]
     fn refuse_unknown(&self) -> Result<(), PolicyError> {
         let mut count = 0;
         for (key, _) in self.file.metadata() {
@@ -243,12 +253,13 @@ impl<'a> Policy<'a> {
         Ok(())
     }
 
-    /// Name and numbers of every tensor.
-    fn numbers(&self) -> impl Iterator<Item = (Excerpt, Numbers<'a>)> + '_ {
+    /// Numbers of every tensor, with the layer that it belongs to and the name, or its last part.
+    fn numbers(
+        &self,
+    ) -> impl Iterator<Item = (Option<LayerPlace>, &'static str, Numbers<'a>)> + '_ {
         let of_layers = self.layers.iter().flat_map(|layer| {
-            let name = layer.place.name(self.architecture);
-            let part = move |part| Excerpt::of(format_args!("{name}.{part}"));
-            [(part("weight"), layer.weight), (part("bias"), layer.bias)]
+            let place = Some(layer.place);
+            [(place, "weight", layer.weight), (place, "bias", layer.bias)]
         });
         let Golden { obs, latent, action } = self.golden;
         let rest = [
@@ -261,13 +272,18 @@ impl<'a> Policy<'a> {
             ("golden.action", action),
             ("golden.latent", latent),
         ];
-        of_layers.chain(rest.map(|(name, numbers)| (name.into(), numbers)))
+        of_layers.chain(rest.into_iter().map(|(name, numbers)| (None, name, numbers)))
     }
 
+    #[inline(never)]
     fn check_numbers(&self) -> Result<(), PolicyError> {
-        for (name, numbers) in self.numbers() {
+        for (place, part, numbers) in self.numbers() {
             let found = numbers.iter().enumerate().find(|(_, v)| !v.is_finite());
             if let Some((index, value)) = found {
+                let name = place.map_or_else(
+                    || part.into(),
+                    |p| Excerpt::of(format_args!("{}.{part}", p.name(self.architecture))),
+                );
                 return Err(PolicyError::NonFinite { name, index, value });
             }
         }
@@ -333,7 +349,8 @@ fn tensor<'a>(
     let missing = || PolicyError::Missing { name: name.into() };
     let entry = file.entry(name).ok_or_else(missing)?;
     if !entry.shape.is(shape) {
-        let (found, needed) = (Excerpt::of(format_args!("{:?}", entry.shape)), debug(shape));
+        let needed = NeededShape::Exactly(Dimensions::of(shape.iter().copied()));
+        let found = Dimensions::of(entry.shape.iter());
         return Err(PolicyError::Shape { name: name.into(), found, needed });
     }
     if entry.dtype != "F32" {
@@ -350,14 +367,10 @@ fn rows(file: TensorView<'_>, name: &str, rest: &[usize]) -> Result<usize, Polic
         Some(n) if n >= 1 && dimensions.eq(rest.iter().copied()) => Ok(n),
         _ => Err(PolicyError::Shape {
             name: name.into(),
-            found: Excerpt::of(format_args!("{:?}", entry.shape)),
-            needed: Excerpt::of(format_args!("[n ≥ 1] followed by {rest:?}")),
+            found: Dimensions::of(entry.shape.iter()),
+            needed: NeededShape::Rows(Dimensions::of(rest.iter().copied())),
         }),
     }
-}
-
-fn debug(shape: &[usize]) -> Excerpt {
-    Excerpt::of(format_args!("{shape:?}"))
 }
 
 /// Widths of the hidden layers, first to last: as many as the largest number in their names says.
@@ -381,24 +394,18 @@ fn hidden_widths(
     Ok(widths)
 }
 
-/// The layers of a network of these widths S, Z, A and of the hidden layers.
+/// Reads the layers of a network of these widths S, Z, A and of the hidden layers.
 fn read_layers<'a>(
     file: TensorView<'a>,
     architecture: Architecture,
     [s, z, a]: [usize; 3],
     hidden: &[usize],
-) -> Result<heapless::Vec<Layer<'a>, { MOST_HIDDEN + 2 }>, PolicyError> {
-    let mut layers = heapless::Vec::new();
+    layers: &mut Layers<'a>,
+) -> Result<(), PolicyError> {
     let mut read = |place: LayerPlace, inputs, outputs| {
-        let name = place.name(architecture);
-        let part = |part| Excerpt::of(format_args!("{name}.{part}"));
-        let layer = Layer {
-            place,
-            weight: tensor(file, part("weight").as_str(), &[outputs, inputs])?,
-            bias: tensor(file, part("bias").as_str(), &[outputs])?,
-            inputs,
-            outputs,
-        };
+        let weight = layer_tensor(file, architecture, place, "weight", &[outputs, inputs])?;
+        let bias = layer_tensor(file, architecture, place, "bias", &[outputs])?;
+        let layer = Layer { place, weight, bias, inputs, outputs };
         // There is room for as many as there are widths, and two more.
         layers.push(layer).map_err(|_| PolicyError::Layers { most: MOST_HIDDEN })
     };
@@ -413,8 +420,19 @@ fn read_layers<'a>(
     if architecture == Architecture::TwoBranch && z > 0 {
         read(LayerPlace::Latent, z, inputs)?;
     }
-    read(LayerPlace::Mean, inputs, a)?;
-    Ok(layers)
+    read(LayerPlace::Mean, inputs, a)
+}
+
+#[inline(never)]
+fn layer_tensor<'a>(
+    file: TensorView<'a>,
+    architecture: Architecture,
+    place: LayerPlace,
+    part: &str,
+    shape: &[usize],
+) -> Result<Numbers<'a>, PolicyError> {
+    let name = Excerpt::of(format_args!("{}.{part}", place.name(architecture)));
+    tensor(file, name.as_str(), shape)
 }
 
 /// The error of a slice that was lent.

@@ -1,0 +1,214 @@
+//! The programs of `firmware/`: built for a Cortex-M4 and run on emulated boards.
+//!
+//! Taken in this order: rustup's target and a `qemu-system-arm` that are installed; else, on Debian,
+//! the distribution's compiler with its own source, from which `core` is built for the target, and
+//! its QEMU, unpacked into the ignored folder `target/firmware`, so that nothing of the system
+//! changes.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context, bail, ensure};
+
+use crate::{
+    debian::{self, Packages, which},
+    shell::{cargo, output, root, step, target_dir},
+};
+
+const TARGET: &str = "thumbv7em-none-eabihf";
+const LINKER: &str = "CARGO_TARGET_THUMBV7EM_NONE_EABIHF_LINKER";
+
+/// Changed with the lists below, so that an older folder is made anew: cargo does not notice that
+/// the compiler's own libraries are others.
+const RECIPE: &str = "1";
+
+/// Debian's packages: a compiler with its library and its source, an emulator.
+const COMPILER: [&str; 4] =
+    ["rustc-web", "libstd-rust-web-1.96", "libstd-rust-web-dev", "libllvm22"];
+const SOURCE: [&str; 1] = ["rust-web-src"];
+const EMULATOR: [&str; 1] = ["qemu-system-arm"];
+
+/// What a call of the ant's policy may cost on the emulated STM32F405.
+const MOST_INSTRUCTIONS: f64 = 75_000.0;
+/// Memory beside the file, bytes.
+const MOST_MEMORY: f64 = 8192.0;
+/// Largest difference from a golden action, relative to max(1, |golden|).
+const MOST_ERROR: f64 = 1e-5;
+
+/// Builds and tries the firmware, fetching the tools where there are none.
+pub(crate) fn run() -> anyhow::Result<()> {
+    match Tools::find()? {
+        Some(tools) => tools.run(),
+        None if debian::is_here() => Tools::fetch()?.run(),
+        None => bail!(
+            "there is no compiler for {TARGET} here: install rustup's target `{TARGET}` and \
+             qemu-system-arm, or run this on Debian"
+        ),
+    }
+}
+
+/// The same where the tools are there already; says so where they are not.
+pub(crate) fn check() -> anyhow::Result<()> {
+    match Tools::find()? {
+        Some(tools) => tools.run(),
+        None => {
+            println!("\n== firmware: skipped, `cargo xtask firmware` has not fetched its tools");
+            Ok(())
+        }
+    }
+}
+
+/// A compiler for the target and an emulator.
+struct Tools {
+    /// Another compiler than rustup's.
+    rustc: Option<PathBuf>,
+    emulator: PathBuf,
+}
+
+impl Tools {
+    fn prefix() -> PathBuf {
+        target_dir().join("firmware").join(RECIPE)
+    }
+
+    /// Those that are there.
+    fn find() -> anyhow::Result<Option<Self>> {
+        let bin = Self::prefix().join("bin");
+        if debian::is_complete(&Self::prefix()) {
+            let emulator = bin.join("qemu-system-arm");
+            return Ok(Some(Self { rustc: Some(bin.join("rustc")), emulator }));
+        }
+        let has_target = sysroot()?.join("lib/rustlib").join(TARGET).exists();
+        let emulator = which("qemu-system-arm").filter(|_| has_target);
+        Ok(emulator.map(|emulator| Self { rustc: None, emulator }))
+    }
+
+    fn fetch() -> anyhow::Result<Self> {
+        let prefix = Self::prefix();
+        println!("\n== a compiler for {TARGET} and QEMU from Debian's packages, about 200 MB");
+        let packages = Packages::begin(&prefix, &["amd64"])?;
+        let mut names: Vec<String> =
+            COMPILER.iter().chain(&SOURCE).map(ToString::to_string).collect();
+        names.extend(packages.with_missing(&EMULATOR)?);
+        packages.unpack(&names)?;
+        packages.wrap("rustc", &prefix.join("usr/bin/rustc").display().to_string())?;
+        packages.wrap(
+            "qemu-system-arm",
+            &prefix.join("usr/bin/qemu-system-arm").display().to_string(),
+        )?;
+        let tools = Self {
+            rustc: Some(prefix.join("bin/rustc")),
+            emulator: prefix.join("bin/qemu-system-arm"),
+        };
+        tools.build_library(packages.prefix())?;
+        packages.end()?;
+        Ok(tools)
+    }
+
+    /// Builds `core` for the target from the compiler's source, and puts it where the compiler looks
+    /// for it.
+    fn build_library(&self, prefix: &Path) -> anyhow::Result<()> {
+        let seed = prefix.join("seed");
+        fs::create_dir_all(seed.join("src")).context("cannot create a folder")?;
+        fs::write(seed.join("src/lib.rs"), "#![no_std]\n").context("cannot write")?;
+        let manifest = seed.join("Cargo.toml");
+        fs::write(
+            &manifest,
+            "[package]\nname = \"seed\"\nversion = \"0.0.0\"\nedition = \"2024\"\n[workspace]\n",
+        )
+        .context("cannot write")?;
+        let mut build = self.cargo(&["build", "--quiet", "--release", "-Zbuild-std=core"]);
+        build
+            .args(["--target", TARGET, "--manifest-path"])
+            .arg(&manifest)
+            .arg("--target-dir")
+            .arg(seed.join("target"))
+            .env("RUSTC_BOOTSTRAP", "1")
+            .env("RUSTFLAGS", "-Cembed-bitcode=yes");
+        step("the compiler's own library for the target", &mut build)?;
+        let to = prefix.join("usr/lib/rustlib").join(TARGET).join("lib");
+        fs::create_dir_all(&to).context("cannot create a folder")?;
+        let built = seed.join("target").join(TARGET).join("release/deps");
+        for entry in fs::read_dir(&built)? {
+            let library = entry?.path();
+            let name = library.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            let is_own =
+                ["libcore-", "libcompiler_builtins-"].iter().any(|own| name.starts_with(own));
+            if is_own && name.ends_with(".rlib") {
+                fs::copy(&library, to.join(name)).context("cannot copy the library")?;
+            }
+        }
+        fs::remove_dir_all(&seed).context("cannot remove a folder")
+    }
+
+    /// `cargo` with the compiler for the target.
+    fn cargo(&self, args: &[&str]) -> Command {
+        let mut command = cargo(args);
+        if let Some(rustc) = &self.rustc {
+            command.env("RUSTC", rustc);
+            if let Ok(linker) = linker() {
+                command.env(LINKER, linker);
+            }
+        }
+        command
+    }
+
+    fn run(&self) -> anyhow::Result<()> {
+        let build_dir = target_dir().join("firmware/build");
+        let mut build = self.cargo(&["build", "--release", "--target", TARGET, "--manifest-path"]);
+        build.arg(root().join("firmware/Cargo.toml")).arg("--target-dir").arg(&build_dir);
+        step("firmware", &mut build)?;
+        let programs = build_dir.join(TARGET).join("release");
+        self.golden(&programs.join("golden"))
+    }
+
+    /// QEMU with a board and a program, whose semihosting is this process's output.
+    fn board(&self, machine: &str, program: &Path) -> Command {
+        let mut command = Command::new(&self.emulator);
+        command
+            .args(["-machine", machine, "-display", "none", "-monitor", "none"])
+            .args(["-semihosting-config", "enable=on,target=native", "-kernel"])
+            .arg(program);
+        command
+    }
+
+    /// A committed policy in the flash of an emulated STM32F405: its golden vectors and its cost.
+    fn golden(&self, program: &Path) -> anyhow::Result<()> {
+        println!("\n== the ant's policy on an emulated STM32F405 (1 MiB flash, 128 KiB memory)");
+        let mut board = self.board("netduinoplus2", program);
+        // One instruction takes one nanosecond of virtual time: a count, not a time.
+        let said = output(board.args(["-serial", "null", "-icount", "shift=0"]))?;
+        let words: Vec<&str> = said.split_whitespace().collect();
+        let number = |key: &str| -> anyhow::Result<f64> {
+            let value = words.iter().position(|word| *word == key).and_then(|at| words.get(at + 1));
+            let number = value.and_then(|value| value.parse().ok());
+            number.with_context(|| format!("no `{key}` in what the board said: {said}"))
+        };
+        let [flash, file] = [number("flash")?, number("file")?];
+        let memory = number("statics")? + number("stack")?;
+        let [calls, error] = [number("instructions_per_call")?, number("worst_error")?];
+        println!("golden vectors             {:>9}", number("vectors")?);
+        println!("worst error                {error:>9.1e}   (at most {MOST_ERROR:e})");
+        println!("instructions a call        {calls:>9}   (at most {MOST_INSTRUCTIONS})");
+        println!("instructions to load       {:>9}", number("instructions_to_load")?);
+        println!("flash beside the file      {:>9} B (the file: {file} B)", flash - file);
+        println!("memory beside the file     {memory:>9} B (at most {MOST_MEMORY} B)");
+        ensure!(error <= MOST_ERROR, "the golden vectors do not come out");
+        ensure!(calls <= MOST_INSTRUCTIONS, "a call takes too many instructions");
+        ensure!(memory <= MOST_MEMORY, "the policy takes too much memory");
+        Ok(())
+    }
+}
+
+fn sysroot() -> anyhow::Result<PathBuf> {
+    Ok(output(Command::new("rustc").args(["--print", "sysroot"]))?.trim().into())
+}
+
+/// The linker that comes with rustup's compiler.
+fn linker() -> anyhow::Result<PathBuf> {
+    let linker = sysroot()?.join("lib/rustlib/x86_64-unknown-linux-gnu/bin/rust-lld");
+    ensure!(linker.is_file(), "there is no {}", linker.display());
+    Ok(linker)
+}
