@@ -15,7 +15,9 @@ use sog_runtime::{
     adapter::{Adapter, AdapterProgram, Between, RobotFile},
     contract::Contract,
     io::{Command, Guidance, IoError, Reading, RobotIo},
-    link::{LinkError, LinkOptions, LinkRobot, ObservationStream, Transport, open_key},
+    link::{
+        CountsToJson, LinkError, LinkOptions, LinkRobot, ObservationStream, Transport, open_key,
+    },
     os::{self, files::Outputs, pipe::note},
     recording::{self, Episode, Happened, Recorder, Saver, Store, Want},
 };

@@ -1,6 +1,8 @@
 //! The contract as it crosses the wire.
 
 use super::wire::{self, get_numbers, put_numbers};
+pub(super) use sog_core::link::robot::is_asking;
+
 use crate::{contract::Contract, policy::Terms};
 
 /// Widest observation or action that a packet has room for.
@@ -57,11 +59,6 @@ pub(super) fn to_bytes(numbers: &[f32]) -> Vec<u8> {
     let mut bytes = vec![0; numbers.len() * 4];
     put_numbers(numbers, &mut bytes);
     bytes
-}
-
-/// Whether a hello brings no contract and asks for the robot's; from version 2.
-pub(super) fn is_asking(sent: &wire::Contract<'_>, version: u8) -> bool {
-    version >= 2 && sent.task.is_empty() && sent.obs_terms.is_empty()
 }
 
 /// The contract that the other end sent, in some version of the wire format; what is wrong with it

@@ -17,8 +17,8 @@ use serde_json::json;
 use sog_runtime::{
     io::{Command, IoError, RobotIo},
     link::{
-        Address, Faulty, LinkOptions, LinkRobot, Memory, ObservationStream, PacketFaults,
-        PlantOptions, PlantReport, PlantServer, Serial, Transport, Udp,
+        Address, CountsToJson, Faulty, LinkOptions, LinkRobot, Memory, ObservationStream,
+        PacketFaults, PlantOptions, PlantReport, PlantServer, Serial, Transport, Udp,
     },
     os::files::{Output, Outputs},
     recording::{Happened, Recorder, Saver, Store},

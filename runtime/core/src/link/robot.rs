@@ -253,7 +253,11 @@ impl<const KEPT: usize> RobotSide<KEPT> {
         // It is answered in its own version; the session will be in that of its first packet.
         self.endpoint.speak(received.version);
         let mut reason = Reason::new();
-        if !fits(&contract, received.version, period_ns, &robot.contract, &mut reason) {
+        // Who asks what the robot is runs at the robot's own period, or any other.
+        let asks = is_asking(&contract, received.version);
+        let natural_ns = (robot.contract.dt_s * 1e9 + 0.5) as u64;
+        let period_ns = if asks && period_ns == 0 { natural_ns } else { period_ns };
+        if !asks && !fits(&contract, received.version, period_ns, &robot.contract, &mut reason) {
             return (Heard::Nothing, self.refuse(now_ns, nonce, &reason, answer));
         }
         // Who asks again, because the answer takes its time, gets the same one.
@@ -488,6 +492,11 @@ fn fits(
     };
     say(reason, format_args!("the policy describes itself badly: {told}"));
     false
+}
+
+/// Whether a hello brings no contract and asks for the robot's; from version 2.
+pub fn is_asking(sent: &wire::Contract<'_>, version: u8) -> bool {
+    version >= 2 && sent.task.is_empty() && sent.obs_terms.is_empty()
 }
 
 /// A contract that the other end sent, in some version of the wire format. Version 1 says nothing of
