@@ -3,6 +3,7 @@
 
 pub mod instructions;
 pub mod memory;
+pub mod uart;
 
 use core::fmt::Write;
 

@@ -7,8 +7,12 @@
 
 use std::{
     fs,
+    io::{BufRead, BufReader, Read},
     path::{Path, PathBuf},
-    process::Command,
+    process::{Child, Command, Stdio},
+    sync::mpsc,
+    thread,
+    time::Duration,
 };
 
 use anyhow::{Context, bail, ensure};
@@ -37,6 +41,11 @@ const MOST_INSTRUCTIONS: f64 = 75_000.0;
 const MOST_MEMORY: f64 = 8192.0;
 /// Largest difference from a golden action, relative to max(1, |golden|).
 const MOST_ERROR: f64 = 1e-5;
+
+/// Steps of the robot behind the UART.
+const STEPS: u32 = 500;
+/// How long a board is waited for that says nothing.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Builds and tries the firmware, fetching the tools where there are none.
 pub(crate) fn run() -> anyhow::Result<()> {
@@ -161,7 +170,8 @@ impl Tools {
         build.arg(root().join("firmware/Cargo.toml")).arg("--target-dir").arg(&build_dir);
         step("firmware", &mut build)?;
         let programs = build_dir.join(TARGET).join("release");
-        self.golden(&programs.join("golden"))
+        self.golden(&programs.join("golden"))?;
+        self.robot(&programs.join("robot"))
     }
 
     /// QEMU with a board and a program, whose semihosting is this process's output.
@@ -199,6 +209,78 @@ impl Tools {
         ensure!(calls <= MOST_INSTRUCTIONS, "a call takes too many instructions");
         ensure!(memory <= MOST_MEMORY, "the policy takes too much memory");
         Ok(())
+    }
+}
+
+impl Tools {
+    /// A robot behind the UART of an emulated board, driven by this machine's `sog-run` in lock step.
+    fn robot(&self, program: &Path) -> anyhow::Result<()> {
+        let mut build = cargo(&["build", "--release", "--workspace", "--bin", "sog-run"]);
+        step("sog-run for this machine", &mut build)?;
+        let mut board = self.board("mps2-an386", program);
+        let board = board.args(["-serial", "pty"]).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut board = Board(board.spawn().context("cannot start qemu-system-arm")?);
+        let mut said = Lines::of(&mut board.0)?;
+        // QEMU names the pseudo-terminal that is the board's serial line.
+        let line = said.wait_for("char device redirected to ")?;
+        let device = line.split_whitespace().find(|word| word.starts_with("/dev/"));
+        let device = device.with_context(|| format!("no serial line in what QEMU said: {line}"))?;
+        let mut run = Command::new(target_dir().join("release/sog-run"));
+        run.arg(root().join("models/policies/circles-sog-bc.safetensors"))
+            .args(["--robot", &format!("serial://{device}"), "--timeout", "20"])
+            .args(["--duration", &(f64::from(STEPS) / 100.0).to_string()])
+            .args(["--no-keys", "--quiet", "--json"]);
+        println!("\n== sog-run drives a robot behind the UART of an emulated board, {STEPS} steps");
+        let report: serde_json::Value = serde_json::from_str(output(&mut run)?.trim())
+            .context("what sog-run reports is no JSON")?;
+        let told = said.wait_for("sessions ")?;
+        println!("sog-run: {} ticks under the policy, {}", report["policy_ticks"], report["end"]);
+        println!("the robot: {told}");
+        ensure!(report["policy_ticks"] == STEPS && report["end"] == "completed", "{report}");
+        ensure!(report["link"]["lost"] == 0 && report["link"]["corrupt"] == 0, "{report}");
+        ensure!(told.contains("dropped 0 "), "the robot dropped packets");
+        Ok(())
+    }
+}
+
+/// An emulated board that does not outlive us.
+struct Board(Child);
+
+impl Drop for Board {
+    fn drop(&mut self) {
+        self.0.kill().ok();
+        self.0.wait().ok();
+    }
+}
+
+/// What a program says on both of its outputs, line by line.
+struct Lines(mpsc::Receiver<String>);
+
+impl Lines {
+    fn of(child: &mut Child) -> anyhow::Result<Self> {
+        let (sender, lines) = mpsc::channel();
+        let out = child.stdout.take().context("no output")?;
+        let errors = child.stderr.take().context("no output")?;
+        let readers: [Box<dyn Read + Send>; 2] = [Box::new(out), Box::new(errors)];
+        for reader in readers {
+            let sender = sender.clone();
+            thread::spawn(move || {
+                let lines = BufReader::new(reader).lines().map_while(Result::ok);
+                lines.into_iter().try_for_each(|line| sender.send(line)).ok();
+            });
+        }
+        Ok(Self(lines))
+    }
+
+    /// The first line with these words.
+    fn wait_for(&mut self, words: &str) -> anyhow::Result<String> {
+        loop {
+            let line = self.0.recv_timeout(PATIENCE);
+            let line = line.with_context(|| format!("the board never said `{words}`"))?;
+            if line.contains(words) {
+                return Ok(line);
+            }
+        }
     }
 }
 

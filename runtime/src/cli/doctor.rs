@@ -41,7 +41,37 @@ pub(super) fn main(args: &DoctorArgs) -> Result<bool> {
     Ok(good)
 }
 
+/// What to do depends on the processor.
+struct Advice {
+    preemption: &'static str,
+    clock: &'static str,
+}
+
+/// Advice for an architecture as Rust names it.
+fn advice(architecture: &str) -> Advice {
+    match architecture {
+        "x86_64" => Advice {
+            preemption: "install a PREEMPT_RT kernel (Debian: linux-image-rt-amd64), or boot with \
+                         preempt=full",
+            clock: "reading the clock is slow: boot with clocksource=tsc, if the processor's \
+                    counter is stable",
+        },
+        "aarch64" => Advice {
+            preemption: "install a PREEMPT_RT kernel (Debian: linux-image-rt-arm64; a Jetson: \
+                         NVIDIA's real-time kernel, nvidia-l4t-rt-kernel), or boot with \
+                         preempt=full",
+            clock: "reading the clock is slow: boot with clocksource=arch_sys_counter, the \
+                    processor's own timer",
+        },
+        _ => Advice {
+            preemption: "install a PREEMPT_RT kernel, or boot with preempt=full",
+            clock: "reading the clock is slow: see /sys/devices/system/clocksource for another",
+        },
+    }
+}
+
 fn checks(host: &Host) -> Vec<Check> {
+    let advice = advice(std::env::consts::ARCH);
     let unknown = || "unknown".to_string();
     // Tried in a thread of its own, so that this one stays as it is.
     let tried = thread::spawn(|| os::set_up(&RealTimeConfig::default()).ok()).join().ok().flatten();
@@ -60,8 +90,7 @@ fn checks(host: &Host) -> Vec<Check> {
             name: "preemption",
             good: host.preemption.as_deref() == Some("PREEMPT_RT"),
             found: host.preemption.clone().unwrap_or_else(unknown),
-            advice: "install a PREEMPT_RT kernel (Debian: linux-image-rt-amd64), or boot with \
-                     preempt=full",
+            advice: advice.preemption,
         },
         Check {
             name: "SCHED_FIFO",
@@ -101,8 +130,7 @@ fn checks(host: &Host) -> Vec<Check> {
             name: "clock source",
             good: fast_clock.contains(&clock.as_str()),
             found: clock,
-            advice: "reading the clock is slow: boot with clocksource=tsc, if the processor's \
-                     counter is stable",
+            advice: advice.clock,
         },
         Check {
             name: "own processor",
@@ -115,4 +143,23 @@ fn checks(host: &Host) -> Vec<Check> {
             advice: "boot with isolcpus=N nohz_full=N, and run with --cpu N",
         },
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_architecture_is_told_of_the_kernel_or_the_clock_of_another() {
+        for (here, own, others) in [
+            ("x86_64", ["rt-amd64", "tsc"], ["arm64", "arch_sys_counter"]),
+            ("aarch64", ["rt-arm64", "arch_sys_counter"], ["amd64", "=tsc"]),
+        ] {
+            let Advice { preemption, clock } = advice(here);
+            assert!(preemption.contains(own[0]) && clock.contains(own[1]), "{here}");
+            assert!(!preemption.contains(others[0]) && !clock.contains(others[1]), "{here}");
+        }
+        let elsewhere = advice("riscv64");
+        assert!(!elsewhere.preemption.contains("64") && !elsewhere.clock.contains('='));
+    }
 }
