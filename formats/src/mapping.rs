@@ -11,6 +11,7 @@
 //! ee_pos=pose[0..3]:*0.001    times a number, here millimetres to metres
 //! ee_quat=pose[3..7]:quat     a quaternion w x y z, so that it is resampled on the sphere
 //! ee_quat=pose[3..7]:xyzw     a quaternion x y z w, stored as w x y z
+//! phase=t:*0.785:sin,t:*0.785:cos   sine and cosine of what the number then is
 //! yaw=heading:angle           an angle in radians that may wrap
 //! gripper=closed:hold         kept until its next sample when resampled
 //! joint_vel_des=rate(q)       change of `q` to the next step, per second
@@ -58,6 +59,30 @@ pub struct Part {
     pub kind: Option<Kind>,
     /// What every number is multiplied by.
     pub scale: f64,
+    /// What becomes of it then.
+    pub wave: Wave,
+}
+
+/// What becomes of a number in the end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Wave {
+    /// Nothing.
+    #[default]
+    None,
+    /// Its sine.
+    Sine,
+    /// Its cosine.
+    Cosine,
+}
+
+impl Wave {
+    fn of(self, x: f64) -> f64 {
+        match self {
+            Self::None => x,
+            Self::Sine => x.sin(),
+            Self::Cosine => x.cos(),
+        }
+    }
 }
 
 /// Which step a part is taken from.
@@ -294,7 +319,8 @@ fn part_of(text: &str) -> Result<Part, String> {
     if column.is_empty() {
         return Err("a column without a name".to_string());
     }
-    let mut part = Part { column: column.to_string(), range, step, kind: None, scale: 1.0 };
+    let (column, scale) = (column.to_string(), 1.0);
+    let mut part = Part { column, range, step, kind: None, scale, wave: Wave::None };
     for piece in pieces {
         match piece.trim() {
             "deg" => part.scale *= std::f64::consts::PI / 180.0,
@@ -302,11 +328,13 @@ fn part_of(text: &str) -> Result<Part, String> {
             "xyzw" => part.kind = Some(Kind::Quaternion { scalar_last: true }),
             "angle" => part.kind = Some(Kind::Angle),
             "hold" => part.kind = Some(Kind::Hold),
+            "sin" => part.wave = Wave::Sine,
+            "cos" => part.wave = Wave::Cosine,
             other => match other.strip_prefix('*').and_then(|n| n.trim().parse::<f64>().ok()) {
                 Some(scale) if scale.is_finite() => part.scale *= scale,
                 _ => {
                     return Err(format!(
-                        "`:{other}` is none of :deg, :quat, :xyzw, :angle, :hold, :*NUMBER"
+                        "`:{other}` is none of :deg, :quat, :xyzw, :angle, :hold, :sin, :cos, :*NUMBER"
                     ));
                 }
             },
@@ -333,6 +361,7 @@ struct Source {
     step: Step,
     kind: Kind,
     scale: f64,
+    wave: Wave,
 }
 
 /// Maps a recording to a task's terms.
@@ -500,7 +529,7 @@ fn side(
 fn plain(recording: &Recording, at: usize) -> Source {
     let width = recording.columns[at].width;
     let kind = usual_kind(recording, at);
-    Source { column: at, range: 0..width, step: Step::Here, kind, scale: 1.0 }
+    Source { column: at, range: 0..width, step: Step::Here, kind, scale: 1.0, wave: Wave::None }
 }
 
 /// Truth values are kept, other numbers change evenly.
@@ -518,6 +547,7 @@ fn resolve(recording: &Recording, part: &Part) -> Result<Vec<Source>, MapError> 
         step: part.step,
         kind: part.kind.unwrap_or_else(|| usual_kind(recording, at)),
         scale: part.scale,
+        wave: part.wave,
     };
     // A name may itself end in brackets, as columns of tables do.
     let bracketed = part
@@ -630,7 +660,7 @@ fn episode(
             for (source, track) in sources.iter().zip(tracks) {
                 let width = source.range.len();
                 for (component, x) in track[t * width..][..width].iter().enumerate() {
-                    let value = x * source.scale;
+                    let value = source.wave.of(x * source.scale);
                     let narrow = value as f32;
                     if !narrow.is_finite() {
                         let place = Box::new(recording.place(n, source.column));

@@ -168,3 +168,15 @@ fn what_does_not_fit_is_named() {
     let message = mapped(&recording, &[("x", 4)], &[("u", 1)], &maps, OPTIONS).unwrap_err();
     assert!(message.contains("step 0 has a quaternion of length"), "{message}");
 }
+
+#[test]
+fn a_number_becomes_its_sine_or_cosine() {
+    let folder = tempfile::tempdir().unwrap();
+    let recording = table(folder.path(), "0.0,0.5,30,0\n0.05,1.0,60,0\n0.1,1.5,90,0\n");
+    let maps = ["wave=q1:deg:sin,q1:deg:cos", "u=q0"];
+    let found = mapped(&recording, &[("wave", 2)], &[("u", 1)], &maps, OPTIONS).unwrap();
+    let half = 0.75_f32.sqrt();
+    let expected = [0.5, half, half, 0.5, 1.0, 0.0];
+    let near = |(a, b): (&f32, &f32)| (a - b).abs() < 1e-6;
+    assert!(found.episodes[0].observations.iter().zip(&expected).all(near), "{found:?}");
+}

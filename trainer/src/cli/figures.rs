@@ -7,24 +7,25 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
+use sog_formats::inspect::inspect;
 use sog_runtime::policy::Policy;
 use sog_sim::rollout::Capture;
 
 use super::{OpenTask, Outcome, environments, load_policy, open_task, task_of};
 use crate::{
-    data::DemoFile,
+    data::{DemoFile, foreign},
     evaluate::{
         goals::rollouts_by_code,
         measure::{default_rollouts, mode_labels},
         modes::{ModeOptions, evaluate_modes},
     },
-    figures::{curves, trajectories},
+    figures::{contents, curves, trajectories},
     train::POLICY_FILE,
 };
 
 #[derive(Args)]
 pub(super) struct FiguresArgs {
-    /// Run directories, and demonstration files
+    /// Run directories, and demonstration files, ours and those that `sog demos info` reads
     #[arg(required = true, value_name = "DIR|FILE")]
     paths: Vec<PathBuf>,
     /// Folder of the task, where it is not a built-in one
@@ -74,14 +75,25 @@ fn own_or_named(given: Option<&OpenTask>, name: &str) -> Result<OpenTask> {
     )
 }
 
-/// What the demonstrations of a file do, mode by mode.
+/// What is in a file of demonstrations, ours or another program's (`NAME-contents`), and of ours,
+/// where their task is known, what they do, mode by mode.
 fn draw_demos(path: &Path, task: Option<&OpenTask>, out: Option<&Path>) -> Result<Vec<PathBuf>> {
-    let name = DemoFile::task_of(path)?.name;
-    let task = own_or_named(task, &name)?;
-    let file = DemoFile::load(path, task.info())?;
-    let beside = path.parent().unwrap_or(Path::new(""));
+    let out = out.unwrap_or_else(|| path.parent().unwrap_or(Path::new("")));
     let name = path.file_stem().map_or_else(String::new, |n| n.to_string_lossy().into_owned());
-    Ok(trajectories::draw_demonstrations(&file, &task, out.unwrap_or(beside), &name)?)
+    let contents = format!("{name}-contents");
+    let Ok(said) = DemoFile::task_of(path) else {
+        let recording = sog_formats::read(path, None)?;
+        return Ok(contents::draw(&recording, &inspect(&recording, &[]), out, &contents)?);
+    };
+    let known = own_or_named(task, &said.name).ok();
+    let info = known.as_ref().map_or(said, |task| task.info().clone());
+    let file = DemoFile::load(path, &info)?;
+    let (recording, bounds) = foreign::recording_of(&file, &info, path);
+    let mut drawn = contents::draw(&recording, &inspect(&recording, &bounds), out, &contents)?;
+    if let Some(task) = &known {
+        drawn.extend(trajectories::draw_demonstrations(&file, task, out, &name)?);
+    }
+    Ok(drawn)
 }
 
 /// All figures of one run, in `DIR/figures`.

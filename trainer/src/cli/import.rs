@@ -64,6 +64,7 @@ A mapping takes a column whole or a part of it, or several columns one after the
   --map joint_pos=q:deg             degrees to radians (:*0.001 times a number)
   --map ee_quat=pose[3..7]:xyzw     a quaternion x y z w (:quat for w x y z)
   --map yaw=heading:angle           an angle that wraps    --map grip=closed:hold
+  --map phase=t:*0.785:sin,t:*0.785:cos   sine and cosine of a number of radians
   --map joint_vel_des=rate(q)       change of `q` to the next step, per second
   --map joint_pos_des=next(q)       `q` one step on
 

@@ -3,11 +3,13 @@
 //!
 //! * [`trajectories`]: what each code does (paper, Figs. 1 and 3);
 //! * [`codes`]: how many codes demonstrations ask for;
+//! * [`contents`]: what is in demonstrations;
 //! * [`curves`]: learning curves from a run's metrics;
 //! * [`images`]: what a generator of pictures has learned (paper, Figs. 9 to 11);
 //! * [`robustness`]: returns over λ_S, and paths under switched codes (paper, Figs. 6 and 7).
 
 pub mod codes;
+pub mod contents;
 pub mod curves;
 pub mod images;
 pub mod robustness;
