@@ -6,7 +6,8 @@
 
 Leave-one-out over the drawings of each shape: in fold i drawing i of every shape is held out, and SOG-BC
 learns the other 36 as `examples/handwriting` says, without a label. Each of its codes then draws from where
-the held-out drawing starts, integrated here in NumPy; the code of a shape is the one that draws the 6 seen
+the held-out drawing starts, for as long as the longest drawing that was seen of the shape, integrated here in
+NumPy; the code of a shape is the one that draws the 6 seen
 drawings of that shape best. The peer is told the shapes: Gaussian mixture regression of position on time
 (package `gmr`), fitted to the 6 seen drawings of one shape. Both are compared with the held-out drawing: mean
 distance in mm after dynamic time warping of paths that are sampled evenly along their length.
@@ -28,7 +29,7 @@ from sog_robot.policy import Policy
 
 SHAPES = ["Angle", "Sine", "Spoon", "Trapezoid", "WShape", "Worm"]
 #: Points of a path when paths are compared.
-POINTS = 200
+POINTS = 100
 #: Components of the peer's mixture.
 COMPONENTS = 10
 DT = 0.02
@@ -37,11 +38,11 @@ PHASE_HZ = 0.125
 
 
 def drawings(folder):
-    """Position in cm, `[T, 2]`, of each drawing of each shape."""
+    """Position in cm, `[T, 2]`, and seconds of each drawing of each shape."""
 
     def of(shape):
         demos = scipy.io.loadmat(folder / f"{shape}.mat", simplify_cells=True)["demos"]
-        return [demo["pos"].T / 10 for demo in demos]
+        return [(demo["pos"].T / 10, demo["t"][-1]) for demo in demos]
 
     return {shape: of(shape) for shape in SHAPES}
 
@@ -68,10 +69,10 @@ def distance(a, b):
     return 10 * total[-1, -1] / length[-1, -1]
 
 
-def draw(policy, code, start):
-    """What a code draws from `start` in six seconds."""
+def draw(policy, code, start, seconds):
+    """What a code draws from `start` in so many seconds."""
     at, path = np.array(start, float), [np.array(start, float)]
-    for step in range(300):
+    for step in range(round(seconds / DT)):
         turn = 2 * np.pi * PHASE_HZ * DT * step
         at = at + DT * policy.act([*at, np.sin(turn), np.cos(turn)], policy.one_hot(code))
         path.append(at)
@@ -82,7 +83,7 @@ def code_of(policy, seen):
     """The code that draws these drawings best (two of them say enough)."""
 
     def misses(code):
-        return np.mean([distance(draw(policy, code, path[0]), path) for path in seen[:2]])
+        return np.mean([distance(draw(policy, code, p[0], seconds), p) for p, seconds in seen[:2]])
 
     return min(range(6), key=misses)
 
@@ -98,9 +99,10 @@ def picture(policy, shapes, file):
     figure, panels = pyplot.subplots(2, 3, figsize=(9, 5), layout="constrained")
     for panel, colour, (shape, paths) in zip(panels.flat, colours, shapes.items()):
         code = code_of(policy, paths)
-        for path in paths:
+        for path, _ in paths:
             panel.plot(*path.T, color="0.75", linewidth=1)
-        drawn = draw(policy, code, np.mean([path[0] for path in paths], axis=0))
+        start = np.mean([path[0] for path, _ in paths], axis=0)
+        drawn = draw(policy, code, start, max(seconds for _, seconds in paths))
         panel.plot(*drawn.T, color=colour, linewidth=2.5)
         panel.plot(*drawn[0], "o", color=colour)
         panel.set(title=f"{shape}: code {code}", aspect="equal")
@@ -187,8 +189,9 @@ def main():
         for shape, paths in shapes.items():
             seen = [path for i, path in enumerate(paths) if i != fold]
             code = code_of(policy, seen)
-            ours[shape].append(distance(draw(policy, code, paths[fold][0]), paths[fold]))
-            theirs[shape].append(distance(peer(seen, fold), paths[fold]))
+            path, longest = paths[fold][0], max(seconds for _, seconds in seen)
+            ours[shape].append(distance(draw(policy, code, path[0], longest), path))
+            theirs[shape].append(distance(peer([path for path, _ in seen], fold), path))
         print(f"fold {fold}:", {s: f"{ours[s][-1]:.2f} / {theirs[s][-1]:.2f}" for s in SHAPES}, flush=True)
     print(f"{'shape':<12}{'SOG-BC, unlabelled':>20}{'GMR, labelled':>16}   mm after time warping")
     for shape in SHAPES:

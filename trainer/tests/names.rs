@@ -76,6 +76,14 @@ fn training_counts_the_ways_and_names_are_kept() {
         assert_eq!(PolicyFile::parse(&bytes).unwrap(), before);
         let book = Book::read(&bytes, before.latent).unwrap().unwrap();
         assert_eq!(book.number("small").unwrap(), 0);
+        if out == "gaussian" {
+            // Judged by the codes in its own file: no demonstrations are given.
+            let text = policy.to_str().unwrap();
+            let report = run(&["eval", "--policy", text, "--rollouts", "10", "--json"]);
+            let report: Value = serde_json::from_str(&report).unwrap();
+            assert_eq!(report["matrix"].as_array().unwrap().len(), found.len());
+            assert!(report["per_mode"].as_array().unwrap().iter().all(|m| m["code"].is_u64()));
+        }
         // Counted once more, a one-hot code keeps its name.
         let again = ways(&policy, &["--demos", &text("demos")]);
         assert_eq!(again[0]["name"].is_null(), out == "gaussian");

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
+use sog_runtime::policy::book::Book;
+use sog_sim::task::Modes;
 
 use super::{
     OpenTask, Outcome, environments, info_of, load_policy, open_task, progress::Progress, task_of,
@@ -76,16 +78,31 @@ pub(super) fn run(args: &EvalArgs) -> Result<Outcome> {
         _ => None,
     };
     let shown = demos.as_ref().map(|demos| Shown { demos, codes: codes.as_deref() });
-    let report = match (&maker, shown) {
-        (Some(maker), _) => {
+    let book = Book::read(&std::fs::read(&args.policy)?, file.latent)?;
+    let book = book.filter(|book| !book.codes.is_empty() && !args.switch && demos.is_none());
+    // A continuous policy is judged by the codes in its own file.
+    let own = match (&book, &info.modes) {
+        (Some(book), Modes::Discrete(known)) if !known.is_empty() => Some((book, known)),
+        _ => None,
+    };
+    let report = match (&maker, shown, own) {
+        (Some(maker), _, Some((book, known))) => {
+            let progress = Progress::new("rollouts", rollouts as u64);
+            let tick = |n: usize| (0..n).for_each(|_| progress.tick());
+            let report =
+                Measures::of_codes(maker, &file, &book.codes, known, &options, Some(&tick))?;
+            progress.finish();
+            report
+        }
+        (Some(maker), _, None) => {
             let progress = Progress::new("rollouts", rollouts as u64);
             let tick = |n: usize| (0..n).for_each(|_| progress.tick());
             let report = measure(maker, &file, shown, &options, args.switch, Some(&tick))?;
             progress.finish();
             report
         }
-        (None, Some(shown)) => Measures::of_demonstrations(&file, shown.demos, args.seed)?,
-        (None, None) => bail!(
+        (None, Some(shown), _) => Measures::of_demonstrations(&file, shown.demos, args.seed)?,
+        (None, None, _) => bail!(
             "nothing simulates `{}` here, and there are no demonstrations to compare with: give \
              --demos, or the folder of the task with --task",
             file.contract.task

@@ -3,14 +3,14 @@
 use serde::Serialize;
 use sog_runtime::policy::{LatentKind, Policy, PolicyFile};
 use sog_sim::{
-    task::{Modes, TaskInfo},
+    task::{Mode, Modes, TaskInfo},
     tasks::{TaskFolder, TaskMaker},
 };
 
 use super::{
     goals::{GoalReport, evaluate_goals},
     held_out::{HeldOut, evaluate_held_out},
-    modes::{ModeOptions, ModeReport, evaluate_embedded, evaluate_modes},
+    modes::{ModeOptions, ModeReport, evaluate_codes, evaluate_embedded, evaluate_modes},
     switching::{SwitchReport, evaluate_switching},
 };
 use crate::{data::DemoFile, error::TrainError};
@@ -53,6 +53,34 @@ impl Measures {
             goals: None,
             switching: None,
             held_out: Some(evaluate_held_out(file, demos, seed)?),
+        })
+    }
+
+    /// What the representative codes `[n, Z]` of a continuous policy's book do on a task with discrete
+    /// modes: each mode is matched with one of them.
+    ///
+    /// # Errors
+    /// As [`evaluate_codes`].
+    pub fn of_codes(
+        maker: &TaskMaker,
+        file: &PolicyFile,
+        codes: &[f32],
+        known: &[Mode],
+        options: &ModeOptions,
+        progress: Option<&(dyn Fn(usize) + Sync)>,
+    ) -> Result<Self, TrainError> {
+        let labels: Vec<String> = known.iter().map(|m| m.label.clone()).collect();
+        let codes: Vec<Vec<f32>> =
+            codes.chunks_exact(file.latent_dim()).map(<[f32]>::to_vec).collect();
+        let policy = Policy::new(file);
+        let modes = evaluate_codes(maker, &policy, &codes, &labels, options, progress)?;
+        Ok(Self {
+            task: file.contract.task.clone(),
+            algorithm: file.provenance.algorithm.clone(),
+            modes: Some(modes),
+            goals: None,
+            switching: None,
+            held_out: None,
         })
     }
 
@@ -126,7 +154,8 @@ pub fn measure(
         (None, Modes::Discrete(_), None) => {
             return Err(TrainError::Unmeasurable {
                 found: format!("codes `{}`", file.latent),
-                needed: "demonstrations to embed: give --demos",
+                needed: "demonstrations to embed (give --demos), or a book of codes in the file (`sog name \
+                         POLICY --demos FILE`)",
             });
         }
     }

@@ -99,7 +99,21 @@ pub fn evaluate_modes(
     options: &ModeOptions,
     progress: Option<&(dyn Fn(usize) + Sync)>,
 ) -> Result<ModeReport, SimError> {
-    let codes = one_hot_codes(latent);
+    evaluate_codes(maker, policy, &one_hot_codes(latent), labels, options, progress)
+}
+
+/// As [`evaluate_modes`], of these codes: those of a continuous policy's book, say.
+///
+/// # Errors
+/// As [`evaluate`].
+pub fn evaluate_codes(
+    maker: &TaskMaker,
+    policy: &Policy,
+    codes: &[Vec<f32>],
+    labels: &[String],
+    options: &ModeOptions,
+    progress: Option<&(dyn Fn(usize) + Sync)>,
+) -> Result<ModeReport, SimError> {
     let each = options.rollouts.div_ceil(codes.len()).max(10);
     let episode_seed = seed::derive(options.seed, EPISODE_STREAM);
     let plans: Vec<Plan> = codes

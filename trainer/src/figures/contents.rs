@@ -227,18 +227,24 @@ mod tests {
     use sog_formats::inspect::inspect;
 
     #[test]
-    fn a_jump_is_marked_and_an_empty_panel_is_drawn() {
+    fn episodes_with_findings_are_marked_and_an_empty_panel_is_drawn() {
         let dir = tempfile::tempdir().unwrap();
-        let rows = (0..60).map(|t| if t == 30 { 50.0 } else { f64::from(t).sin() });
-        let rows: Vec<String> = rows.enumerate().map(|(t, x)| format!("{x},{t}")).collect();
-        let table = dir.path().join("a.csv");
-        std::fs::write(&table, format!("q,u\n{}\n", rows.join("\n"))).unwrap();
-        let recording = sog_formats::read(&table, None).unwrap();
+        let rows: Vec<String> =
+            (0..60).map(|t| format!("{},{}", f64::from(t).sin(), f64::from(t) * 0.5)).collect();
+        let tables = dir.path().join("tables");
+        std::fs::create_dir(&tables).unwrap();
+        for name in ["a.csv", "b.csv"] {
+            std::fs::write(tables.join(name), format!("q,u\n{}\n", rows.join("\n"))).unwrap();
+        }
+        let recording = sog_formats::read(&tables, None).unwrap();
         let report = inspect(&recording, &[]);
         let contents = Contents::of(&recording, &report);
-        assert_eq!(contents.lengths, [(60.0, true)]);
-        assert!(contents.changes[0].1 && contents.changes[0].0 > 5.0, "{:?}", contents.changes);
-        assert!(!contents.changes[1].1 && contents.periods_ms.is_empty());
+        // The second repeats the first.
+        assert_eq!(contents.lengths, [(60.0, false), (60.0, true)]);
+        // Rows of u grow by 0.5: the largest change in standard deviations.
+        let std = report.components[1].moments.std;
+        assert!((contents.changes[1].0 - 0.5 / std).abs() < 1e-9, "{:?}", contents.changes);
+        assert!(contents.changes.iter().all(|(_, jumps)| !jumps) && contents.periods_ms.is_empty());
         let written = draw(&recording, &report, dir.path(), "contents").unwrap();
         assert!(written.iter().all(|path| std::fs::metadata(path).unwrap().len() > 1000));
     }
