@@ -163,7 +163,7 @@ class Sog:
     def table(self, policy):
         """Drawings by code and shape."""
         text = self.run("embed", "--policy", policy, "--demos", self.all, "--json")
-        return np.array(json.loads(text)["confusion"]["counts"])
+        return np.array(json.loads(text)["confusion"])
 
 
 def main():
