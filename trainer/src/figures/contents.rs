@@ -203,7 +203,14 @@ impl Figure for Contents {
                 .set_label_area_size(LabelAreaPosition::Left, 72)
                 .set_label_area_size(LabelAreaPosition::Bottom, 56)
                 .build_cartesian_2d(left..right, low..high)?;
-            axes(&mut chart).x_desc(panel.x).y_desc(panel.y).draw()?;
+            // Episodes and components have whole numbers.
+            let decimals = if panel.x == "ms" { 1 } else { 0 };
+            axes(&mut chart)
+                .x_desc(panel.x)
+                .y_desc(panel.y)
+                .x_label_formatter(&|v| format!("{v:.decimals$}"))
+                .y_label_formatter(&|v| format!("{v:.0}"))
+                .draw()?;
             for bar in &panel.bars {
                 let colour = colour(usize::from(bar.marked));
                 let corners = [(bar.x.0, bar.low), (bar.x.1, bar.high)];
