@@ -70,6 +70,7 @@ fn small(dir: &Path) -> (Dataset, ImageConfig) {
     config.log_interval = 2;
     config.sog.updates = 10;
     config.sog.candidates = 16;
+    config.sog.refinement.samples = 1;
     config.vae.updates = 6;
     (data::open(&name).unwrap(), config)
 }
@@ -250,6 +251,9 @@ fn the_program_learns_measures_and_draws() {
     arguments.extend(settings);
     let output = sog(&arguments);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let more = ["train", "--dataset", &data, "--out", &out, "--resume", "--latent", "3"];
+    let said = String::from_utf8(sog(&more).stderr).unwrap();
+    assert!(said.contains("the run has `latent` = 2, now asked for is 3"), "{said}");
     let model = path("run/model.safetensors");
     let output = sog(&["eval", &model, "--dataset", &data, "--json", "--images", "30"]);
     let report: Value = serde_json::from_slice(&output.stdout).unwrap();
@@ -275,4 +279,28 @@ fn the_program_learns_measures_and_draws() {
         assert_eq!(output.status.code(), Some(2), "{text}");
         assert!(text.contains(said), "{text}");
     }
+}
+
+#[test]
+fn the_models_that_are_kept_can_be_read_and_make_pictures() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/images");
+    let mut found = 0;
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_none_or(|e| e != "safetensors") {
+            continue;
+        }
+        let model = ImageModel::load(&path).unwrap();
+        found += 1;
+        for key in ["dataset", "seed", "sog.updates", "sog.cpu_s", "vae.updates", "vae.cpu_s"] {
+            assert!(model.provenance.contains_key(key), "{}: {key}", path.display());
+        }
+        let middle = vec![0.0; model.latent()];
+        let mut far = middle.clone();
+        far[0] = 2.0;
+        let (here, there) = (model.make(&middle).unwrap(), model.make(&far).unwrap());
+        assert_eq!(here.len(), model.size().values());
+        assert_ne!(here, there);
+    }
+    assert!(found >= 2, "{found} models");
 }

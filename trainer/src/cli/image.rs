@@ -43,9 +43,9 @@ pub(super) struct TrainArgs {
     /// img_align_celeba/ and list_eval_partition.txt
     #[arg(long, value_name = "NAME|FOLDER")]
     dataset: String,
-    /// Dimensions of the code
-    #[arg(long, default_value_t = 2)]
-    latent: usize,
+    /// Dimensions of the code [default: 2]
+    #[arg(long)]
+    latent: Option<usize>,
     /// Run directory; `model.safetensors` is written there
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
@@ -119,7 +119,7 @@ fn learn(args: &TrainArgs) -> Result<Outcome> {
     let base = if resumed {
         Run::config(&args.out)?
     } else {
-        ImageConfig::new(&args.dataset, args.latent)
+        ImageConfig::new(&args.dataset, args.latent.unwrap_or(2))
     };
     let config = resolve(args, &base)?;
     let (mut run, config) = if resumed {
@@ -153,6 +153,11 @@ fn resolve(args: &TrainArgs, base: &ImageConfig) -> Result<ImageConfig> {
     let mut table = toml::Table::try_from(base)?;
     set_all(&mut table, &args.set, "sog.updates=2000")?;
     let mut config: ImageConfig = parse_config(&toml::to_string(&table)?)?;
+    // What a resumed run has otherwise is refused by name.
+    config.dataset.clone_from(&args.dataset);
+    if let Some(latent) = args.latent {
+        config.latent = latent;
+    }
     if let Some(seed) = args.seed {
         config.seed = seed;
     }

@@ -56,29 +56,48 @@ pub struct VaeConfig {
     pub learning_rate: f64,
 }
 
+/// What a picture costs in an update of the VAE, and in SOG's step alone, in passes through the
+/// generator (measured on the engine).
+const VAE_COST: f64 = 11.0;
+const STEP_COST: f64 = 7.0;
+
+impl SogConfig {
+    /// What a picture costs in an update, in passes through the generator.
+    fn cost(&self, latent: usize, batch: usize) -> f64 {
+        let Refinement { samples, block, rounds, .. } = self.refinement;
+        let refined = samples * rounds * latent.div_ceil(block);
+        // A round of secants tries the code as it is, each coordinate, and what follows.
+        let each = usize::from(self.keep_codes) + refined + self.secants as usize * (latent + 2);
+        self.candidates as f64 / batch as f64 + each as f64 + STEP_COST
+    }
+}
+
 impl ImageConfig {
     /// The defaults for a code of `latent` dimensions. The VAE's updates are those that take as long
     /// as SOG's.
     pub fn new(dataset: &str, latent: usize) -> Self {
-        // In two dimensions the shared candidates lie densely enough.
-        let (keep_codes, samples) = if latent > 2 { (true, 1) } else { (false, 0) };
+        let refinement = Refinement { samples: 0, block: 2, rounds: 1, step: 0.6 };
+        let sog = SogConfig {
+            updates: 6000,
+            learning_rate: 1e-3,
+            candidates: 256,
+            // In two dimensions the shared candidates lie densely enough.
+            keep_codes: latent > 2,
+            refinement,
+            secants: 1,
+        };
+        let batch = 128;
+        let updates = (sog.updates as f64 * sog.cost(latent, batch) / VAE_COST) as u64;
         Self {
             dataset: dataset.to_string(),
             latent,
             width: 32,
-            batch: 128,
+            batch,
             seed: 0,
             log_interval: 100,
             checkpoint_interval: 500,
-            sog: SogConfig {
-                updates: 6000,
-                learning_rate: 2e-3,
-                candidates: 256,
-                keep_codes,
-                refinement: Refinement { samples, block: 2, rounds: 1, step: 0.6 },
-                secants: 1,
-            },
-            vae: VaeConfig { updates: 6000, learning_rate: 1e-3 },
+            sog,
+            vae: VaeConfig { updates, learning_rate: 1e-3 },
         }
     }
 

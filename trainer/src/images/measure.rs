@@ -29,8 +29,9 @@ const STEPS: [f32; 4] = [0.6, 0.3, 0.15, 0.08];
 /// Samples of each block at each size of steps.
 const SAMPLES: usize = 4;
 
-/// Rounds of secants after each.
-const SECANTS: usize = 2;
+/// Rounds of secants after each, and how much of what they propose is taken: a code for which the
+/// whole is too far tries a part.
+const SECANTS: [f32; 4] = [1.0, 0.5, 1.0, 0.25];
 
 /// Codes of some pictures and how well they explain them.
 #[derive(Debug, Clone, PartialEq)]
@@ -76,8 +77,11 @@ pub fn embed(
             let block = 2.min(latent);
             let refinement = Refinement { samples: SAMPLES, block, rounds: 1, step };
             search.refine(&mut generator, Groups::PerRow, refinement, &mut rng)?;
-            for _ in 0..SECANTS {
-                let proposed = generator.secant_codes(search.codes())?;
+            for share in SECANTS {
+                let mut proposed = generator.secant_codes(search.codes())?;
+                for (new, old) in proposed.iter_mut().zip(search.codes()) {
+                    *new = old + share * (*new - old);
+                }
                 search.offer(&mut generator, Groups::PerRow, &proposed)?;
             }
         }

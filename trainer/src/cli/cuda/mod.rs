@@ -4,16 +4,18 @@
 //! * [`check`]: runs the parts below one after the other, each in a process of its own with a time
 //!   limit, and writes down what they find;
 //! * [`part`]: what a part works with and how it tells what it found;
-//! * [`machine`], [`agreement`], [`resume`], [`errors`], [`times`], [`torch`], [`learned`]: the parts;
+//! * [`machine`], [`agreement`], [`resume`], [`errors`], [`times`], [`torch`], [`images`], [`learned`]:
+//!   the parts;
 //! * [`report`]: what was found, as JSON and as tables.
 //!
-//! The parts use the program as everybody does, by its command line, all but the one that times
-//! single updates.
+//! The parts use the program as everybody does, by its command line, all but those that time single
+//! updates.
 
 mod agreement;
 mod check;
 pub(super) mod device;
 mod errors;
+mod images;
 mod learned;
 mod machine;
 mod part;

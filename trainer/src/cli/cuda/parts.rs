@@ -4,7 +4,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
-use super::{PartArgs, agreement, errors, learned, machine, part::Place, resume, times, torch};
+use super::{
+    PartArgs, agreement, errors, images, learned, machine, part::Place, resume, times, torch,
+};
 
 /// A part: something to try that says something by itself.
 pub(super) struct Part {
@@ -18,7 +20,7 @@ pub(super) struct Part {
 }
 
 /// In the order in which they run: what others stand on, and what is told soonest, comes first.
-pub(super) const PARTS: [Part; 9] = [
+pub(super) const PARTS: [Part; 10] = [
     Part {
         name: "machine",
         title: "Device and driver",
@@ -74,6 +76,13 @@ pub(super) const PARTS: [Part; 9] = [
         limit_s: 60.0,
         columns: &torch::COLUMNS,
         run: torch::run,
+    },
+    Part {
+        name: "images",
+        title: "SOG and the VAE on pictures against the processor's engine, from the same seed",
+        limit_s: 60.0,
+        columns: &images::COLUMNS,
+        run: images::run,
     },
     Part {
         name: "sog-bc",
