@@ -28,6 +28,13 @@ const COMPILER: [&str; 4] =
 const TOOLS: [&str; 2] = ["gcc-aarch64-linux-gnu", "qemu-user"];
 const FOREIGN: [&str; 1] = ["libstd-rust-web-dev:arm64"];
 
+/// An architecture of control computers.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+pub(crate) enum Architecture {
+    /// A Jetson, a Raspberry Pi.
+    Aarch64,
+}
+
 /// Builds `sog-run` for AArch64 and tries it; says where it is.
 pub(crate) fn run() -> anyhow::Result<()> {
     let Some(tools) = Tools::find_or_fetch()? else {

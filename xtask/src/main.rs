@@ -41,8 +41,12 @@ enum Command {
     Data(data::Options),
     /// Test the robot's side in C and Python against the vectors and under `sog-run`.
     Robot,
-    /// Build `sog-run` for AArch64, fetching a compiler where there is none, and try it.
-    Cross,
+    /// Build `sog-run` for another architecture, fetching a compiler where there is none, and try it.
+    Cross {
+        /// Which one.
+        #[arg(value_enum, default_value_t = cross::Architecture::Aarch64)]
+        architecture: cross::Architecture,
+    },
     /// Build the firmware and try it on emulated boards, fetching compiler and QEMU where there are none.
     Firmware,
     /// Make a Debian package and a tarball of `sog-run`, and try them.
@@ -63,7 +67,7 @@ fn main() -> ExitCode {
         Command::Cuda(options) => setup::run().and_then(|()| cuda::run(&options)),
         Command::Data(options) => data::run(&options),
         Command::Robot => setup::run().and_then(|()| robot::run()),
-        Command::Cross => cross::run(),
+        Command::Cross { architecture: cross::Architecture::Aarch64 } => cross::run(),
         Command::Firmware => firmware::run(),
         Command::Dist(options) => dist::run(&options),
         Command::Example => setup::run().and_then(|()| example::run()),
