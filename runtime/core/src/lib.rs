@@ -7,6 +7,7 @@
 //! * [`kinds`]: typed forms of the strings in a policy file's metadata;
 //! * [`policy`]: the policy file with every check, and inference straight from its bytes;
 //! * [`contract`]: what a policy and a robot must agree on;
+//! * [`control`]: the controller's states, and what can go wrong in a tick;
 //! * [`link`]: the wire format, and both ends as machines without I/O;
 //! * [`math`]: functions that training, the control computer and the microcontroller share.
 //!
@@ -29,6 +30,7 @@
 extern crate std;
 
 pub mod contract;
+pub mod control;
 mod json;
 pub mod kinds;
 pub mod link;

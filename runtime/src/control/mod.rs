@@ -51,23 +51,20 @@
 
 mod config;
 mod controller;
-mod fault;
 mod follow;
 mod limits;
 mod report;
 mod request;
 mod run;
-mod state;
 mod switch;
 mod watch;
 
 pub use config::{Config, ControlError, OnMiss, RATE_BOUNDS_HZ};
 pub use controller::Controller;
-pub use fault::{Counts, Faults, KindName, Limited, names};
 pub use follow::Follow;
 pub use limits::RateLimit;
 pub use report::{CommandKind, End, RunReport, Stats, TickReport};
 pub use request::{CodeError, Mailbox, Request, Requests};
 pub use run::{Observer, Plan, run};
-pub use state::{Event, State, TABLE};
+pub use sog_core::control::{Counts, Event, Faults, KindName, Limited, State, TABLE, names};
 pub use switch::SwitchCodes;

@@ -117,7 +117,7 @@ impl<F: Flags<Bits = u32> + Copy> Counts<F> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use alloc::{string::ToString, vec::Vec};
+    use std::{string::ToString, vec::Vec};
 
     #[test]
     fn kinds_are_told_apart_and_named() {
