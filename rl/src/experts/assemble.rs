@@ -14,7 +14,7 @@ use sog_sim::{
 use super::{
     actor::Expert,
     config::{ExpertConfig, Source},
-    evaluation::{Subject, evaluate_subject},
+    evaluation::{Actions, Subject, evaluate_subject},
     file::{Evaluation, ExpertFile, ExpertProvenance, NetworkOrigin, ShortCheck},
     goal_code,
     symmetry::Mirror,
@@ -89,7 +89,8 @@ pub fn assemble(
     let task = info.name().to_string();
     let mut file = ExpertFile { task, networks, provenance: provenance.clone() };
     let expert = Expert::new(&file);
-    provenance.evaluation = evaluate_expert(maker, &expert, episodes_per_mode, FINAL_SEED)?;
+    provenance.evaluation =
+        evaluate_expert(maker, &expert, episodes_per_mode, Actions::Mean, FINAL_SEED)?;
     provenance.check.returns = short_returns(maker, &expert, CHECK_SEED, CHECK_STEPS)?;
     file.provenance = provenance;
     Ok(file)
@@ -130,6 +131,7 @@ pub fn evaluate_expert(
     maker: &TaskMaker,
     expert: &Expert,
     episodes_per_mode: usize,
+    actions: Actions,
     seed: u64,
 ) -> Result<Evaluation, SimError> {
     let subjects = match &maker.info().modes {
@@ -141,7 +143,7 @@ pub fn evaluate_expert(
     let mut modes = Vec::new();
     for (k, subject) in subjects.iter().enumerate() {
         let seed = seed::derive(seed, k as u64);
-        modes.push(evaluate_subject(maker, expert, subject, episodes_per_mode, 0.0, seed)?);
+        modes.push(evaluate_subject(maker, expert, subject, episodes_per_mode, actions, seed)?);
     }
     let mean = modes.iter().map(|m| m.mean).sum::<f64>() / modes.len() as f64;
     Ok(Evaluation { episodes_per_mode, seed, mean, modes })

@@ -31,9 +31,19 @@ pub enum Subject {
     Goals,
 }
 
-/// Runs `episodes` episodes of a subject; start states (and drawn goals) come from `seed`. `noise`
-/// as in [`ExpertConfig::evaluate_noise`](super::ExpertConfig::evaluate_noise); 0 is the mean
-/// action.
+/// What the robot gets of an expert's actions.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Actions {
+    /// The mean action.
+    Mean,
+    /// With noise as in [`ExpertConfig::evaluate_noise`](super::ExpertConfig::evaluate_noise).
+    Noisy(f32),
+    /// The mean action, with this probability replaced by a uniform one (paper, B.2): what others are
+    /// held against under the same.
+    Perturbed(f64),
+}
+
+/// Runs `episodes` episodes of a subject; start states (and drawn goals) come from `seed`.
 ///
 /// # Errors
 /// As [`evaluate`].
@@ -42,13 +52,20 @@ pub fn evaluate_subject<A: Actor + ?Sized>(
     actor: &A,
     subject: &Subject,
     episodes: usize,
-    noise: f32,
+    actions: Actions,
     seed: u64,
 ) -> Result<ModeEvaluation, SimError> {
     let info = maker.info();
-    let ranges = info.action_high.iter().zip(&info.action_low);
-    let std: Vec<f32> = ranges.map(|(high, low)| noise * 0.5 * (high - low) as f32).collect();
-    let noise = if noise > 0.0 { Noise::Gaussian(&std) } else { Noise::None };
+    let std: Vec<f32>;
+    let noise = match actions {
+        Actions::Noisy(noise) if noise > 0.0 => {
+            let ranges = info.action_high.iter().zip(&info.action_low);
+            std = ranges.map(|(high, low)| noise * 0.5 * (high - low) as f32).collect();
+            Noise::Gaussian(&std)
+        }
+        Actions::Mean | Actions::Noisy(_) => Noise::None,
+        Actions::Perturbed(probability) => Noise::Replace(probability),
+    };
     let plan = |i: usize| Plan { seed: seed::derive(seed, i as u64), ..Default::default() };
     let run = |plans: &[Plan], capture| {
         let options = EvaluateOptions { noise: Some(noise), capture, ..Default::default() };

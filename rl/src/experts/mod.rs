@@ -20,7 +20,7 @@ mod train;
 pub use actor::{Expert, Pilot};
 pub use assemble::{Origin, assemble, evaluate_expert, short_returns};
 pub use config::{ExpertConfig, Source};
-pub use evaluation::{Subject, evaluate_subject};
+pub use evaluation::{Actions, Subject, evaluate_subject};
 pub use file::{
     Evaluation, ExpertFile, ExpertFileError, ExpertProvenance, ModeEvaluation, NetworkOrigin,
     ShortCheck,

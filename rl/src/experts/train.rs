@@ -13,7 +13,7 @@ use sog_sim::{
 
 use super::{
     config::{ExpertConfig, Source},
-    evaluation::{Subject, evaluate_subject},
+    evaluation::{Actions, Subject, evaluate_subject},
     file::{ExpertFileError, ModeEvaluation},
     goal_code,
     symmetry::{Mirror, Reflection},
@@ -447,7 +447,8 @@ impl Training {
         let actor = sog_runtime::policy::Policy::new(policy);
         let seed = seed::derive(self.config.seed, SELECTION_STREAM + self.network as u64);
         let (episodes, noise) = self.config.selection();
-        Ok(evaluate_subject(&self.maker, &actor, &self.subject, episodes, noise, seed)?)
+        let actions = Actions::Noisy(noise);
+        Ok(evaluate_subject(&self.maker, &actor, &self.subject, episodes, actions, seed)?)
     }
 
     /// Evaluates the present policy and keeps it if it is the best.

@@ -7,8 +7,8 @@ use clap::{Args, Subcommand};
 use serde::Serialize;
 use sog_rl::{
     experts::{
-        Evaluation, Expert, ExpertConfig, ExpertFile, ExpertProvenance, Origin, Source, Target,
-        Training, assemble, evaluate_expert, network_dir, target, verdict,
+        Actions, Evaluation, Expert, ExpertConfig, ExpertFile, ExpertProvenance, Origin, Source,
+        Target, Training, assemble, evaluate_expert, network_dir, target, verdict,
     },
     run::{read_config, write_atomic},
 };
@@ -98,6 +98,10 @@ pub(super) struct EvalArgs {
     /// Seed of start states and goals
     #[arg(long, default_value_t = 0)]
     seed: u64,
+    /// Probability that an action is replaced by a uniform one, as `sog eval --perturb` does: what a
+    /// learner can be held against. The target is not looked at then
+    #[arg(long, default_value_t = 0.0, value_name = "PROBABILITY")]
+    perturb: f64,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -117,6 +121,9 @@ pub(super) fn run(command: &ExpertCommand) -> Result<Outcome> {
         ExpertCommand::Train(args) => train(args),
         ExpertCommand::Assemble(args) => put_together(&args.places),
         ExpertCommand::Eval(args) => {
+            if !(0.0..=1.0).contains(&args.perturb) {
+                bail!("--perturb {}: need a probability from 0 to 1", args.perturb);
+            }
             let path = args
                 .expert
                 .clone()
@@ -130,8 +137,14 @@ pub(super) fn run(command: &ExpertCommand) -> Result<Outcome> {
             let maker = TaskMaker::of(&args.task, &TaskOptions::default())?;
             // Not the stream that the file's own evaluation draws from.
             let seed = seed::derive(args.seed, EVALUATION_STREAM);
-            let evaluation = evaluate_expert(&maker, &expert, args.episodes as usize, seed)?;
-            print(&args.task, &evaluation, None, args.json)
+            let actions = match args.perturb {
+                0.0 => Actions::Mean,
+                probability => Actions::Perturbed(probability),
+            };
+            let episodes = args.episodes as usize;
+            let evaluation = evaluate_expert(&maker, &expert, episodes, actions, seed)?;
+            let outcome = print(&args.task, &evaluation, None, args.json)?;
+            Ok(if actions == Actions::Mean { outcome } else { Outcome::Good })
         }
         ExpertCommand::Info(args) => {
             let file = ExpertFile::read(&args.file)
