@@ -20,12 +20,12 @@ use crate::{
 const TARGET: &str = "aarch64-unknown-linux-gnu";
 
 /// Changed with the list below, so that an older folder is made anew.
-const RECIPE: &str = "1";
+const RECIPE: &str = "2";
 
 /// Debian's packages: a compiler with its library, a linker with its C library, an emulator.
 const COMPILER: [&str; 4] =
     ["rustc-web", "libstd-rust-web-1.96", "libstd-rust-web-dev", "libllvm22"];
-const TOOLS: [&str; 2] = ["gcc-aarch64-linux-gnu", "qemu-user"];
+const TOOLS: [&str; 3] = ["gcc-aarch64-linux-gnu", "libc6-dev-arm64-cross", "qemu-user"];
 const FOREIGN: [&str; 1] = ["libstd-rust-web-dev:arm64"];
 
 /// An architecture of control computers.
@@ -89,10 +89,7 @@ impl Tools {
         Ok(Self {
             rustc: Some(bin.join("rustc")),
             linker: bin.join("aarch64-linux-gnu-gcc"),
-            emulator: Some((
-                prefix.join("usr/bin/qemu-aarch64"),
-                prefix.join("usr/aarch64-linux-gnu"),
-            )),
+            emulator: Some((bin.join("qemu-aarch64"), prefix.join("usr/aarch64-linux-gnu"))),
         })
     }
 
@@ -203,6 +200,7 @@ fn unpack(prefix: &Path) -> anyhow::Result<()> {
     packages.unpack(&names)?;
     // The compiler and the linker find what is theirs beside them, not in the system.
     packages.wrap("rustc", &prefix.join("usr/bin/rustc").display().to_string())?;
+    packages.wrap("qemu-aarch64", &prefix.join("usr/bin/qemu-aarch64").display().to_string())?;
     packages.wrap(
         "aarch64-linux-gnu-gcc",
         &format!(
