@@ -1,9 +1,6 @@
 //! Demonstrations written for other people's programs: Minari's HDF5 and LeRobot's version 2.1.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::{fs, path::Path};
 
 use serde_json::{Value, json};
 
@@ -39,14 +36,23 @@ impl Export<'_> {
     }
 }
 
-/// A new folder: nothing is written into one that is there.
-fn new_folder(path: &Path) -> Result<PathBuf, FormatError> {
+/// Fills a new folder: nothing is written into one that is there, and it goes again if it does not
+/// become whole.
+fn in_new_folder(
+    path: &Path,
+    fill: impl FnOnce(&Path) -> Result<(), FormatError>,
+) -> Result<(), FormatError> {
     let place = Place::file(path);
     if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
         fs::create_dir_all(parent).map_err(|e| place.error(e.into()))?;
     }
     fs::create_dir(path).map_err(|e| place.error(e.into()))?;
-    Ok(path.to_path_buf())
+    let filled = fill(path);
+    if filled.is_err() {
+        // The first error says what is wrong.
+        let _ = fs::remove_dir_all(path);
+    }
+    filled
 }
 
 fn write(path: &Path, text: &str) -> Result<(), FormatError> {
@@ -61,9 +67,14 @@ fn write(path: &Path, text: &str) -> Result<(), FormatError> {
 /// [`Problem::Io`], also where the folder is there already; [`Problem::Unreadable`] where HDF5 refuses.
 #[cfg(feature = "hdf5")]
 pub fn minari(path: &Path, export: &Export<'_>) -> Result<(), FormatError> {
+    in_new_folder(path, |folder| minari_in(folder, export))
+}
+
+#[cfg(feature = "hdf5")]
+fn minari_in(folder: &Path, export: &Export<'_>) -> Result<(), FormatError> {
     use rust_hdf5::{H5File, types::HBool};
 
-    let folder = new_folder(path)?.join("data");
+    let folder = folder.join("data");
     fs::create_dir(&folder).map_err(|e| Place::file(&folder).error(e.into()))?;
     let main = folder.join("main_data.hdf5");
     let place = Place::file(&main);
@@ -138,9 +149,13 @@ pub fn minari(path: &Path, export: &Export<'_>) -> Result<(), FormatError> {
 /// refuses.
 #[cfg(feature = "lerobot")]
 pub fn lerobot(path: &Path, export: &Export<'_>) -> Result<(), FormatError> {
+    in_new_folder(path, |folder| lerobot_in(folder, export))
+}
+
+#[cfg(feature = "lerobot")]
+fn lerobot_in(folder: &Path, export: &Export<'_>) -> Result<(), FormatError> {
     const CHUNK: usize = 1000;
-    let folder = new_folder(path)?;
-    let make = |folder: PathBuf| {
+    let make = |folder: std::path::PathBuf| {
         fs::create_dir_all(&folder).map_err(|e| Place::file(&folder).error(e.into()))?;
         Ok::<_, FormatError>(folder)
     };

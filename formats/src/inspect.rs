@@ -172,6 +172,14 @@ fn rate(recording: &Recording) -> Option<Rate> {
     Some(Rate { dt_s, jitter_s: spread().unwrap_or(0.0), longest_s })
 }
 
+/// What is wrong with the time stamps of a recording: episodes whose clock does not grow, and gaps.
+pub fn clocks(recording: &Recording) -> Vec<Finding> {
+    let mut findings = vec![];
+    times(recording, &mut findings);
+    shorten(&mut findings);
+    findings
+}
+
 fn times(recording: &Recording, findings: &mut Vec<Finding>) {
     for (n, episode) in recording.episodes.iter().enumerate() {
         let Some(times) = &episode.times_s else { continue };

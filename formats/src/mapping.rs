@@ -24,8 +24,9 @@
 use std::{fmt, ops::Range, path::PathBuf, str::FromStr};
 
 use crate::{
-    Place, Recording, Role, names,
+    Column, Place, Recording, Role, names,
     resample::{self, Kind, Track},
+    tree,
 };
 
 /// A named part of an observation or action and its components.
@@ -405,8 +406,29 @@ pub fn map(
              and is left out"
         ));
     }
+    notes.extend(unused(recording, &sides, label));
     mapped.notes = notes;
     Ok(mapped)
+}
+
+/// Columns that nothing was made of and that no role explains.
+fn unused(recording: &Recording, sides: &[Vec<Source>; 2], label: Option<usize>) -> Option<String> {
+    let used =
+        |at: usize| label == Some(at) || sides.iter().flatten().any(|source| source.column == at);
+    // What its role explains, or the cut into episodes.
+    let explained = |column: &Column| {
+        !matches!(column.role(), Role::Other | Role::Observation | Role::Action)
+            || tree::INDICES.contains(&column.name.to_ascii_lowercase().as_str())
+    };
+    let left = recording.columns.iter().enumerate();
+    let left = left.filter(|(at, column)| !used(*at) && !explained(column));
+    let left: Vec<String> = left.map(|(_, column)| format!("`{}`", column.name)).collect();
+    (!left.is_empty()).then(|| {
+        format!(
+            "not used: {}; --map TERM=COLUMN takes one into a term, --labels COLUMN as the modes",
+            left.join(", ")
+        )
+    })
 }
 
 fn check_terms(

@@ -14,7 +14,7 @@
 use std::{collections::BTreeMap, path::Path};
 
 use crate::{
-    Format, FormatError, Recording,
+    Format, FormatError, Place, Recording,
     names::{self, Role},
     recording::{Array, Part, assemble},
 };
@@ -55,6 +55,9 @@ pub(crate) fn recording(
     if axis == TimeAxis::Longer {
         parts.iter_mut().flat_map(|p| &mut p.arrays).for_each(|(_, a)| squeeze(a));
     }
+    if let Some(reason) = found.refused {
+        return Err(Place::file(source).unreadable(reason));
+    }
     if found.one_by_one {
         found.turn(&mut parts, axis);
     }
@@ -90,6 +93,8 @@ struct Found {
     dt_s: Option<f64>,
     /// Each episode has matrices of its own, so that their shapes can tell where time runs.
     one_by_one: bool,
+    /// Why what the file states of its episodes cannot be.
+    refused: Option<String>,
 }
 
 /// A file that holds nothing but one group is that group.
@@ -225,6 +230,7 @@ impl Found {
         if many {
             self.scalars(&mut arrays);
         }
+        self.refused = misstated(&arrays).err();
         if let Some(ends) = stated_ends(&arrays) {
             return cut(arrays, &ends);
         }
@@ -253,7 +259,7 @@ impl Found {
         let mut trimmed = 0;
         for n in 0..count {
             let rows = match lengths {
-                // A length out of range shows as a column that does not fit.
+                // One out of range has been refused.
                 Some((_, lengths)) => (lengths.data[n].max(0.0) as usize).min(room),
                 None => {
                     let full = |(_, a): &(String, Array)| a.dtype.is_continuous();
@@ -339,8 +345,69 @@ impl Found {
 }
 
 const LENGTHS: [&str; 5] = ["lengths", "length", "episode_lengths", "traj_lengths", "ep_lengths"];
-const INDICES: [&str; 6] =
+pub(crate) const INDICES: [&str; 6] =
     ["episode_index", "episode_id", "episode_ids", "episode", "traj_id", "trajectory_id"];
+
+const ENDS: [&str; 3] = ["episode_ends", "indices", "ends"];
+
+/// Whether lengths or ends of episodes that a file states can be those of its arrays.
+///
+/// # Errors
+/// What is stated and what there is.
+fn misstated(arrays: &[(String, Array)]) -> Result<(), String> {
+    let stacks: Vec<&Array> =
+        arrays.iter().map(|(_, a)| a).filter(|a| a.shape.len() >= 3).collect();
+    let rows = usual_rows(arrays);
+    for (name, array) in arrays {
+        let lower = name.to_ascii_lowercase();
+        let count = array.data.len();
+        let fraction = array.data.iter().find(|x| x.fract() != 0.0 || **x < 0.0);
+        let whole = || match fraction {
+            Some(x) => Err(format!("`{name}` holds {x}, need whole numbers from 0 on")),
+            None => Ok(()),
+        };
+        let known = LENGTHS.contains(&lower.as_str());
+        if let Some(stack) = stacks.first() {
+            let (episodes, room) = (stack.shape[0], stack.shape[1]);
+            let vector = array.shape.iter().filter(|&&n| n != 1).count() <= 1;
+            let alike = ["len", "step"].iter().any(|part| lower.contains(part));
+            if !known && alike && vector && count == episodes && episodes > 1 {
+                return Err(format!(
+                    "`{name}` looks like the episodes' lengths: call it `lengths`, or leave it out"
+                ));
+            }
+            // A column of numbers for each step may have the name as well.
+            if !known || !vector {
+                continue;
+            }
+            if count != episodes {
+                return Err(format!("`{name}` has {count} numbers for {episodes} episodes"));
+            }
+            whole()?;
+            if let Some(n) = array.data.iter().position(|&x| x > room as f64) {
+                let found = array.data[n];
+                return Err(format!(
+                    "`{name}` says {found} for episode {n}, its arrays have {room} steps"
+                ));
+            }
+        } else if (known || ENDS.contains(&lower.as_str())) && count != rows {
+            whole()?;
+            let sum: f64 = array.data.iter().sum();
+            let last = array.data.last().copied().unwrap_or(0.0);
+            if known && sum != rows as f64 {
+                return Err(format!("`{name}` adds up to {sum} steps, the arrays have {rows}"));
+            }
+            if !known && (!array.data.is_sorted() || last > rows as f64) {
+                return Err(format!(
+                    "`{name}` must grow and end at most at {rows}, the steps that there are; it \
+                     holds {:?}",
+                    &array.data[..count.min(8)]
+                ));
+            }
+        }
+    }
+    Ok(())
+}
 
 /// MATLAB knows no vectors: `1 × n` is one.
 fn squeeze(array: &mut Array) {
@@ -426,7 +493,7 @@ fn stated_ends(arrays: &[(String, Array)]) -> Option<Ends> {
             return Some(Ends { ends });
         }
     }
-    if let Some((_, stated)) = named(&["episode_ends", "indices", "ends"]) {
+    if let Some((_, stated)) = named(&ENDS) {
         let mut ends: Vec<usize> = stated.data.iter().map(|&x| whole(x)).collect::<Option<_>>()?;
         // `imitation` leaves the last end out.
         if ends.last().is_none_or(|&last| last < rows) {
@@ -491,9 +558,18 @@ fn cut(arrays: Vec<(String, Array)>, ends: &Ends) -> Vec<Part> {
     let count = ends.ends.len();
     let mut parts: Vec<Part> = (0..count).map(|i| Part::new(i.to_string(), vec![])).collect();
     for (name, array) in arrays {
+        let lower = name.to_ascii_lowercase();
+        let of_episodes = LENGTHS.contains(&lower.as_str()) || ENDS.contains(&lower.as_str());
         let extra = match array.rows() {
             n if n == rows => 0,
             n if n == rows + count => 1,
+            // One an episode, as labels are.
+            n if n == count && !of_episodes => {
+                for (n, part) in parts.iter_mut().enumerate() {
+                    part.arrays.push((name.clone(), array.slice(n..n + 1)));
+                }
+                continue;
+            }
             _ => continue,
         };
         let mut start = 0;
@@ -566,4 +642,90 @@ fn vector_axis(parts: &[Part]) -> Option<usize> {
 fn longer_second(part: &Part) -> bool {
     let mut matrices = part.arrays.iter().filter(|(_, a)| a.shape.len() == 2).peekable();
     matrices.peek().is_some() && matrices.all(|(_, a)| a.shape[1] > a.shape[0])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::recording::Dtype;
+
+    fn array(name: &str, shape: &[usize], data: &[f64]) -> (String, Node) {
+        let (shape, dtype) = (shape.to_vec(), Dtype::Float(64));
+        (name.to_string(), Node::Array(Array { shape, dtype, data: data.to_vec() }))
+    }
+
+    fn read(arrays: Vec<(String, Node)>) -> Result<Recording, String> {
+        let read = recording(Path::new("x.npz"), Format::Npz, arrays, TimeAxis::First);
+        read.map_err(|e| e.to_string())
+    }
+
+    fn numbers(n: usize) -> Vec<f64> {
+        (0..n).map(|i| (i as f64).sin()).collect()
+    }
+
+    /// Three episodes in arrays with room for four steps, and what else there is.
+    fn stacked(more: (String, Node)) -> Result<Recording, String> {
+        let (obs, act) = (numbers(3 * 4 * 2), numbers(3 * 4));
+        read(vec![
+            array("observations", &[3, 4, 2], &obs),
+            array("actions", &[3, 4, 1], &act),
+            more,
+        ])
+    }
+
+    /// Twelve rows, and what else there is.
+    fn flat(more: (String, Node)) -> Result<Recording, String> {
+        let (obs, act) = (numbers(12 * 2), numbers(12));
+        read(vec![array("observations", &[12, 2], &obs), array("actions", &[12, 1], &act), more])
+    }
+
+    #[test]
+    fn lengths_that_cannot_be_are_refused_with_what_there_is() {
+        let rows = |recording: Recording| -> Vec<usize> {
+            recording.episodes.iter().map(|e| e.length).collect()
+        };
+        assert_eq!(rows(stacked(array("lengths", &[3], &[4.0, 2.0, 3.0])).unwrap()), [4, 2, 3]);
+        for (name, lengths, needed) in [
+            ("lengths", &[4.0, 2.0][..], "2 numbers for 3 episodes"),
+            ("lengths", &[4.0, 5.0, 1.0], "says 5 for episode 1, its arrays have 4 steps"),
+            ("lengths", &[4.0, 2.5, 1.0], "holds 2.5"),
+            ("lengths", &[4.0, -2.0, 1.0], "holds -2"),
+            ("lenghts", &[4.0, 2.0, 1.0], "call it `lengths`"),
+            ("lens", &[4.0, 2.0, 1.0], "call it `lengths`"),
+            ("ep_len", &[4.0, 2.0, 1.0], "call it `lengths`"),
+            ("n_steps", &[4.0, 2.0, 1.0], "call it `lengths`"),
+        ] {
+            let error = stacked(array(name, &[lengths.len()], lengths)).unwrap_err();
+            assert!(error.contains(needed) && error.contains(name), "{error}");
+        }
+        assert_eq!(rows(flat(array("lengths", &[3], &[4.0, 2.0, 6.0])).unwrap()), [4, 2, 6]);
+        assert_eq!(rows(flat(array("episode_ends", &[3], &[4.0, 6.0, 12.0])).unwrap()), [4, 2, 6]);
+        for (name, stated, needed) in [
+            ("lengths", [4.0, 2.0, 3.0], "adds up to 9 steps, the arrays have 12"),
+            ("episode_ends", [6.0, 4.0, 12.0], "must grow"),
+            ("episode_ends", [4.0, 6.0, 15.0], "end at most at 12"),
+            ("episode_ends", [-4.0, 6.0, 12.0], "holds -4"),
+        ] {
+            let error = flat(array(name, &[3], &stated)).unwrap_err();
+            assert!(error.contains(needed) && error.contains(name), "{error}");
+        }
+        // A column of that name for each step is one.
+        let muscle = flat(array("length", &[12], &numbers(12))).unwrap();
+        assert!(muscle.columns.iter().any(|c| c.name == "length"));
+    }
+
+    #[test]
+    fn what_is_said_once_an_episode_is_kept_as_a_column() {
+        let (obs, act) = (numbers(12 * 2), numbers(12));
+        let recording = read(vec![
+            array("observations", &[12, 2], &obs),
+            array("actions", &[12, 1], &act),
+            array("episode_ends", &[3], &[4.0, 6.0, 12.0]),
+            array("way", &[3], &[0.0, 2.0, 1.0]),
+        ])
+        .unwrap();
+        let at = recording.columns.iter().position(|c| c.name == "way").unwrap();
+        let ways: Vec<f64> = recording.episodes.iter().map(|e| e.data[at][0]).collect();
+        assert_eq!(ways, [0.0, 2.0, 1.0]);
+    }
 }

@@ -55,6 +55,19 @@ fn without_a_mapping_the_only_columns_of_each_side_are_taken() {
 }
 
 #[test]
+fn columns_that_nothing_is_made_of_are_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let recording = table(folder.path(), "0.00,0.0,0.0,1\n0.05,0.1,2.0,1\n0.10,0.2,4.0,1\n");
+    let found = |labels| {
+        let options = MapOptions { labels, ..OPTIONS };
+        let found = mapped(&recording, &[("a", 1)], &[("b", 1)], &["a=q0", "b=q0"], options);
+        found.unwrap().notes.join("\n")
+    };
+    assert!(found(None).contains("not used: `q1`, `way`;"), "{}", found(None));
+    assert!(found(Some("way")).contains("not used: `q1`;"), "{}", found(Some("way")));
+}
+
+#[test]
 fn columns_are_taken_by_name_by_stretch_and_by_number() {
     let recording = read(&data("csv"), None).unwrap();
     let found = mapped(

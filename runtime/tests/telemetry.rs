@@ -111,6 +111,27 @@ fn a_code_given_by_its_numbers_is_logged_and_replays() {
 }
 
 #[test]
+fn a_damaged_log_is_read_up_to_the_damage() {
+    let good = eventful_log(30);
+    let whole = Log::parse(&good).unwrap();
+    let begin = good.len() - 28 - 30 * RECORD_BYTES;
+    let mut flipped = good.clone();
+    flipped[begin + 12 * RECORD_BYTES + 7] ^= 1;
+    // Room that was made for a record and filled with something else.
+    let cut = begin + 20 * RECORD_BYTES + 9;
+    let zeros = [&good[..cut], &[0; 1000]].concat();
+    let garbage = [&good[..cut], &[0xa5; 1000]].concat();
+    // Only the first still has its end, of 28 bytes.
+    for (bytes, records, end) in [(flipped, 12, 28), (zeros, 20, 0), (garbage, 20, 0)] {
+        let log = Log::parse(&bytes).unwrap();
+        assert_eq!((log.damaged, log.complete), (Some(records), false));
+        assert_eq!(log.cut_bytes, bytes.len() - begin - records * RECORD_BYTES - end);
+        assert!(format!("{:?}", log.records) == format!("{:?}", &whole.records[..records]));
+        assert_eq!(replay(&log).unwrap().ticks, records as u64);
+    }
+}
+
+#[test]
 fn damage_to_a_log_is_noticed() {
     let good = eventful_log(30);
     for at in 0..good.len() {

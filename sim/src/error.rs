@@ -1,5 +1,7 @@
 //! What can go wrong in the simulator.
 
+use std::path::PathBuf;
+
 use crate::{definition::DefinitionError, folder::FolderError};
 
 /// Why the simulator refuses or fails.
@@ -20,6 +22,14 @@ pub enum SimError {
     /// A file of a task's folder cannot be read.
     #[error(transparent)]
     Folder(#[from] FolderError),
+    /// A file cannot be written.
+    #[error("cannot write {}: {reason}", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// What is in the way.
+        reason: String,
+    },
     /// A buffer does not have the task's width.
     #[error("{task}: {what} of {found} numbers, need {needed}")]
     Width {

@@ -142,6 +142,47 @@ fn run_refuses_what_it_cannot_run() {
 }
 
 #[test]
+fn run_writes_over_nothing_that_matters() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name).display().to_string();
+    let path = policy(directory.path(), |_| ()).display().to_string();
+    std::os::unix::fs::symlink(&path, at("soft.csv")).unwrap();
+    std::fs::hard_link(&path, at("hard.gif")).unwrap();
+    std::os::unix::fs::symlink("both.gif", at("same")).unwrap();
+    std::fs::create_dir(at("robots")).unwrap();
+    for name in ["op.log", "fr-0000.png", "robots/ant.xml"] {
+        std::fs::write(at(name), "mine").unwrap();
+    }
+    let (gif, same, robot) = (at("both.gif"), at("same"), at("robots/ant.xml"));
+    let (soft, hard, robots) = (at("soft.csv"), at("hard.gif"), at("robots"));
+    let (log, frames) = (at("op.log"), at("fr.png"));
+    let run = |arguments: &[&str]| sog_sim(&[&["run", &path, "--steps", "3"], arguments].concat());
+    for (arguments, needed) in [
+        (vec!["--trace", &path, "--force"], "is the input"),
+        (vec!["--trace", &soft, "--force"], "is the input"),
+        (vec!["--render", &hard, "--force"], "is the input"),
+        (vec!["--robots", &robots, "--trace", &robot, "--force"], "is the input"),
+        (vec!["--render", &gif, "--trace", &same, "--force"], "are one file"),
+        (vec!["--trace", &log], "op.log exists"),
+        (vec!["--render", &frames], "fr-0000.png exists"),
+        // Before the run rather than after it.
+        (vec!["--render", &gif, "--size", "9x9"], "need 16 to"),
+        (vec!["--render", "/nowhere/x.gif"], "/nowhere/x.gif"),
+        (vec!["--render", "x.avi"], "names no format"),
+    ] {
+        let output = run(&arguments);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+        assert!(error(&output).contains(needed), "{}", error(&output));
+        assert!(output.stdout.is_empty(), "{arguments:?}");
+    }
+    for name in ["op.log", "fr-0000.png", "robots/ant.xml"] {
+        assert_eq!(std::fs::read_to_string(at(name)).unwrap(), "mine");
+    }
+    assert!(run(&["--trace", &log, "--force"]).status.success());
+    assert!(std::fs::read_to_string(&log).unwrap().starts_with("step,"));
+}
+
+#[test]
 fn bench_has_the_keys_that_others_read() {
     let output = sog_sim(&["bench", "--task", "hopper-vel-6", "--seconds", "0.1", "--json"]);
     assert_eq!(output.status.code(), Some(0), "{}", error(&output));

@@ -3,9 +3,12 @@
 
 use std::{fs, path::Path};
 
-use sog_runtime::io::{Command, RobotIo};
+use sog_runtime::{
+    io::{Command, RobotIo},
+    os::files::Outputs,
+};
 use sog_sim::{
-    render::{FilmKind, Frame, Reel, RenderError, Renderer, circles_scene},
+    render::{FilmFiles, FilmKind, Frame, Reel, RenderError, Renderer, circles_scene},
     robot::{Recording, SimRobot},
     tasks::{TaskOptions, make},
 };
@@ -82,7 +85,8 @@ fn films_of_every_kind_of_robot_can_be_drawn() {
         let reel = Reel::of(robot.task(), &recording, &[1.3, 0.8, 0.5]);
         let path = directory.path().join(format!("{id}.gif"));
         let mut drawn = 0;
-        let film = reel.draw(&path, (64, 48), "caption", &mut || drawn += 1);
+        let files = FilmFiles::claim(&mut Outputs::new(false), &path, 1).unwrap();
+        let film = reel.draw(&files, (64, 48), "caption", &mut || drawn += 1);
         let Some(written) = with_egl(film) else { return };
         assert_eq!(written, path.display().to_string());
         let stride = (0.04 / robot.task().info().dt_s).round() as usize;
@@ -106,7 +110,8 @@ fn png_frames_are_numbered_and_right_side_up() {
     let (robot, recording) = recorded("hopper-vel-6", 11);
     let reel = Reel::of(robot.task(), &recording, &[]);
     let path = directory.path().join("hop.png");
-    let Some(_) = with_egl(reel.draw(&path, (64, 64), "", &mut || ())) else { return };
+    let files = FilmFiles::claim(&mut Outputs::new(false), &path, Reel::frames_of(11, 0.008));
+    let Some(_) = with_egl(reel.draw(&files.unwrap(), (64, 64), "", &mut || ())) else { return };
     assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 3);
     let file =
         std::io::BufReader::new(fs::File::open(directory.path().join("hop-0002.png")).unwrap());
@@ -150,11 +155,8 @@ fn what_cannot_be_drawn_is_refused_by_name() {
         let error = Renderer::new(&scene, size).err().unwrap();
         assert!(matches!(error, RenderError::Size { .. }), "{error}");
     }
-    let (robot, recording) = recorded("circles", 4);
-    let reel = Reel::of(robot.task(), &recording, &[]);
-    let nowhere = reel.draw(Path::new("/nowhere/film.gif"), (64, 64), "", &mut || ());
-    match nowhere {
-        Err(RenderError::Write { file, .. }) => assert_eq!(file, "/nowhere/film.gif"),
-        other => assert!(with_egl(other).is_none()),
-    }
+    let nowhere = Path::new("/nowhere/film.gif");
+    let error = FilmFiles::claim(&mut Outputs::new(true), nowhere, 1).unwrap_err();
+    assert!(matches!(error, RenderError::Output(_)), "{error}");
+    assert!(error.to_string().contains("/nowhere/film.gif"), "{error}");
 }

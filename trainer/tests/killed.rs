@@ -75,6 +75,8 @@ impl Events {
                 Some((before, event)) if before.contains("sog_rl::run") => {
                     return Some(format!(".{}", event.trim_end()));
                 }
+                // The first sitting has nothing to resume, and says so.
+                _ if line.contains("held no run to resume") => {}
                 _ => self.other.push(line),
             }
         }

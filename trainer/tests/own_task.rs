@@ -238,6 +238,55 @@ fn finding_an_interrupted_run_saves_and_says_how_to_go_on() {
     assert_eq!(std::fs::read_dir(out.join("checkpoints")).unwrap().count(), 1);
 }
 
+/// Finding: the autoencoder of VAE-GAIL heard no signal, and experts and tables died of it in silence.
+#[test]
+fn finding_every_long_training_ends_with_a_word_when_it_is_told_to() {
+    use std::{io::Read as _, process::Stdio, time::Duration};
+    let temp = tempfile::tempdir().unwrap();
+    let at = |name: &str| temp.path().join(name).to_str().unwrap().to_string();
+    let (demos, vae, experts, out, table) =
+        (at("demos"), at("vae"), at("experts"), at("expert"), at("table"));
+    good(&["demos", "record", "--task", "circles", "--episodes-per-mode", "2", "--out", &demos]);
+    let train = ["train", "--task", "circles", "--algo", "vae-gail", "--demos", &demos];
+    let long = ["--set", "vae_gail.updates=10000000", "--out", &vae];
+    let expert = ["expert", "train", "--task", "halfcheetah-fwd-back", "--runs", &experts];
+    let reproduce =
+        ["reproduce", "codes", "--tasks", "circles", "--seeds", "1", "--budget", "1000"];
+    // What is there once it trains, what it is told, and what it says then.
+    let cases = [
+        ([&train[..], &long].concat(), "vae/config.toml", "-INT", "go on with --resume"),
+        ([&expert[..], &["--out", &out]].concat(), "experts", "-TERM", "go on with --resume"),
+        (
+            [&reproduce[..], &["--out", &table]].concat(),
+            "table/circles",
+            "-INT",
+            "goes on from there",
+        ),
+    ];
+    for (arguments, begun, signal, needed) in cases {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_sog"))
+            .args(&arguments)
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        while !temp.path().join(begun).exists() {
+            assert!(child.try_wait().unwrap().is_none(), "{arguments:?} ended by itself");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        // Into the work.
+        std::thread::sleep(Duration::from_millis(700));
+        let id = child.id().to_string();
+        assert!(Command::new("kill").args([signal, &id]).status().unwrap().success());
+        assert_eq!(child.wait().unwrap().code(), Some(130), "{arguments:?}");
+        let mut said = String::new();
+        child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+        assert!(said.contains(needed), "{said}");
+    }
+    let network = std::fs::read_dir(&experts).unwrap().next().unwrap().unwrap().path();
+    assert_eq!(std::fs::read_dir(network.join("checkpoints")).unwrap().count(), 1);
+}
+
 /// Finding: outputs were written over inputs.
 #[test]
 fn finding_demonstrations_are_never_written_over_what_is_there() {
@@ -259,4 +308,106 @@ fn finding_demonstrations_are_never_written_over_what_is_there() {
         assert!(refused(&record).contains("exists"), "{out}");
     }
     assert_eq!(std::fs::read(&demos).unwrap(), before);
+}
+
+/// Finding: pictures, experts and runs were written over what was there, and over what was read.
+#[test]
+fn finding_no_output_is_written_over_an_input_or_somebodys_file() {
+    let temp = tempfile::tempdir().unwrap();
+    let (task, demos, _) = prepared(temp.path(), &[[1.0, 1.0], [-1.0, -1.0]]);
+    let at = |name: &str| temp.path().join(name).to_str().unwrap().to_string();
+    std::fs::hard_link(temp.path().join("detour/task.toml"), at("hard.png")).unwrap();
+    for name in ["old.png", "old.safetensors", "circles.png", "demos.svg"] {
+        std::fs::write(at(name), "mine").unwrap();
+    }
+    std::fs::create_dir_all(at("experts/network-0/checkpoints")).unwrap();
+    let checkpoint = at("experts/network-0/checkpoints/000000000001.safetensors");
+    std::fs::write(&checkpoint, "mine").unwrap();
+    std::fs::create_dir(at("logs")).unwrap();
+    std::fs::write(at("logs/data.npz"), "mine").unwrap();
+    let (toml, hard, old) = (at("detour/task.toml"), at("hard.png"), at("old.png"));
+    let (expert, runs, logs, data) =
+        (at("old.safetensors"), at("experts"), at("logs"), at("logs/data.npz"));
+    let assemble = ["expert", "assemble", "--task", "circles", "--runs", &runs, "--out"];
+    let import = ["demos", "import", "--task", &task, "--force", "--from"];
+    for (arguments, needed) in [
+        (vec!["task", "check", &task, "--picture", &toml, "--force"], "is the input"),
+        (vec!["task", "check", &task, "--picture", &hard, "--force"], "is the input"),
+        (vec!["task", "check", "hopper-vel-6", "--picture", &old], "old.png exists"),
+        ([&assemble[..], &[&expert]].concat(), "old.safetensors exists"),
+        ([&assemble[..], &[&checkpoint, "--force"]].concat(), "is the input"),
+        ([&import[..], &[&logs, "--out", &data]].concat(), "is the input"),
+        ([&import[..], &[&demos, "--out", &toml]].concat(), "is the input"),
+        (vec!["figures", &demos, "--task", &task], "demos.svg exists"),
+        (vec!["figures", &demos, &demos, "--task", &task, "--force"], "are one file"),
+    ] {
+        let said = refused(&arguments);
+        assert!(said.contains(needed), "{arguments:?}: {said}");
+    }
+    for name in ["old.png", "old.safetensors", "demos.svg", "logs/data.npz"] {
+        assert_eq!(std::fs::read_to_string(at(name)).unwrap(), "mine", "{name}");
+    }
+    assert_eq!(std::fs::read_to_string(toml).unwrap(), TASK);
+    let beside = at("demos.png");
+    std::fs::rename(&demos, &beside).unwrap();
+    let said = refused(&["figures", &beside, "--task", &task, "--force"]);
+    assert!(said.contains("is the input"), "{said}");
+
+    // A run begins in a directory of its own, and keeps its hands off what is linked into it.
+    std::fs::rename(&beside, &demos).unwrap();
+    let train = ["train", "--task", &task, "--algo", "sog-bc", "--codes", "2", "--demos", &demos];
+    let run = |out: &str, more: &[&str]| [&train[..], &["--out", out], more].concat().join("\n");
+    let refuse = |arguments: String, needed: &str| {
+        let said = refused(&arguments.split('\n').collect::<Vec<_>>());
+        assert!(said.contains(needed), "{arguments:?}: {said}");
+    };
+    let theirs = at("theirs");
+    std::fs::create_dir(&theirs).unwrap();
+    std::fs::write(at("theirs/policy.safetensors"), "mine").unwrap();
+    refuse(run(&theirs, &[]), "theirs/policy.safetensors is there");
+    let (linked, before) = (at("linked"), std::fs::read(&demos).unwrap());
+    std::fs::create_dir(&linked).unwrap();
+    for name in ["metrics.jsonl", "events.out.tfevents.0.sog"] {
+        let link = temp.path().join("linked").join(name);
+        std::os::unix::fs::symlink(&demos, &link).unwrap();
+        refuse(run(&linked, &["--resume"]), "is the input");
+        std::fs::remove_file(&link).unwrap();
+    }
+    assert_eq!(std::fs::read(&demos).unwrap(), before);
+}
+
+/// Finding: a run was shortened, or given other codes, in words alone; another was begun in silence.
+#[test]
+fn finding_a_resumed_run_keeps_what_it_has_done() {
+    let temp = tempfile::tempdir().unwrap();
+    let (task, demos, _) = prepared(temp.path(), &[[1.0, 1.0], [-1.0, -1.0]]);
+    let out = temp.path().join("run");
+    let train = |more: &[&str]| {
+        let base = ["train", "--task", &task, "--algo", "sog-bc", "--demos", &demos, "--resume"];
+        sog(&[&base[..], &["--out", out.to_str().unwrap()], more].concat())
+    };
+    let short = ["--set", "cloning.updates=40", "--set", "cloning.checkpoint_interval=20"];
+    let begun = train(&[&["--codes", "2"], &short[..]].concat());
+    let said = String::from_utf8_lossy(&begun.stderr);
+    assert!(begun.status.success() && said.contains("held no run to resume"), "{said}");
+    let config = || std::fs::read_to_string(out.join("config.toml")).unwrap();
+    let before = config();
+    for (more, needed) in [
+        (["--set", "cloning.updates=30"], "has done 40 already"),
+        (["--codes", "4"], "codes cannot change"),
+        (["--codes", "none"], "codes cannot change"),
+        (["--codes", "auto"], "codes cannot change"),
+    ] {
+        let output = train(&more);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{more:?}");
+        assert!(said.contains(needed), "{more:?}: {said}");
+        assert_eq!(config(), before);
+    }
+    assert!(train(&["--codes", "2"]).status.success());
+    std::fs::remove_file(out.join("config.toml")).unwrap();
+    let output = train(&["--codes", "2"]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(said.contains("is of no run that could be taken up"), "{said}");
 }

@@ -1,6 +1,12 @@
 //! Training of one network of an expert, resumable at any time.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use sog_runtime::policy::{LatentKind, PolicyFile};
 use sog_sim::{
@@ -247,6 +253,7 @@ pub struct Training {
     learner: Learner,
     subject: Subject,
     best: Best,
+    interrupted: Option<Arc<AtomicBool>>,
 }
 
 /// What a checkpoint holds: the learner and the best policy.
@@ -345,7 +352,9 @@ impl Training {
         let mut best = Best::none(learner.policy_file());
         let restored = run.restore(&mut State { learner: &mut learner, best: &mut best })?;
         let maker = maker.clone();
-        let mut training = Self { network, config, maker, run, learner, subject, best };
+        let interrupted = None;
+        let mut training =
+            Self { network, config, maker, run, learner, subject, best, interrupted };
         if let (None, Source::Start { from, mirror, .. }) = (restored, source) {
             training.start_from(dir, from, mirror)?;
         }
@@ -393,6 +402,18 @@ impl Training {
         self.learner.steps() >= self.config.budget_of(self.network)
     }
 
+    /// Stops [`train`](Self::train) with a checkpoint after the iteration in which the flag is set.
+    #[must_use]
+    pub fn interrupted_by(mut self, flag: Arc<AtomicBool>) -> Self {
+        self.interrupted = Some(flag);
+        self
+    }
+
+    /// Environment steps done.
+    pub fn steps(&self) -> u64 {
+        self.learner.steps()
+    }
+
     /// Trains until the budget is spent, or until `tell` (called after each evaluation) returns
     /// false and a checkpoint is due.
     ///
@@ -428,11 +449,12 @@ impl Training {
                 });
             }
             self.run.log(self.learner.steps(), &values)?;
-            if checkpoint {
+            let interrupted = self.interrupted.as_ref().is_some_and(|f| f.load(Ordering::Relaxed));
+            if checkpoint || interrupted {
                 self.learner.restart();
                 self.checkpoint()?;
                 // Only here, so that a stop on request leaves the same run as a kill does.
-                stop = asked;
+                stop = asked || interrupted;
             }
         }
         Ok(())

@@ -2,12 +2,17 @@
 
 use std::{
     fs::{self, File, OpenOptions, TryLockError},
+    io::{BufReader, Read as _},
     path::{Path, PathBuf},
 };
 
 use sog_runtime::os::files;
 
-use super::RunError;
+use super::{
+    RunError,
+    metrics::{EVENTS_FILE, METRICS_FILE},
+    snapshot,
+};
 
 /// Replaces a file so that every reader, also after a crash, finds either the old or the new content
 /// ([`files::write_atomic`]).
@@ -19,8 +24,22 @@ pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<(), RunError> {
 }
 
 /// Files that runs write beside their checkpoints.
-const WRITTEN: [&str; 4] =
-    ["config.toml", "policy.safetensors", "best.safetensors", "codes.safetensors"];
+const WRITTEN: [&str; 5] = [
+    "config.toml",
+    "policy.safetensors",
+    "best.safetensors",
+    "codes.safetensors",
+    "model.safetensors",
+];
+
+/// A file in a directory without a run that a run there would write over.
+pub(super) fn in_the_way(dir: &Path) -> Option<PathBuf> {
+    let held = |path: &PathBuf| fs::metadata(path).is_ok_and(|found| found.len() > 0);
+    // A kill before the configuration is written leaves empty metrics.
+    let metrics = [METRICS_FILE, EVENTS_FILE].into_iter();
+    let mut files = WRITTEN.into_iter().chain(metrics).map(|name| dir.join(name));
+    files.find(held).or_else(|| checkpoints(&dir.join("checkpoints")).ok()?.pop())
+}
 
 /// The name of the file that a temporary one was to replace: that of `.NAME.0123456789abcdef.tmp`, as
 /// [`files::write_atomic`] calls them.
@@ -51,7 +70,7 @@ pub(super) fn checkpoint_name(step: u64) -> String {
 }
 
 /// The step in a name that [`checkpoint_name`] gives; any other file is somebody else's.
-fn step_of(path: &Path) -> Option<u64> {
+pub(super) fn step_of(path: &Path) -> Option<u64> {
     let step = path.file_stem()?.to_str()?.parse().ok()?;
     (path.file_name()?.to_str()? == checkpoint_name(step)).then_some(step)
 }
@@ -59,19 +78,33 @@ fn step_of(path: &Path) -> Option<u64> {
 /// Checkpoint files, oldest first.
 pub(super) fn checkpoints(dir: &Path) -> Result<Vec<PathBuf>, RunError> {
     let mut paths = list(dir)?;
-    paths.retain(|p| step_of(p).is_some());
+    paths.retain(|p| step_of(p).is_some() && p.is_file());
     paths.sort_by_key(|p| step_of(p));
     Ok(paths)
 }
 
 /// Removes all checkpoints but the newest, and the one after `best` steps.
 pub(super) fn keep_newest(dir: &Path, kept: usize, best: Option<u64>) -> Result<(), RunError> {
-    let checkpoints = checkpoints(dir)?;
+    let mut checkpoints = checkpoints(dir)?;
+    checkpoints.retain(|path| is_checkpoint(path));
     let surplus = checkpoints.len().saturating_sub(kept);
     for old in checkpoints[..surplus].iter().filter(|p| best.is_none() || step_of(p) != best) {
         fs::remove_file(old).map_err(RunError::io("remove", old))?;
     }
     Ok(())
+}
+
+/// Whether a file says that it is a checkpoint; only its header is read.
+pub(super) fn is_checkpoint(path: &Path) -> bool {
+    let header = || -> std::io::Result<serde_json::Value> {
+        let mut file = File::open(path)?;
+        let len = file.metadata()?.len();
+        let mut size = [0; 8];
+        file.read_exact(&mut size)?;
+        let size = u64::from_le_bytes(size).min(len);
+        Ok(serde_json::from_reader(BufReader::new(file.take(size)))?)
+    };
+    header().is_ok_and(|header| header["__metadata__"]["schema"] == snapshot::SCHEMA)
 }
 
 fn list(dir: &Path) -> Result<Vec<PathBuf>, RunError> {

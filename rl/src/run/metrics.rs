@@ -9,6 +9,11 @@ use std::{
 
 use super::{RunError, tensorboard};
 
+/// The metrics of a run: one JSON object a line.
+pub const METRICS_FILE: &str = "metrics.jsonl";
+/// The same for TensorBoard.
+pub const EVENTS_FILE: &str = "events.out.tfevents.0.sog";
+
 /// Lengths of the metric files in bytes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub(super) struct MetricLengths {
@@ -65,8 +70,8 @@ impl Appended {
 impl MetricFiles {
     pub(super) fn open(dir: &Path) -> Result<Self, RunError> {
         Ok(Self {
-            jsonl: Appended::open(dir.join("metrics.jsonl"))?,
-            events: Appended::open(dir.join("events.out.tfevents.0.sog"))?,
+            jsonl: Appended::open(dir.join(METRICS_FILE))?,
+            events: Appended::open(dir.join(EVENTS_FILE))?,
         })
     }
 

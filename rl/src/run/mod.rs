@@ -72,6 +72,7 @@ use std::{
 
 pub use config::{Config, ConfigError, parse_config, read_config, within};
 pub use files::write_atomic;
+pub use metrics::{EVENTS_FILE, METRICS_FILE};
 pub use snapshot::{Checkpoint, Snapshot, SnapshotError};
 
 use files::Lock;
@@ -108,6 +109,15 @@ pub enum RunError {
     Exists {
         /// The run directory.
         dir: PathBuf,
+    },
+    /// A file is there that the run would write over.
+    #[error(
+        "{} is there and is of no run that could be taken up (there is no config.toml, or it is no \
+         checkpoint): move it away, or choose another directory", path.display()
+    )]
+    InTheWay {
+        /// The file.
+        path: PathBuf,
     },
     /// There is no run to resume.
     #[error("{} holds no run (no config.toml); start one there without resuming", dir.display())]
@@ -212,7 +222,8 @@ impl Run {
     /// Starts a run in a directory that holds none; the directory is created where necessary.
     ///
     /// # Errors
-    /// [`RunError::Exists`], [`RunError::Locked`], [`RunError::Config`], [`RunError::Io`].
+    /// [`RunError::Exists`], [`RunError::InTheWay`], [`RunError::Locked`], [`RunError::Config`],
+    /// [`RunError::Io`].
     pub fn create<C: Config>(dir: &Path, config: &C) -> Result<Self, RunError> {
         let path = dir.join("config.toml");
         config.check().map_err(|source| RunError::Config { path: path.clone(), source })?;
@@ -221,6 +232,9 @@ impl Run {
         let lock = Lock::take(dir)?;
         if path.exists() {
             return Err(RunError::Exists { dir: dir.to_path_buf() });
+        }
+        if let Some(path) = files::in_the_way(dir) {
+            return Err(RunError::InTheWay { path });
         }
         let run = Self::with(dir, lock)?;
         run.reconfigure(config)?;
@@ -359,6 +373,19 @@ impl Run {
         read_config(&path)
     }
 
+    /// Steps done by the newest checkpoint of a run, which another process may be writing; 0 without
+    /// one.
+    ///
+    /// # Errors
+    /// [`RunError::Io`].
+    pub fn steps_done(dir: &Path) -> Result<u64, RunError> {
+        let dir = dir.join("checkpoints");
+        if !dir.is_dir() {
+            return Ok(0);
+        }
+        Ok(files::checkpoints(&dir)?.last().and_then(|path| files::step_of(path)).unwrap_or(0))
+    }
+
     /// Loads the part `name` of the newest checkpoint of a run, which another process may be
     /// writing; returns its step, or `None` and leaves `part` alone where there is no checkpoint.
     ///
@@ -431,7 +458,7 @@ impl Run {
     /// is on the disk.
     ///
     /// # Errors
-    /// [`RunError::Io`]; the checkpoints before are untouched then.
+    /// [`RunError::Io`], [`RunError::InTheWay`]; the checkpoints before are untouched then.
     pub fn checkpoint(&mut self, step: u64, state: &impl Checkpoint) -> Result<(), RunError> {
         log::debug!("{}: saving step {step}", self.dir.display());
         let (wall_s, metrics) = (self.wall_s(), self.metrics.sync()?);
@@ -440,7 +467,11 @@ impl Run {
         snapshot.state(RUN_STATE, &own);
         snapshot.nest("state", state);
         let dir = self.dir.join("checkpoints");
-        write_atomic(&dir.join(files::checkpoint_name(step)), &snapshot.to_bytes())?;
+        let path = dir.join(files::checkpoint_name(step));
+        if path.exists() && !files::is_checkpoint(&path) {
+            return Err(RunError::InTheWay { path });
+        }
+        write_atomic(&path, &snapshot.to_bytes())?;
         files::keep_newest(&dir, KEPT, self.best.map(|best| best.step))?;
         log::debug!("{}: saved step {step}", self.dir.display());
         Ok(())

@@ -6,7 +6,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use sog_runtime::tensors::{CHECKSUM_KEY, Metadata, Tensor, TensorError, TensorFile, serialize};
 
 /// Schema of a checkpoint file.
-const SCHEMA: &str = "sog.checkpoint/1";
+pub(super) const SCHEMA: &str = "sog.checkpoint/1";
 
 /// Why a snapshot cannot be used.
 #[derive(Debug, thiserror::Error)]

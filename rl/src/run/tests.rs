@@ -215,6 +215,8 @@ fn pruning_leaves_files_that_the_run_did_not_write() {
     let theirs = [
         "checkpoints/000000000001-keep-me.safetensors",
         "checkpoints/1.safetensors",
+        // As a checkpoint is called.
+        "checkpoints/000000000002.safetensors",
         "checkpoints/0000000000001.safetensors",
         "checkpoints/best.safetensors",
         "checkpoints/notes.tmp",
@@ -223,13 +225,39 @@ fn pruning_leaves_files_that_the_run_did_not_write() {
     ]
     .map(|name| dir.join(name));
     theirs.iter().for_each(|path| fs::write(path, b"mine").unwrap());
-    (1..=9).for_each(|step| run.checkpoint(step, &Toy::new()).unwrap());
+    fs::create_dir(dir.join("checkpoints/000000000001.safetensors")).unwrap();
+    (3..=9).for_each(|step| run.checkpoint(step, &Toy::new()).unwrap());
+    let over = run.checkpoint(2, &Toy::new());
+    assert!(matches!(over, Err(RunError::InTheWay { .. })), "{over:?}");
     drop(run);
     let (mut run, _) = Run::create_or_resume(dir, &settings()).unwrap();
     assert_eq!(run.restore(&mut Toy::new()).unwrap(), Some(9));
     for path in &theirs {
         assert_eq!(fs::read(path).unwrap(), b"mine", "{}", path.display());
     }
+}
+
+#[test]
+fn a_run_does_not_begin_over_what_is_no_run() {
+    let temp = tempfile::tempdir().unwrap();
+    let dir = temp.path();
+    let theirs = ["policy.safetensors", "best.safetensors", "metrics.jsonl", EVENTS_FILE];
+    for name in theirs {
+        fs::write(dir.join(name), b"mine").unwrap();
+        for begun in [Run::create(dir, &settings()), train(dir, |_| ()).map(|_| unreachable!())] {
+            let error = begun.unwrap_err().to_string();
+            assert!(error.contains(name) && error.contains("another directory"), "{error}");
+        }
+        assert_eq!(fs::read(dir.join(name)).unwrap(), b"mine");
+        // What a kill before the configuration leaves is no more than an empty file.
+        fs::write(dir.join(name), b"").unwrap();
+    }
+    train(dir, |_| ()).unwrap();
+    assert_eq!(Run::steps_done(dir).unwrap(), 60);
+    // Its own checkpoints without its configuration.
+    fs::remove_file(dir.join("config.toml")).unwrap();
+    assert!(matches!(train(dir, |_| ()), Err(RunError::InTheWay { .. })));
+    assert!(fs::metadata(dir.join("metrics.jsonl")).unwrap().len() > 0);
 }
 
 #[test]

@@ -35,7 +35,7 @@ pub(super) fn replay(args: &ReplayArgs) -> Result<bool> {
             json!({
                 "ok": same, "ticks": report.ticks, "records": log.records.len(),
                 "lost": log.lost(), "misses": log.misses(), "complete": log.complete,
-                "cut_bytes": log.cut_bytes, "rate_hz": log.rate_hz(),
+                "cut_bytes": log.cut_bytes, "damaged_record": log.damaged, "rate_hz": log.rate_hz(),
                 "policy_rate_hz": 1.0 / log.header.spec.contract.dt_s,
                 "gap_before": report.gap_before, "mismatch": mismatch,
                 "logged_on": log.header.instruction_set, "replayed_on": here,
@@ -65,13 +65,16 @@ pub(super) fn replay(args: &ReplayArgs) -> Result<bool> {
 
 /// What to say about a log without its end.
 fn cut(log: &Log) -> Option<String> {
-    let whole = log.records.len();
-    (!log.complete).then(|| {
-        format!(
+    let (whole, cut) = (log.records.len(), log.cut_bytes);
+    (!log.complete).then(|| match log.damaged {
+        Some(record) => format!(
+            "record {record} of the log is damaged (the power failed, or bytes were changed): the \
+             {whole} whole records before it, and not the {cut} bytes from there on"
+        ),
+        None => format!(
             "the log was cut off (the program was killed, or the disk was full): {whole} whole \
-             records, {} bytes of another",
-            log.cut_bytes
-        )
+             records, {cut} bytes of another"
+        ),
     })
 }
 

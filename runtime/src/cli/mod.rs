@@ -15,6 +15,7 @@ mod status;
 use std::process::ExitCode;
 
 use clap::Parser;
+use sog_runtime::os::with_causes;
 
 use args::{Args, Command};
 
@@ -35,7 +36,7 @@ pub(crate) fn main() -> ExitCode {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(1),
         Err(error) => {
-            eprintln!("error: {error:#}");
+            eprintln!("error: {}", with_causes(error.as_ref()));
             ExitCode::from(2)
         }
     }

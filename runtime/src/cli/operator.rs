@@ -1,6 +1,7 @@
 //! The operator: keys of the terminal, and lines on a local socket.
 //!
-//! The line protocol: one command a line, one answer a line, `ok …` or `error …`.
+//! The line protocol: one command a line, one answer a line, `ok …` or `error …`; `error` also where
+//! the state does not let the command through.
 //!
 //! | command | does |
 //! |---|---|
@@ -34,7 +35,7 @@ use std::{
 
 use rustix::termios::{self, LocalModes, OptionalActions, Termios};
 use sog_runtime::{
-    control::{CodeError, Mailbox, Request},
+    control::{CodeError, Mailbox, Request, State},
     os::pipe::note,
     telemetry::Board,
 };
@@ -47,6 +48,8 @@ const STACK_BYTES: usize = 128 * 1024;
 const MOST_OPERATORS: usize = 4;
 /// How long answers to what was said last may take when the socket is closed.
 const LAST_ANSWERS: Duration = Duration::from_millis(500);
+/// How long a run may take to look at what was said.
+const LOOKED_AT: Duration = Duration::from_millis(300);
 /// Longest line.
 const MAX_LINE: u64 = 256;
 
@@ -223,6 +226,9 @@ impl ControlSocket {
             for stream in listener.incoming().map_while(Result::ok) {
                 if connected.fetch_add(1, Ordering::AcqRel) >= MOST_OPERATORS {
                     connected.fetch_sub(1, Ordering::AcqRel);
+                    // Who has gone by now need not know.
+                    let _ =
+                        writeln!(&stream, "error {MOST_OPERATORS} operators are connected already");
                     continue;
                 }
                 let (answer, count) = (Arc::clone(&answer), Arc::clone(&connected));
@@ -261,12 +267,16 @@ fn converse(
     let mut reader = BufReader::new(stream.try_clone()?);
     let mut stream = stream;
     loop {
-        let mut line = String::new();
-        if reader.by_ref().take(MAX_LINE).read_line(&mut line)? == 0 {
+        let mut line = Vec::new();
+        if reader.by_ref().take(MAX_LINE).read_until(b'\n', &mut line)? == 0 {
             return Ok(());
         }
         open.fetch_add(1, Ordering::AcqRel);
-        let written = writeln!(stream, "{}", answer(&line));
+        let answered = match std::str::from_utf8(&line) {
+            Ok(line) => answer(line),
+            Err(_) => "error the line is no text (UTF-8)".to_string(),
+        };
+        let written = writeln!(stream, "{answered}");
         open.fetch_sub(1, Ordering::AcqRel);
         written?;
     }
@@ -290,10 +300,35 @@ impl Pilot {
     pub(super) fn answer(&self, line: &str) -> String {
         let said = match line.parse::<Said>() {
             Ok(Said::Status) => return self.status(),
+            Ok(Said::Request(request)) => {
+                let ticks = self.board.peek().ticks;
+                self.mailbox.post(request);
+                self.wait_for(request, ticks)
+            }
             Ok(said) => said.post(&self.mailbox, &self.names),
             Err(reason) => Err(reason),
         };
         said.map_or_else(|reason| format!("error {reason}"), |()| "ok".to_string())
+    }
+
+    /// Waits until a request posted after so many `ticks` has been looked at; why it did nothing, if
+    /// so.
+    fn wait_for(&self, request: Request, ticks: u64) -> Result<(), String> {
+        let until = Instant::now() + LOOKED_AT;
+        while Instant::now() < until {
+            // The tick that was under way may have missed it.
+            let looked_at = self.board.peek().ticks >= ticks + 2;
+            let state = self.board.peek().state;
+            if has_come(request, state) {
+                return Ok(());
+            }
+            if looked_at {
+                let (name, needed) = needs(request);
+                return Err(format!("{name} does nothing in the state {state}: {needed}"));
+            }
+            thread::sleep(Duration::from_millis(1));
+        }
+        Ok(())
     }
 
     fn status(&self) -> String {
@@ -317,6 +352,29 @@ impl Pilot {
     }
 }
 
+/// Whether a run is where a request leads, or beyond.
+fn has_come(request: Request, state: State) -> bool {
+    match request {
+        Request::Arm => matches!(state, State::Ready | State::Policy),
+        Request::Start => state == State::Policy,
+        Request::Damp => state == State::Damping,
+        Request::Stop => state == State::EStop,
+        Request::Reset => state == State::Idle,
+        _ => true,
+    }
+}
+
+/// A request's name, and the states in which it does something.
+fn needs(request: Request) -> (&'static str, &'static str) {
+    match request {
+        Request::Arm => ("arm", "need idle (`reset` leads there)"),
+        Request::Start => ("start", "need ready (`arm` leads there)"),
+        Request::Damp => ("damp", "need idle, ready or policy"),
+        Request::Reset => ("reset", "need ready, damping or estop"),
+        _ => ("this", "look at `status`"),
+    }
+}
+
 fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
     thread::Builder::new().name(name.to_string()).stack_size(STACK_BYTES).spawn(work).map(drop)
 }
@@ -324,7 +382,7 @@ fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use sog_runtime::control::Requests;
+    use sog_runtime::control::{Event, Requests, TABLE};
 
     #[test]
     fn lines_are_understood_or_refused_with_a_reason() {
@@ -405,6 +463,59 @@ mod tests {
         assert!(say("status").starts_with("ok state=idle code=0 ticks=0"));
         drop(socket);
         assert!(!path.exists());
+    }
+
+    #[test]
+    fn what_is_no_text_or_one_too_many_is_told_so() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("control");
+        let _socket = ControlSocket::listen(&path, |line| format!("ok {}", line.trim())).unwrap();
+        let connect = || {
+            let stream = UnixStream::connect(&path).unwrap();
+            let answers = BufReader::new(stream.try_clone().unwrap()).lines();
+            (stream, answers)
+        };
+        let mut operators: Vec<_> = (0..MOST_OPERATORS).map(|_| connect()).collect();
+        for (stream, answers) in &mut operators {
+            stream.write_all(b"\xff\xfe\nhello\n").unwrap();
+            assert!(answers.next().unwrap().unwrap().starts_with("error the line is no text"));
+            assert_eq!(answers.next().unwrap().unwrap(), "ok hello");
+        }
+        let (_late, mut answers) = connect();
+        assert!(answers.next().unwrap().unwrap().starts_with("error 4 operators"));
+    }
+
+    #[test]
+    fn a_request_that_a_state_does_not_let_through_is_an_error() {
+        for request in [Request::Arm, Request::Start, Request::Damp, Request::Stop, Request::Reset]
+        {
+            let event = match request {
+                Request::Arm => Event::Arm,
+                Request::Start => Event::Start,
+                Request::Damp => Event::Damp,
+                Request::Stop => Event::Stop,
+                _ => Event::Reset,
+            };
+            let row = TABLE.iter().find(|(other, _)| *other == event).unwrap().1;
+            for (from, to) in (0..5).zip(row) {
+                let from = State::from_u8(from).unwrap();
+                // Where it leads it has come; where it does nothing it has come only if it was there.
+                match to {
+                    Some(to) => assert!(has_come(request, to), "{request:?} {from}"),
+                    None => {
+                        let there = matches!(
+                            (request, from),
+                            (Request::Arm, State::Ready | State::Policy)
+                                | (Request::Start, State::Policy)
+                                | (Request::Damp, State::Damping)
+                                | (Request::Stop, State::EStop)
+                                | (Request::Reset, State::Idle)
+                        );
+                        assert_eq!(has_come(request, from), there, "{request:?} {from}");
+                    }
+                }
+            }
+        }
     }
 
     #[test]

@@ -131,7 +131,7 @@ pub(super) fn main(args: &RunArgs) -> Result<bool> {
     let period_ns = Controller::new(&file, &expected, config.clone())?.period_ns();
 
     let switch = args.switch_every.map(|every_s| switch_codes(every_s, period_ns)).transpose()?;
-    let faults = fault_plan(args)?;
+    let faults = fault_plan(args, file.contract.obs_dim())?;
     let faulty = args.faults.is_some();
     // From here on a robot depends on this program.
     let flight = Flight::begin();
@@ -340,10 +340,16 @@ fn switch_codes(every_s: f64, period_ns: u64) -> Result<SwitchCodes> {
     Ok(SwitchCodes::every(ticks as u64))
 }
 
-fn fault_plan(args: &RunArgs) -> Result<FaultPlan> {
+fn fault_plan(args: &RunArgs, channels: usize) -> Result<FaultPlan> {
     let Some(path) = &args.faults else { return Ok(FaultPlan::default()) };
     let context = || format!("fault script {}", path.display());
-    std::fs::read_to_string(path).with_context(context)?.parse().with_context(context)
+    let text = std::fs::read_to_string(path).with_context(context)?;
+    let plan: FaultPlan = text.parse().with_context(context)?;
+    if let Some(channel) = plan.channel_beyond(channels) {
+        let last = channels.saturating_sub(1);
+        bail!("{}: channel {channel}, the observation has 0 to {last}", context());
+    }
+    Ok(plan)
 }
 
 fn connect(

@@ -146,6 +146,13 @@ impl FromStr for FaultPlan {
 }
 
 impl FaultPlan {
+    /// The first channel that is not one of so many.
+    pub fn channel_beyond(&self, channels: usize) -> Option<usize> {
+        let faults = self.rates.iter().map(|(_, fault)| fault);
+        let mut faults = faults.chain(self.script.iter().map(|(_, fault)| fault));
+        faults.find_map(|fault| fault.channel.filter(|&channel| channel >= channels))
+    }
+
     fn read_line(&mut self, line: &str) -> Option<()> {
         let mut words = line.split_whitespace();
         match words.next()? {

@@ -1,8 +1,9 @@
 //! Files that are written whole or not at all, and never over something that matters.
 //!
-//! * [`Outputs`]: refuses an output that is an input, another output, or (without force) a file
-//!   that is there; through symbolic and hard links;
+//! * [`Outputs`]: refuses an output that is an input, another output, a file that another program
+//!   is writing, or (without force) a file that is there; through symbolic and hard links;
 //! * [`Output`]: a place that was found good, with the ways to write there;
+//! * [`Unfinished`]: a file that is written bit by bit and appears when it is finished;
 //! * [`write_atomic`], [`write_atomic_with`]: temporary file beside, fsync, rename, fsync of the
 //!   folder.
 //!
@@ -20,14 +21,15 @@
 //! ```
 
 use std::{
+    collections::{HashMap, HashSet},
     ffi::OsString,
-    fs::{self, File, OpenOptions},
+    fs::{self, File, OpenOptions, TryLockError},
     io::{self, BufWriter, Write},
     os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
 };
 
-use rustix::fs::{CWD, RenameFlags, renameat_with};
+use rustix::fs::{Access, AtFlags, CWD, RenameFlags, accessat, renameat_with};
 
 use super::random_u64;
 
@@ -66,8 +68,14 @@ pub enum OutputError {
         /// The output.
         path: PathBuf,
     },
-    /// The place cannot be looked at.
-    #[error("output {}: {source}", path.display())]
+    /// Another program has begun the file and goes on writing it.
+    #[error("output {} is being written by another program: end that first, or choose another name", path.display())]
+    InUse {
+        /// The output.
+        path: PathBuf,
+    },
+    /// The place cannot be looked at or written to.
+    #[error("cannot write output {}: {source}", path.display())]
     Io {
         /// The output.
         path: PathBuf,
@@ -77,7 +85,7 @@ pub enum OutputError {
 }
 
 /// What makes two names the same file.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Identity {
     /// A file that is there: device and inode.
     There(u64, u64),
@@ -89,8 +97,8 @@ enum Identity {
 #[derive(Clone, Debug, Default)]
 pub struct Outputs {
     force: bool,
-    inputs: Vec<(PathBuf, Identity)>,
-    outputs: Vec<(PathBuf, Identity)>,
+    inputs: HashMap<Identity, PathBuf>,
+    outputs: HashMap<Identity, PathBuf>,
 }
 
 impl Outputs {
@@ -103,7 +111,7 @@ impl Outputs {
     #[must_use]
     pub fn reads(mut self, path: &Path) -> Self {
         if let Ok(found) = fs::metadata(path) {
-            self.inputs.push((path.to_path_buf(), there(&found)));
+            self.inputs.insert(there(&found), path.to_path_buf());
         }
         self
     }
@@ -112,6 +120,25 @@ impl Outputs {
     #[must_use]
     pub fn reads_all<P: AsRef<Path>>(self, paths: impl IntoIterator<Item = P>) -> Self {
         paths.into_iter().fold(self, |outputs, path| outputs.reads(path.as_ref()))
+    }
+
+    /// Adds a file that is read, or all files of a folder and of the folders in it.
+    #[must_use]
+    pub fn reads_within(mut self, path: &Path) -> Self {
+        let mut open = vec![path.to_path_buf()];
+        // Links may go in circles.
+        let mut seen = HashSet::new();
+        while let Some(path) = open.pop() {
+            match fs::read_dir(&path) {
+                Ok(entries) => {
+                    if fs::metadata(&path).is_ok_and(|found| seen.insert(there(&found))) {
+                        open.extend(entries.flatten().map(|entry| entry.path()));
+                    }
+                }
+                Err(_) => self = self.reads(&path),
+            }
+        }
+        self
     }
 
     /// A place to write to.
@@ -141,20 +168,27 @@ impl Outputs {
             && found.as_ref().map(MetadataExt::rdev)
                 == fs::metadata("/dev/null").ok().as_ref().map(MetadataExt::rdev);
         if !is_null {
-            let same = |list: &[(PathBuf, Identity)]| {
-                list.iter().find(|(_, other)| *other == identity).map(|(other, _)| other.clone())
-            };
-            if let Some(input) = same(&self.inputs) {
-                return Err(OutputError::IsInput { path: path.to_path_buf(), input });
+            if let Some(input) = self.inputs.get(&identity) {
+                let (path, input) = (path.to_path_buf(), input.clone());
+                return Err(OutputError::IsInput { path, input });
             }
-            if let Some(other) = same(&self.outputs) {
-                return Err(OutputError::IsOutput { path: path.to_path_buf(), other });
+            if let Some(other) = self.outputs.get(&identity) {
+                let (path, other) = (path.to_path_buf(), other.clone());
+                return Err(OutputError::IsOutput { path, other });
             }
         }
         if kind.is_some_and(|kind| kind.is_file()) && !self.force && !is_descriptor(&place) {
             return Err(OutputError::Exists { path: path.to_path_buf() });
         }
-        self.outputs.push((path.to_path_buf(), identity));
+        // Now rather than after hours of work.
+        if kind.is_none_or(|kind| kind.is_file()) && !is_descriptor(&place) {
+            let may = Access::WRITE_OK | Access::EXEC_OK;
+            accessat(CWD, folder_of(&place), may, AtFlags::EACCESS).map_err(|e| io(e.into()))?;
+            if is_locked(&place) {
+                return Err(OutputError::InUse { path: path.to_path_buf() });
+            }
+        }
+        self.outputs.insert(identity, path.to_path_buf());
         Ok(Output { path: path.to_path_buf(), place, replaces: self.force })
     }
 }
@@ -194,12 +228,107 @@ impl Output {
     }
 
     /// Begins a file that goes on growing: it appears under its name with `head` in it, and what
-    /// is written to the file returned follows.
+    /// is written to the file returned follows. It is locked until it is closed: no other program
+    /// takes its name meanwhile.
     ///
     /// # Errors
     /// As [`write`](Self::write).
     pub fn begin(&self, head: &[u8]) -> io::Result<File> {
-        write_whole(&self.place, self.replaces, |file| file.write_all(head))
+        write_whole(&self.place, self.replaces, |file| {
+            // Where there are no locks there is nobody to heed them.
+            let _ = file.get_ref().try_lock();
+            file.write_all(head)
+        })
+    }
+
+    /// Creates a file that is written bit by bit, also by other programs.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn create(&self) -> io::Result<Unfinished> {
+        Unfinished::create(&self.place, self.replaces)
+    }
+}
+
+/// A file on its way: it stands under its name once it is finished, and goes if it never is.
+#[derive(Debug)]
+pub struct Unfinished {
+    /// Until it is finished.
+    file: Option<File>,
+    /// The temporary name; none where the place itself is written to, as a pipe is.
+    beside: Option<PathBuf>,
+    place: PathBuf,
+    replaces: bool,
+}
+
+impl Unfinished {
+    fn create(place: &Path, replaces: bool) -> io::Result<Self> {
+        let begun = |file, beside| {
+            let file = Some(file);
+            Self { file, beside, place: place.to_path_buf(), replaces }
+        };
+        let before = fs::metadata(place).ok();
+        // A pipe or a terminal cannot be renamed onto.
+        if before.as_ref().is_some_and(|found| !found.is_file()) || is_descriptor(place) {
+            return Ok(begun(OpenOptions::new().write(true).open(place)?, None));
+        }
+        let name = place.file_name().ok_or(io::ErrorKind::InvalidInput)?;
+        let mut beside = OsString::from(".");
+        beside.push(name);
+        beside.push(format!(".{:016x}.tmp", random_u64()));
+        let beside = folder_of(place).join(beside);
+        let mode = before.as_ref().map_or(0o666, |found| found.mode() & 0o777);
+        let file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&beside)?;
+        let begun = begun(file, Some(beside));
+        if let (Some(before), Some(file)) = (before, &begun.file) {
+            // The mask of the process may have taken some away.
+            file.set_permissions(before.permissions())?;
+        }
+        Ok(begun)
+    }
+
+    /// Where another program may write it meanwhile.
+    pub fn path(&self) -> &Path {
+        self.beside.as_deref().unwrap_or(&self.place)
+    }
+
+    /// Gives it its name; the open file, its position behind what was written.
+    ///
+    /// # Errors
+    /// What the system says; a file that has come to be there meanwhile counts as an error, where
+    /// none may be replaced, and so does one that another program is writing.
+    pub fn finish(mut self) -> io::Result<File> {
+        let file = self.file.take().ok_or(io::ErrorKind::InvalidInput)?;
+        let Some(beside) = &self.beside else { return Ok(file) };
+        file.sync_all()?;
+        if is_locked(&self.place) {
+            let busy = "it is being written by another program";
+            return Err(io::Error::new(io::ErrorKind::ResourceBusy, busy));
+        }
+        rename(beside, &self.place, self.replaces)?;
+        self.beside = None;
+        // Some file systems know no fsync of a folder; the file itself is safe.
+        let _ = File::open(folder_of(&self.place)).and_then(|folder| folder.sync_all());
+        Ok(file)
+    }
+}
+
+impl Write for Unfinished {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.file.as_mut().ok_or(io::ErrorKind::InvalidInput)?.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        if let Some(beside) = &self.beside {
+            // If it cannot be removed there is nothing better to do with it.
+            let _ = fs::remove_file(beside);
+        }
     }
 }
 
@@ -229,42 +358,21 @@ fn write_whole(
     replaces: bool,
     write: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>,
 ) -> io::Result<File> {
-    let finish = |file: File| {
-        let mut file = BufWriter::with_capacity(64 * 1024, file);
-        write(&mut file)?;
-        file.into_inner().map_err(io::IntoInnerError::into_error)
-    };
-    let before = fs::metadata(place).ok();
-    // A pipe or a terminal cannot be renamed onto.
-    if before.as_ref().is_some_and(|found| !found.is_file()) || is_descriptor(place) {
-        return finish(OpenOptions::new().write(true).open(place)?);
+    let mut whole = Unfinished::create(place, replaces)?;
+    let file = whole.file.take().ok_or(io::ErrorKind::InvalidInput)?;
+    let mut file = BufWriter::with_capacity(64 * 1024, file);
+    write(&mut file)?;
+    whole.file = Some(file.into_inner().map_err(io::IntoInnerError::into_error)?);
+    whole.finish()
+}
+
+/// Whether another program holds the lock of a file that grows.
+fn is_locked(place: &Path) -> bool {
+    if !fs::metadata(place).is_ok_and(|found| found.is_file()) {
+        return false;
     }
-    let folder = folder_of(place);
-    let name = place.file_name().ok_or(io::ErrorKind::InvalidInput)?;
-    let mut beside = OsString::from(".");
-    beside.push(name);
-    beside.push(format!(".{:016x}.tmp", random_u64()));
-    let beside = folder.join(beside);
-    let mode = before.as_ref().map_or(0o666, |found| found.mode() & 0o777);
-    let file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&beside)?;
-    let written: io::Result<File> = (|| {
-        if let Some(before) = &before {
-            // The mask of the process may have taken some away.
-            file.set_permissions(before.permissions())?;
-        }
-        let file = finish(file)?;
-        file.sync_all()?;
-        rename(&beside, place, replaces)?;
-        Ok(file)
-    })();
-    if written.is_err() {
-        // If it cannot be removed there is nothing better to do with it.
-        let _ = fs::remove_file(&beside);
-    }
-    let file = written?;
-    // Some file systems know no fsync of a folder; the file itself is safe.
-    let _ = File::open(folder).and_then(|folder| folder.sync_all());
-    Ok(file)
+    let Ok(file) = File::open(place) else { return false };
+    matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock))
 }
 
 fn rename(from: &Path, to: &Path, replaces: bool) -> io::Result<()> {
@@ -438,5 +546,53 @@ mod tests {
         assert_eq!(fs::read(output.path()).unwrap(), b"head");
         file.write_all(b" and body").unwrap();
         assert_eq!(fs::read(output.path()).unwrap(), b"head and body");
+    }
+
+    #[test]
+    fn files_of_a_folder_that_is_read_are_inputs_too() {
+        let dir = Folder::new();
+        fs::create_dir_all(dir.path("in/deep")).unwrap();
+        let inner = dir.file("in/deep/data");
+        fs::hard_link(&inner, dir.path("hard")).unwrap();
+        symlink("..", dir.path("in/deep/up")).unwrap();
+        let mut outputs = Outputs::new(true).reads_within(&dir.path("in"));
+        for name in ["in/deep/data", "hard"] {
+            let error = outputs.claim(&dir.path(name)).unwrap_err();
+            assert!(matches!(error, OutputError::IsInput { .. }), "{name}: {error}");
+        }
+        assert!(outputs.claim(&dir.path("in/new")).is_ok());
+        let error = Outputs::new(true).reads_within(&inner).claim(&inner).unwrap_err();
+        assert!(matches!(error, OutputError::IsInput { .. }), "{error}");
+    }
+
+    #[test]
+    fn a_file_that_still_grows_is_nobody_elses() {
+        let dir = Folder::new();
+        let late = Outputs::new(true).claim(&dir.path("log")).unwrap();
+        let file = Outputs::new(true).claim(&dir.path("log")).unwrap().begin(b"head").unwrap();
+        let error = Outputs::new(true).claim(&dir.path("log")).unwrap_err();
+        assert!(matches!(error, OutputError::InUse { .. }), "{error}");
+        assert_eq!(late.write(b"x").unwrap_err().kind(), io::ErrorKind::ResourceBusy);
+        assert_eq!(fs::read(dir.path("log")).unwrap(), b"head");
+        drop(file);
+        late.write(b"x").unwrap();
+        assert_eq!(dir.names(), ["log"]);
+    }
+
+    #[test]
+    fn an_unfinished_file_appears_when_it_is_finished_or_never() {
+        let dir = Folder::new();
+        let output = Outputs::new(true).claim(&dir.file("kept")).unwrap();
+        let mut unfinished = output.create().unwrap();
+        unfinished.write_all(b"half").unwrap();
+        assert_eq!(fs::read(unfinished.path()).unwrap(), b"half");
+        drop(unfinished);
+        assert_eq!(fs::read(output.path()).unwrap(), b"kept");
+        let unfinished = output.create().unwrap();
+        // Another program's doing.
+        fs::write(unfinished.path(), b"new").unwrap();
+        unfinished.finish().unwrap();
+        assert_eq!(fs::read(output.path()).unwrap(), b"new");
+        assert_eq!(dir.names(), ["kept"]);
     }
 }

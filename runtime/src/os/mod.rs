@@ -2,6 +2,7 @@
 //!
 //! * [`set_up`], [`RealTimeConfig`], [`Obtained`]: scheduling class, affinity, locked memory;
 //! * [`files`]: outputs that are written whole, and never over something that matters;
+//! * [`with_causes`]: an error and what caused it, each said once;
 //! * [`pipe`]: what becomes of a program whose reader is gone;
 //! * [`on_signals`]: a callback for `SIGINT`, `SIGTERM` and `SIGHUP`;
 //! * [`random_u64`], [`wait_readable`], [`wait_writable`]: small services;
@@ -19,6 +20,7 @@
 //! ```
 
 mod alloc;
+mod errors;
 pub mod files;
 pub mod pipe;
 mod schedule;
@@ -26,6 +28,7 @@ mod signals;
 mod system;
 
 pub use alloc::CountingAllocator;
+pub use errors::with_causes;
 pub use schedule::{Obtained, RealTimeConfig, RealTimeError, Scheduler, Strictness, set_up};
 pub use signals::on_signals;
 pub use system::{random_u64, wait_readable, wait_writable};

@@ -8,7 +8,8 @@
 //! ```
 //!
 //! All numbers are little-endian. Version 3, which is read too, says nothing of what a person did. A file without its end, perhaps within a record (the program was
-//! killed, the disk was full, the power failed), is read up to its last whole record.
+//! killed, the disk was full, the power failed), is read up to its last whole record, and one with a
+//! damaged record up to the record before it.
 
 use std::io;
 
@@ -36,8 +37,11 @@ pub struct Log {
     /// Whether the log has its end; if not, the program was killed or the disk took no more, and
     /// ticks may follow of which nothing is known.
     pub complete: bool,
-    /// Bytes of a last record that was not written whole.
+    /// Bytes behind the last whole record: of one that was not written whole, or of all from a
+    /// damaged one on.
     pub cut_bytes: usize,
+    /// The record, counted from 0, that is damaged and ends what is read.
+    pub damaged: Option<usize>,
     /// Ticks without a record, as counted by the run; 0 if the end is not there to say.
     missing: u64,
 }
@@ -55,19 +59,14 @@ pub enum LogError {
     /// The header is damaged.
     #[error("the header is damaged")]
     Header,
-    /// A record is damaged.
-    #[error("record {index} is damaged")]
-    Record {
-        /// Which one, from 0.
-        index: usize,
-    },
 }
 
 impl Log {
     /// Reads a whole log.
     ///
     /// # Errors
-    /// [`LogError`]; a log that was cut off is none.
+    /// [`LogError`]; neither a log that was cut off is one, nor a damaged record: the records before
+    /// are read.
     pub fn parse(bytes: &[u8]) -> Result<Self, LogError> {
         let mark = || LogError::Mark { found: bytes[..bytes.len().min(MARK.len())].to_vec() };
         let (rest, guided) = match (bytes.strip_prefix(&MARK), bytes.strip_prefix(&MARK_3)) {
@@ -84,18 +83,22 @@ impl Log {
             None => (rest, None),
         };
         let mut records = Vec::with_capacity(rest.len() / size);
+        let mut damaged = None;
         let mut left = rest;
         while let Some((chunk, behind)) = left.split_at_checked(size) {
             match read_record(chunk, widths) {
                 Some(record) => records.push(record),
                 // Room that the file system made and never filled, because the power failed.
                 None if end.is_none() && left.iter().all(|&byte| byte == 0) => break,
-                None => return Err(LogError::Record { index: records.len() }),
+                None => {
+                    damaged = Some(records.len());
+                    break;
+                }
             }
             left = behind;
         }
-        let (complete, cut_bytes) = (end.is_some(), left.len());
-        Ok(Self { header, records, complete, cut_bytes, missing: end.unwrap_or(0) })
+        let (complete, cut_bytes) = (end.is_some() && damaged.is_none(), left.len());
+        Ok(Self { header, records, complete, cut_bytes, damaged, missing: end.unwrap_or(0) })
     }
 
     /// Ticks without a record: those that the run counted, or at least the gaps between records.

@@ -12,6 +12,7 @@ mod run;
 use std::{path::PathBuf, process::ExitCode, sync::Arc};
 
 use clap::{Args, Parser, Subcommand};
+use sog_runtime::os::{files::Outputs, with_causes};
 
 use crate::{
     physics::RobotSource,
@@ -52,6 +53,12 @@ struct RobotArgs {
 }
 
 impl RobotArgs {
+    /// Outputs of a command that reads a task and these robots.
+    fn outputs(&self, force: bool, task: &TaskFolder) -> Outputs {
+        let read = task.made_of().into_iter().chain(self.robots.clone());
+        read.fold(Outputs::new(force), |outputs, path| outputs.reads_within(&path))
+    }
+
     fn options(&self) -> TaskOptions {
         let robots = match &self.robots {
             Some(directory) => RobotSource::Directory(directory.clone()),
@@ -89,7 +96,7 @@ pub fn main() -> ExitCode {
         Ok(Outcome::CheckFailed) => ExitCode::from(1),
         Ok(Outcome::BadInput) => ExitCode::from(2),
         Err(error) => {
-            eprintln!("error: {error:#}");
+            eprintln!("error: {}", with_causes(error.as_ref()));
             ExitCode::from(2)
         }
     }

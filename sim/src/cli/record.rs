@@ -20,7 +20,7 @@ use sog_runtime::{
         Address, CountsToJson, Faulty, LinkOptions, LinkRobot, Memory, ObservationStream,
         PacketFaults, PlantOptions, PlantReport, PlantServer, Serial, Transport, Udp,
     },
-    os::files::{Output, Outputs},
+    os::files::Output,
     recording::{Happened, Recorder, Saver, Store},
 };
 
@@ -131,7 +131,7 @@ pub(super) fn run(args: &RecordArgs) -> Result<Outcome> {
         Some(rate) => bail!("--real-time {rate}: need 1 to 2000 Hz"),
         None => None,
     };
-    let output = Outputs::new(args.force).claim(&args.out)?;
+    let output = args.robots.outputs(args.force, &args.task).claim(&args.out)?;
     let maker = TaskMaker::of(&args.task, &args.robots.options())?;
     let mut robot = args.shows.demonstrator(&args.task, &maker, args.seed)?;
     let (modes, done) = (robot.modes(), robot.done_flag());

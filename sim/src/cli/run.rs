@@ -1,24 +1,20 @@
 //! `sog-sim run`: closes the control loop of a policy around a simulated robot.
 
-use std::{
-    fmt::Write as _,
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::{fmt::Write as _, path::PathBuf, sync::Arc};
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use serde_json::json;
 use sog_runtime::{
     control::{self, Config, Controller, Plan, Request, RunReport, SwitchCodes},
-    os,
+    os::{self, files::Output},
     policy::PolicyFile,
     time::{FreeRun, RealTime, Ticker},
 };
 
 use super::{Outcome, RobotArgs, labels, parse_task, print_json};
 use crate::{
-    render::{FilmKind, Reel},
+    render::{FilmFiles, Reel, check_size},
     robot::{Recording, SimRobot},
     task::TaskInfo,
     tasks::{self, TaskFolder, TaskMaker},
@@ -68,6 +64,9 @@ pub(super) struct RunArgs {
     /// Size of the picture in pixels
     #[arg(long, value_name = "WxH", default_value = "480x360", value_parser = parse_size)]
     size: (u32, u32),
+    /// Replace the files of --trace and --render if they are there
+    #[arg(long)]
+    force: bool,
     #[command(flatten)]
     robots: RobotArgs,
     /// Print JSON
@@ -88,19 +87,20 @@ struct Run {
 }
 
 pub(super) fn run(args: &RunArgs) -> Result<Outcome> {
-    let kind = args.render.as_deref().map(FilmKind::of).transpose()?;
-    let run = simulate(args)?;
-    if let Some(path) = &args.trace {
-        std::fs::write(path, csv(&run))
-            .with_context(|| format!("cannot write {}", path.display()))?;
+    let (file, folder) = open(args)?;
+    let places = places(args, &folder)?;
+    let run = simulate(args, &file, &folder)?;
+    if let Some(output) = &places.trace {
+        let written = output.write(csv(&run).as_bytes());
+        written.with_context(|| format!("cannot write {}", output.path().display()))?;
     }
     if args.json {
         print_json(&to_json(args, &run));
     } else {
         print(args, &run);
     }
-    if let (Some(path), Some(_)) = (&args.render, kind) {
-        let written = draw(args, &run, path)?;
+    if let Some(files) = &places.film {
+        let written = draw(args, &run, files)?;
         if !args.json {
             println!("  drew {written}");
         }
@@ -109,7 +109,8 @@ pub(super) fn run(args: &RunArgs) -> Result<Outcome> {
     Ok(if run.report.end.is_good() || fell { Outcome::Good } else { Outcome::CheckFailed })
 }
 
-fn simulate(args: &RunArgs) -> Result<Run> {
+/// The policy, and the task that it is run on.
+fn open(args: &RunArgs) -> Result<(PolicyFile, Arc<TaskFolder>)> {
     let bytes = std::fs::read(&args.policy)
         .with_context(|| format!("cannot read {}", args.policy.display()))?;
     let (file, warning) = PolicyFile::open(&bytes)
@@ -126,7 +127,33 @@ fn simulate(args: &RunArgs) -> Result<Run> {
             )
         })?,
     };
-    let mut task = TaskMaker::of(&folder, &args.robots.options())?.make()?;
+    Ok((file, folder))
+}
+
+/// Where the run goes.
+struct Places {
+    trace: Option<Output>,
+    film: Option<FilmFiles>,
+}
+
+/// Before the run, so that a wrong name costs nothing.
+fn places(args: &RunArgs, folder: &TaskFolder) -> Result<Places> {
+    let mut outputs = args.robots.outputs(args.force, folder).reads(&args.policy);
+    let trace = args.trace.as_deref().map(|path| outputs.claim(path)).transpose()?;
+    let info = folder.info();
+    let steps = args.steps.map_or(Ok(info.horizon), usize::try_from)?;
+    let film = match &args.render {
+        Some(path) => {
+            check_size(args.size)?;
+            Some(FilmFiles::claim(&mut outputs, path, Reel::frames_of(steps, info.dt_s))?)
+        }
+        None => None,
+    };
+    Ok(Places { trace, film })
+}
+
+fn simulate(args: &RunArgs, file: &PolicyFile, folder: &Arc<TaskFolder>) -> Result<Run> {
+    let mut task = TaskMaker::of(folder, &args.robots.options())?.make()?;
     if !args.goal.is_empty() {
         task.set_goals(&args.goal)?;
     }
@@ -134,7 +161,7 @@ fn simulate(args: &RunArgs) -> Result<Run> {
     let steps = args.steps.unwrap_or(info.horizon as u64);
     let mut robot = SimRobot::new(task, args.seed)?;
     let config = Config { codes: args.code.clone(), code: args.mode, ..Config::default() };
-    let mut controller = Controller::new(&file, &crate::robot::spec(&info), config)?;
+    let mut controller = Controller::new(file, &crate::robot::spec(&info), config)?;
     let mailbox = controller.mailbox();
     os::on_signals(move || mailbox.post(Request::Quit))?;
     robot.record(usize::try_from(steps)?);
@@ -175,14 +202,14 @@ fn switch_codes(every_s: f64, dt_s: f64) -> Result<SwitchCodes> {
 }
 
 /// Draws what was recorded; says what was written.
-fn draw(args: &RunArgs, run: &Run, path: &Path) -> Result<String> {
+fn draw(args: &RunArgs, run: &Run, files: &FilmFiles) -> Result<String> {
     let best = best(&run.returns);
     let labels = labels(&run.info.modes, &args.goal);
     let label = labels.get(best).map_or(String::new(), |label| format!(": {label}"));
     let caption = format!("{}\ncode {}{label}", run.info.name(), run.report.code);
     let reel = Reel::of(run.robot.task(), &run.recording, &args.goal);
     let progress = super::progress("drawing", reel.frames() as u64);
-    let written = reel.draw(path, args.size, &caption, &mut || progress.inc(1))?;
+    let written = reel.draw(files, args.size, &caption, &mut || progress.inc(1))?;
     progress.finish_and_clear();
     Ok(written)
 }

@@ -1,11 +1,12 @@
 //! A file that frames go to.
 
 use std::{
-    fs::File,
     io::{BufWriter, Read as _, Write as _},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
 };
+
+use sog_runtime::os::files::{Output, Outputs, Unfinished};
 
 use super::{Frame, RenderError};
 
@@ -35,9 +36,36 @@ impl FilmKind {
     }
 }
 
-/// A film being written.
-pub struct Film {
+/// Where a film goes.
+#[derive(Clone, Debug)]
+pub struct FilmFiles {
+    kind: FilmKind,
     path: PathBuf,
+    /// One, or one a frame.
+    outputs: Vec<Output>,
+}
+
+impl FilmFiles {
+    /// The places of a film of at most so many frames: one file, or one a frame.
+    ///
+    /// # Errors
+    /// [`RenderError::Format`], [`RenderError::Output`].
+    pub fn claim(outputs: &mut Outputs, path: &Path, frames: usize) -> Result<Self, RenderError> {
+        let kind = FilmKind::of(path)?;
+        let outputs = match kind {
+            FilmKind::Gif | FilmKind::Mp4 => vec![outputs.claim(path)?],
+            FilmKind::Png => {
+                let claim = |n| outputs.claim(&numbered(path, n));
+                (0..frames).map(claim).collect::<Result<_, _>>()?
+            }
+        };
+        Ok(Self { kind, path: path.to_path_buf(), outputs })
+    }
+}
+
+/// A film being written: it is there in full when it is finished, or not at all.
+pub struct Film<'a> {
+    files: &'a FilmFiles,
     sink: Sink,
     frames: usize,
 }
@@ -45,21 +73,32 @@ pub struct Film {
 enum Sink {
     Gif(Box<GifSink>),
     Png,
-    Mp4(Child),
+    Mp4(Child, Unfinished),
 }
 
-impl Film {
+impl<'a> Film<'a> {
     /// Begins a film of pictures of one size, `frame_s` seconds each.
     ///
     /// # Errors
-    /// [`RenderError::Format`], [`RenderError::Write`].
-    pub fn create(path: &Path, size: (u32, u32), frame_s: f64) -> Result<Self, RenderError> {
-        let sink = match FilmKind::of(path)? {
-            FilmKind::Gif => Sink::Gif(Box::new(GifSink::create(path, frame_s)?)),
-            FilmKind::Png => Sink::Png,
-            FilmKind::Mp4 => Sink::Mp4(start_ffmpeg(path, size, frame_s)?),
+    /// [`RenderError::Write`].
+    pub fn create(
+        files: &'a FilmFiles,
+        size: (u32, u32),
+        frame_s: f64,
+    ) -> Result<Self, RenderError> {
+        let create = || {
+            let output = files.outputs.first().ok_or_else(|| failed(&files.path, "no place"))?;
+            output.create().map_err(|e| failed(&files.path, e))
         };
-        Ok(Self { path: path.to_path_buf(), sink, frames: 0 })
+        let sink = match files.kind {
+            FilmKind::Gif => Sink::Gif(Box::new(GifSink::new(create()?, frame_s))),
+            FilmKind::Png => Sink::Png,
+            FilmKind::Mp4 => {
+                let file = create()?;
+                Sink::Mp4(start_ffmpeg(file.path(), size, frame_s)?, file)
+            }
+        };
+        Ok(Self { files, sink, frames: 0 })
     }
 
     /// Adds a picture.
@@ -67,14 +106,21 @@ impl Film {
     /// # Errors
     /// [`RenderError::Write`].
     pub fn add(&mut self, frame: &Frame) -> Result<(), RenderError> {
+        let path = &self.files.path;
         match &mut self.sink {
-            Sink::Gif(gif) => gif.add(frame).map_err(|e| failed(&self.path, e))?,
-            Sink::Png => write_png(&numbered(&self.path, self.frames), frame)?,
-            Sink::Mp4(child) => {
+            Sink::Gif(gif) => gif.add(frame).map_err(|e| failed(path, e))?,
+            Sink::Png => {
+                let output = self.files.outputs.get(self.frames);
+                let output = output.ok_or_else(|| failed(path, "more frames than places"))?;
+                let written = png_bytes(frame).map_err(std::io::Error::other);
+                let written = written.and_then(|bytes| output.write(&bytes));
+                written.map_err(|e| failed(output.path(), e))?;
+            }
+            Sink::Mp4(child, _) => {
                 let input = child.stdin.as_mut().expect("it was asked for");
                 // A broken pipe says nothing; what ffmpeg said does.
                 if input.write_all(&frame.rgb).is_err() {
-                    return Err(failed(&self.path, end_ffmpeg(child)?));
+                    return Err(failed(path, end_ffmpeg(child)?));
                 }
             }
         }
@@ -87,21 +133,23 @@ impl Film {
     /// # Errors
     /// [`RenderError::Write`].
     pub fn finish(self) -> Result<String, RenderError> {
+        let path = &self.files.path;
         match self.sink {
-            Sink::Gif(gif) => gif.finish().map_err(|e| failed(&self.path, e))?,
+            Sink::Gif(gif) => gif.finish().map_err(|e| failed(path, e))?,
             Sink::Png => {
-                let last = numbered(&self.path, self.frames.saturating_sub(1));
-                let first = numbered(&self.path, 0);
+                let last = numbered(path, self.frames.saturating_sub(1));
+                let first = numbered(path, 0);
                 return Ok(format!("{} to {}", first.display(), last.display()));
             }
-            Sink::Mp4(mut child) => {
+            Sink::Mp4(mut child, file) => {
                 let said = end_ffmpeg(&mut child)?;
                 if !child.wait().is_ok_and(|status| status.success()) {
-                    return Err(failed(&self.path, said));
+                    return Err(failed(path, said));
                 }
+                file.finish().map_err(|e| failed(path, e))?;
             }
         }
-        Ok(self.path.display().to_string())
+        Ok(path.display().to_string())
     }
 }
 
@@ -115,15 +163,16 @@ fn numbered(path: &Path, n: usize) -> PathBuf {
     path.with_file_name(format!("{stem}-{n:04}.png"))
 }
 
-/// Writes one picture as PNG.
-fn write_png(path: &Path, frame: &Frame) -> Result<(), RenderError> {
-    let file = BufWriter::new(File::create(path).map_err(|e| failed(path, e))?);
-    let mut encoder = png::Encoder::new(file, frame.width, frame.height);
+/// One picture as PNG.
+fn png_bytes(frame: &Frame) -> Result<Vec<u8>, png::EncodingError> {
+    let mut bytes = Vec::new();
+    let mut encoder = png::Encoder::new(&mut bytes, frame.width, frame.height);
     encoder.set_color(png::ColorType::Rgb);
     encoder.set_depth(png::BitDepth::Eight);
-    let mut writer = encoder.write_header().map_err(|e| failed(path, e))?;
-    writer.write_image_data(&frame.rgb).map_err(|e| failed(path, e))?;
-    writer.finish().map_err(|e| failed(path, e))
+    let mut writer = encoder.write_header()?;
+    writer.write_image_data(&frame.rgb)?;
+    writer.finish()?;
+    Ok(bytes)
 }
 
 fn start_ffmpeg(
@@ -135,7 +184,8 @@ fn start_ffmpeg(
         .args(["-y", "-loglevel", "error", "-f", "rawvideo", "-pixel_format", "rgb24"])
         .args(["-video_size", &format!("{width}x{height}")])
         .args(["-framerate", &format!("{}", 1.0 / frame_s), "-i", "-"])
-        .args(["-pix_fmt", "yuv420p"])
+        // The name on the way ends in no format.
+        .args(["-pix_fmt", "yuv420p", "-f", "mp4"])
         .arg(path)
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
@@ -159,17 +209,16 @@ fn end_ffmpeg(child: &mut Child) -> Result<String, RenderError> {
 /// A GIF with one palette for all frames, taken from the first, so that still parts stay still.
 struct GifSink {
     /// Until the first frame gives the palette.
-    file: Option<BufWriter<File>>,
+    file: Option<BufWriter<Unfinished>>,
     delay_cs: u16,
-    open: Option<(gif::Encoder<BufWriter<File>>, Palette)>,
+    open: Option<(gif::Encoder<BufWriter<Unfinished>>, Palette)>,
 }
 
 impl GifSink {
-    fn create(path: &Path, frame_s: f64) -> Result<Self, RenderError> {
-        let file = BufWriter::new(File::create(path).map_err(|e| failed(path, e))?);
+    fn new(file: Unfinished, frame_s: f64) -> Self {
         // Viewers take less than 2 hundredths for 10.
         let delay_cs = (frame_s * 100.0).round().clamp(2.0, 1000.0) as u16;
-        Ok(Self { file: Some(file), delay_cs, open: None })
+        Self { file: Some(BufWriter::new(file)), delay_cs, open: None }
     }
 
     fn add(&mut self, frame: &Frame) -> Result<(), gif::EncodingError> {
@@ -190,11 +239,13 @@ impl GifSink {
         })
     }
 
-    fn finish(self) -> Result<(), gif::EncodingError> {
-        match self.open {
-            Some((encoder, _)) => encoder.into_inner()?.flush().map_err(Into::into),
-            None => Ok(()),
-        }
+    fn finish(self) -> std::io::Result<()> {
+        let file = match (self.open, self.file) {
+            (Some((encoder, _)), _) => encoder.into_inner().map_err(std::io::Error::other)?,
+            (None, Some(file)) => file,
+            (None, None) => return Ok(()),
+        };
+        file.into_inner().map_err(std::io::IntoInnerError::into_error)?.finish().map(drop)
     }
 }
 

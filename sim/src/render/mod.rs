@@ -2,7 +2,8 @@
 //!
 //! * [`Renderer`]: one robot, one camera that follows it, a caption;
 //! * [`Reel`]: a recorded run, drawn to a file;
-//! * [`Film`]: a file that frames go to: GIF, numbered PNGs, or MP4 through `ffmpeg`.
+//! * [`Film`]: a file that frames go to: GIF, numbered PNGs, or MP4 through `ffmpeg`;
+//! * [`FilmFiles`]: where a film goes, looked at before anything is drawn.
 //!
 //! Drawing needs EGL: a graphics card's, or Mesa's software (Debian: `libegl1`,
 //! `libgl1-mesa-dri`). It works on copies of the states, so that it disturbs no simulation.
@@ -19,9 +20,10 @@ use mujoco_rs::prelude::{
     MjvOption, MjvPerturb, MjvScene,
 };
 
-pub use film::{Film, FilmKind};
+pub use film::{Film, FilmFiles, FilmKind};
 pub use plane::circles_scene;
 pub use reel::Reel;
+use sog_runtime::os::files::OutputError;
 
 use crate::physics::Data;
 
@@ -77,6 +79,9 @@ pub enum RenderError {
         /// The name.
         found: String,
     },
+    /// A file must not be written to.
+    #[error(transparent)]
+    Output(#[from] OutputError),
     /// Encoding or writing failed.
     #[error("cannot write {file}: {reason}")]
     Write {
@@ -89,6 +94,15 @@ pub enum RenderError {
 
 /// Largest side of a picture, in pixels.
 pub const MAX_SIDE: u32 = 4096;
+
+/// Whether pictures can be of a size.
+///
+/// # Errors
+/// [`RenderError::Size`].
+pub fn check_size((width, height): (u32, u32)) -> Result<(), RenderError> {
+    let good = |side: u32| (16..=MAX_SIDE).contains(&side) && side.is_multiple_of(2);
+    if good(width) && good(height) { Ok(()) } else { Err(RenderError::Size { width, height }) }
+}
 
 /// A picture: rows from the top, RGB.
 #[derive(Clone, PartialEq, Eq)]
@@ -125,11 +139,8 @@ impl Renderer {
     /// # Errors
     /// [`RenderError::NoEgl`], [`RenderError::Egl`], [`RenderError::Size`].
     pub fn new(model: &MjModel, size: (u32, u32)) -> Result<Self, RenderError> {
+        check_size(size)?;
         let (width, height) = size;
-        let good = |side: u32| (16..=MAX_SIDE).contains(&side) && side.is_multiple_of(2);
-        if !good(width) || !good(height) {
-            return Err(RenderError::Size { width, height });
-        }
         let gl = egl::OffscreenGl::open()?;
         let model = Arc::new(prepare(model, size));
         let drawing = gl.drawing_context(&model);

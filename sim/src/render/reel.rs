@@ -1,10 +1,8 @@
 //! A recorded run as a film.
 
-use std::path::Path;
-
 use mujoco_rs::prelude::{MjModel, MjtObjBase};
 
-use super::{Film, RenderError, Renderer, circles_scene};
+use super::{Film, FilmFiles, RenderError, Renderer, circles_scene};
 use crate::{
     robot::Recording,
     task::{Modes, Task},
@@ -27,7 +25,7 @@ impl Reel {
     /// The states of a recording at about 25 frames a second; `goal` is marked where the scene
     /// has a mark for it.
     pub fn of(task: &dyn Task, recording: &Recording, goal: &[f64]) -> Self {
-        let stride = ((FRAME_S / task.info().dt_s).round() as usize).max(1);
+        let stride = stride(task.info().dt_s);
         let frame_s = task.info().dt_s * stride as f64;
         let Some(physics) = task.physics() else {
             let radii: Vec<f64> = match &task.info().modes {
@@ -53,19 +51,25 @@ impl Reel {
         self.states.len() / self.positions
     }
 
+    /// Number of frames of a run of so many steps of `dt_s` seconds, if it is not ended before.
+    pub fn frames_of(steps: usize, dt_s: f64) -> usize {
+        // The state before the first step is drawn too.
+        (steps + 1).div_ceil(stride(dt_s))
+    }
+
     /// Draws the film; says what was written. `drawn` is called after each frame.
     ///
     /// # Errors
     /// [`RenderError`].
     pub fn draw(
         &self,
-        path: &Path,
+        files: &FilmFiles,
         size: (u32, u32),
         caption: &str,
         drawn: &mut dyn FnMut(),
     ) -> Result<String, RenderError> {
         let mut renderer = Renderer::new(&self.model, size)?;
-        let mut film = Film::create(path, size, self.frame_s)?;
+        let mut film = Film::create(files, size, self.frame_s)?;
         for (i, qpos) in self.states.chunks_exact(self.positions).enumerate() {
             let caption = format!("{caption}\n{:.1} s", i as f64 * self.frame_s);
             film.add(&renderer.draw(qpos, &caption)?)?;
@@ -73,6 +77,11 @@ impl Reel {
         }
         film.finish()
     }
+}
+
+/// Steps from one frame to the next.
+fn stride(dt_s: f64) -> usize {
+    ((FRAME_S / dt_s).round() as usize).max(1)
 }
 
 /// Puts the goal's mark where the goal is, or hides it.

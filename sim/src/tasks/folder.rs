@@ -1,6 +1,11 @@
 //! A task opened from its folder.
 
-use std::{borrow::Cow, fmt, path::Path, sync::Arc};
+use std::{
+    borrow::Cow,
+    fmt,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use crate::{
     definition::{Definition, Engine, FILE, hint},
@@ -159,6 +164,16 @@ impl TaskFolder {
     /// Where it lies.
     pub fn folder(&self) -> &Folder {
         &self.folder
+    }
+
+    /// What it is made of on disk, files and folders: nothing of it may be written over.
+    pub fn made_of(&self) -> Vec<PathBuf> {
+        let Some(folder) = self.folder.on_disk() else { return Vec::new() };
+        let model = match self.definition.sim.as_ref().map(|sim| &sim.engine) {
+            Some(Engine::Mujoco { model, .. }) => Some(folder.join(&model.name)),
+            _ => None,
+        };
+        [folder.to_path_buf()].into_iter().chain(model).collect()
     }
 
     /// Text of a file beside `task.toml`; `None` if there is no such file.

@@ -2,17 +2,16 @@
 
 use std::{
     fmt::Write as _,
-    io::Write as _,
     path::{Component, Path, PathBuf},
 };
 
 use mujoco_rs::prelude::{MjModel, MjtJoint, MjtObjBase};
+use sog_runtime::os::files::{OutputError, Outputs};
 
 use crate::{
     compiled::names::Names,
     definition::{Definition, FILE},
     error::SimError,
-    folder::FolderError,
     physics,
 };
 
@@ -31,16 +30,13 @@ pub struct NewTask {
 /// Writes a `task.toml` into `dir`, which is made if it is not there; the file's path.
 ///
 /// # Errors
-/// [`SimError::Folder`] if there is a `task.toml` already or a file cannot be read or written,
-/// [`SimError::Robot`] if MuJoCo refuses the model or a control period is no multiple of its time
+/// [`SimError::Write`] if there is a `task.toml` already or it cannot be written; what is there
+/// stays as it was then. [`SimError::Robot`] if MuJoCo refuses the model or a control period is no multiple of its time
 /// step.
 pub fn new_task(dir: &Path, from: &NewTask) -> Result<PathBuf, SimError> {
     let path = dir.join(FILE);
-    let failed = |path: &Path, e: std::io::Error| FolderError {
-        path: path.to_path_buf(),
-        reason: e.to_string(),
-    };
-    std::fs::create_dir_all(dir).map_err(|e| failed(dir, e))?;
+    let failed = |path: &Path, reason: String| SimError::Write { path: path.to_path_buf(), reason };
+    let dir = &full(dir);
     let name = task_name(dir);
     let text = match &from.mjcf {
         None => without_model(&name, from.dt_s.unwrap_or(USUAL_DT_S)),
@@ -56,21 +52,38 @@ pub fn new_task(dir: &Path, from: &NewTask) -> Result<PathBuf, SimError> {
     };
     // What is written here must be read: a model may have names that a file cannot hold.
     Definition::parse(&path.display().to_string(), &text)?;
-    let mut file = std::fs::File::create_new(&path).map_err(|e| match e.kind() {
-        std::io::ErrorKind::AlreadyExists => FolderError {
-            path: path.clone(),
-            reason: "it is there already; nothing was written".to_string(),
-        },
-        _ => failed(&path, e),
-    })?;
-    file.write_all(text.as_bytes()).map_err(|e| failed(&path, e))?;
-    Ok(path)
+    let is_new = !dir.exists();
+    std::fs::create_dir_all(dir).map_err(|e| failed(dir, e.to_string()))?;
+    let written = match Outputs::new(false).claim(&path) {
+        Ok(output) => output.write(text.as_bytes()).map_err(|e| failed(&path, e.to_string())),
+        Err(OutputError::Exists { .. }) => {
+            Err(failed(&path, "it is there already; nothing was written".to_string()))
+        }
+        Err(OutputError::Io { source, .. }) => Err(failed(&path, source.to_string())),
+        Err(error) => Err(failed(&path, error.to_string())),
+    };
+    if written.is_err() && is_new {
+        // It is empty, or not ours.
+        let _ = std::fs::remove_dir(dir);
+    }
+    written.map(|()| path)
+}
+
+/// A folder's path from the root, whether it is there or not.
+fn full(dir: &Path) -> PathBuf {
+    let (parent, name) = (dir.parent(), dir.file_name());
+    dir.canonicalize().unwrap_or_else(|_| match (parent, name) {
+        (Some(parent), Some(name)) if parent.as_os_str().is_empty() => {
+            full(Path::new(".")).join(name)
+        }
+        (Some(parent), Some(name)) => full(parent).join(name),
+        _ => std::path::absolute(dir).unwrap_or_else(|_| dir.to_path_buf()),
+    })
 }
 
 /// A name made from the folder's.
 fn task_name(dir: &Path) -> String {
-    let full = dir.canonicalize().unwrap_or_else(|_| dir.to_path_buf());
-    let name = full.file_name().and_then(|n| n.to_str()).unwrap_or("task").to_ascii_lowercase();
+    let name = dir.file_name().and_then(|n| n.to_str()).unwrap_or("task").to_ascii_lowercase();
     let good = |c: char| if c.is_ascii_lowercase() || c.is_ascii_digit() { c } else { '-' };
     let name: String = name.chars().map(good).take(100).collect();
     match name.trim_matches('-') {
@@ -81,9 +94,7 @@ fn task_name(dir: &Path) -> String {
 
 /// The path of a file as seen from a folder.
 fn relative(dir: &Path, file: &Path) -> String {
-    let (Ok(dir), Ok(file)) = (dir.canonicalize(), file.canonicalize()) else {
-        return file.display().to_string();
-    };
+    let Ok(file) = file.canonicalize() else { return file.display().to_string() };
     let same = dir.components().zip(file.components()).take_while(|(a, b)| a == b).count();
     // Nothing in common but the root: the file's own path says it better.
     if same <= 1 {

@@ -37,11 +37,16 @@ pub(super) struct BenchArgs {
     #[arg(long, value_parser = open_task, default_value = "circles")]
     task: OpenTask,
     /// Seconds for each figure
-    #[arg(long, default_value_t = 1.0)]
+    #[arg(long, default_value = "1", value_parser = parse_seconds, allow_negative_numbers = true)]
     seconds: f64,
     /// Print JSON
     #[arg(long)]
     json: bool,
+}
+
+fn parse_seconds(text: &str) -> Result<f64, String> {
+    let seconds = text.parse().ok().filter(|&s: &f64| s > 0.0 && s <= 86_400.0);
+    seconds.ok_or_else(|| "need a number of seconds above 0, at most a day".to_string())
 }
 
 /// What `--json` prints. Updates: S = 27, K = 6, A = 8, H = 128 (`_s376`: S = 376, A = 17), one

@@ -15,7 +15,9 @@ use sog_sim::{
     tasks::{self, TaskMaker, TaskOptions},
 };
 
-use super::{OpenTask, Outcome, edit, from_log, import, open_task, progress::Progress};
+use super::{
+    OpenTask, Outcome, claim_in, edit, from_log, import, open_task, outputs, progress::Progress,
+};
 use crate::data::{DemoFile, Labels, foreign, record};
 
 #[derive(Subcommand)]
@@ -81,7 +83,7 @@ pub(super) fn run(command: &DemosCommand) -> Result<Outcome> {
     match command {
         DemosCommand::Record(args) => {
             // Before the work, so that a wrong name costs nothing.
-            let out = claim(&args.out, args.force, args.expert.as_deref())?;
+            let out = claim(&args.out, args.force, Some(&args.task), args.expert.as_deref())?;
             let file = record_demos(args)?;
             let task = args.task.info();
             save(&out, &file, task)?;
@@ -159,17 +161,16 @@ fn foreign_info(recording: &Recording, json: bool) -> Result<Outcome> {
     Ok(Outcome::Good)
 }
 
-/// A place for a demonstration file: not what is read, and nothing that is there already.
+/// A place for a demonstration file: not what is read, files or folders, and nothing that is there
+/// already.
 pub(super) fn claim<'a>(
     path: &Path,
     force: bool,
+    task: Option<&OpenTask>,
     inputs: impl IntoIterator<Item = &'a Path>,
 ) -> Result<Output> {
-    let mut outputs = Outputs::new(force).reads_all(inputs);
-    if let Some(dir) = path.parent().filter(|dir| !dir.as_os_str().is_empty()) {
-        std::fs::create_dir_all(dir).with_context(|| format!("{}", dir.display()))?;
-    }
-    Ok(outputs.claim(path)?)
+    let read = inputs.into_iter();
+    claim_in(&mut read.fold(outputs(force, task), Outputs::reads_within), path)
 }
 
 pub(super) fn save(out: &Output, file: &DemoFile, task: &TaskInfo) -> Result<()> {

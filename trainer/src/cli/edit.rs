@@ -109,7 +109,7 @@ fn save(file: &DemoFile, task: &TaskInfo, out: &Output) -> Result<()> {
 }
 
 pub(super) fn clean(args: &CleanArgs) -> Result<Outcome> {
-    let out = demos::claim(&args.out, args.force, [args.file.as_path()])?;
+    let out = demos::claim(&args.out, args.force, None, [args.file.as_path()])?;
     let (mut file, task) = demos::open(&args.file)?;
     let count = file.demonstrations.len();
     if let Some(n) = args.drop.iter().find(|&&n| n >= count) {
@@ -141,7 +141,7 @@ pub(super) fn clean(args: &CleanArgs) -> Result<Outcome> {
 }
 
 pub(super) fn merge(args: &MergeArgs) -> Result<Outcome> {
-    let out = demos::claim(&args.out, args.force, args.files.iter().map(PathBuf::as_path))?;
+    let out = demos::claim(&args.out, args.force, None, args.files.iter().map(PathBuf::as_path))?;
     let (first, task) = demos::open(&args.files[0])?;
     let mut files = vec![first];
     for path in &args.files[1..] {

@@ -1,6 +1,9 @@
 //! `sog expert train|assemble|eval|info`: experts, from which demonstrations are recorded.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    sync::{Arc, atomic::Ordering},
+};
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand};
@@ -10,15 +13,18 @@ use sog_rl::{
         Actions, Evaluation, Expert, ExpertConfig, ExpertFile, ExpertProvenance, Origin, Source,
         Target, Training, assemble, evaluate_expert, network_dir, target, verdict,
     },
-    run::{read_config, write_atomic},
+    run::read_config,
 };
+use sog_runtime::os::files::{Output, Outputs};
 use sog_sim::{
     seed,
     task::{Modes, TaskInfo},
     tasks::{TaskFolder, TaskMaker, TaskOptions},
 };
 
-use super::{OpenTask, Outcome, open_task, progress::Progress};
+use super::{
+    OpenTask, Outcome, claim_in, open_task, outputs, progress::Progress, train::stop_on_signals,
+};
 use crate::data::record;
 
 #[derive(Subcommand)]
@@ -49,6 +55,9 @@ struct Places {
     /// Expert file to write [default: models/experts/TASK.safetensors]
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
+    /// Replace the expert file if it is there
+    #[arg(long)]
+    force: bool,
     /// Episodes of each mode (or goals) in the final evaluation
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     episodes: u32,
@@ -119,7 +128,10 @@ pub(super) struct InfoArgs {
 pub(super) fn run(command: &ExpertCommand) -> Result<Outcome> {
     match command {
         ExpertCommand::Train(args) => train(args),
-        ExpertCommand::Assemble(args) => put_together(&args.places),
+        ExpertCommand::Assemble(args) => {
+            let out = args.places.claim(None)?;
+            put_together(&args.places, &out)
+        }
         ExpertCommand::Eval(args) => {
             if !(0.0..=1.0).contains(&args.perturb) {
                 bail!("--perturb {}: need a probability from 0 to 1", args.perturb);
@@ -171,11 +183,24 @@ impl Places {
             || PathBuf::from(format!("models/experts/{}.safetensors", self.task.info().name()));
         self.out.clone().unwrap_or_else(default)
     }
+
+    /// The place of the expert file: none of the checkpoints that it is made of.
+    fn claim(&self, config: Option<&Path>) -> Result<Output> {
+        let read = [Some(self.runs()), config.map(Path::to_path_buf)];
+        let outputs = outputs(self.force, Some(&self.task));
+        let within = |outputs: Outputs, path: &PathBuf| outputs.reads_within(path);
+        claim_in(&mut read.iter().flatten().fold(outputs, within), &self.out())
+    }
 }
 
 fn train(args: &TrainArgs) -> Result<Outcome> {
     let (task, runs) = (&args.places.task, args.places.runs());
     let config = configuration(args)?;
+    // Before the work, so that a wrong name costs nothing.
+    let out = match args.network {
+        Some(_) => None,
+        None => Some(args.places.claim(args.config.as_deref())?),
+    };
     let networks = match args.network {
         Some(network) => vec![network],
         None => config.training_order(),
@@ -193,13 +218,21 @@ fn train(args: &TrainArgs) -> Result<Outcome> {
         println!("{}: {}; runs in {}", task.info().name(), wanted(task)?, runs.display());
         println!("{HEADER}");
     }
+    let stop = stop_on_signals()?;
     for &network in &networks {
-        train_network(&maker, &config, &runs, network, args.places.json)?;
+        let training = Training::open(&maker, &config, &runs, network)?;
+        let mut training = training.interrupted_by(Arc::clone(&stop));
+        train_network(&mut training, maker.info(), &config, network, args.places.json)?;
+        if stop.load(Ordering::Relaxed) {
+            let steps = training.steps();
+            eprintln!(
+                "stopped in network {network} after {steps} steps, which are saved; go on with \
+                 --resume"
+            );
+            return Ok(Outcome::Interrupted);
+        }
     }
-    if args.network.is_some() {
-        return Ok(Outcome::Good);
-    }
-    put_together(&args.places)
+    out.map_or(Ok(Outcome::Good), |out| put_together(&args.places, &out))
 }
 
 /// The built-in configuration or that of a file, with the overrides of the command line.
@@ -226,14 +259,13 @@ const HEADER: &str = "network  mode        env steps     wall      return    ± 
                       speed error   best at";
 
 fn train_network(
-    maker: &TaskMaker,
+    training: &mut Training,
+    task: &TaskInfo,
     config: &ExpertConfig,
-    runs: &Path,
     network: usize,
     json: bool,
 ) -> Result<()> {
-    let mut training = Training::open(maker, config, runs, network)?;
-    let label = mode_label(maker.info(), network);
+    let label = mode_label(task, network);
     let progress = Progress::new(&format!("network {network} ({label})"), config.budget);
     let mut wall_s = 0.0;
     training.train(&mut |p| {
@@ -288,8 +320,8 @@ fn wanted(task: &TaskFolder) -> Result<String> {
     })
 }
 
-fn put_together(places: &Places) -> Result<Outcome> {
-    let (task, out) = (&places.task, places.out());
+fn put_together(places: &Places, out: &Output) -> Result<Outcome> {
+    let task = &places.task;
     let maker = TaskMaker::of(task, &TaskOptions::default())?;
     let git = || std::process::Command::new("git").args(["rev-parse", "HEAD"]).output();
     let origin = Origin {
@@ -299,12 +331,10 @@ fn put_together(places: &Places) -> Result<Outcome> {
             .unwrap_or_default(),
     };
     let file = assemble(&maker, &places.runs(), places.episodes as usize, &origin)?;
-    if let Some(dir) = out.parent() {
-        std::fs::create_dir_all(dir).with_context(|| format!("{}", dir.display()))?;
-    }
-    write_atomic(&out, &file.to_bytes()?)?;
+    let path = out.path().display();
+    out.write(&file.to_bytes()?).with_context(|| format!("cannot write {path}"))?;
     if !places.json {
-        println!("wrote {}", out.display());
+        println!("wrote {path}");
     }
     print(task, &file.provenance.evaluation, Some(&file.provenance), places.json)
 }

@@ -8,10 +8,11 @@ use std::{
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use sog_formats::inspect::inspect;
+use sog_rl::run::METRICS_FILE;
 use sog_runtime::policy::Policy;
 use sog_sim::rollout::Capture;
 
-use super::{OpenTask, Outcome, environments, load_policy, open_task, task_of};
+use super::{OpenTask, Outcome, claim_in, environments, load_policy, open_task, outputs, task_of};
 use crate::{
     data::{DemoFile, foreign},
     evaluate::{
@@ -34,6 +35,9 @@ pub(super) struct FiguresArgs {
     /// Directory for the pictures [default: DIR/figures, and beside FILE]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
+    /// Replace pictures that are there
+    #[arg(long)]
+    force: bool,
     /// Seed of the rollouts
     #[arg(long, default_value_t = 0)]
     seed: u64,
@@ -43,14 +47,28 @@ pub(super) struct FiguresArgs {
 }
 
 pub(super) fn run(args: &FiguresArgs) -> Result<Outcome> {
+    // All of them before the first is drawn.
+    let mut outputs = outputs(args.force, args.task.as_ref());
+    for path in &args.paths {
+        outputs = match path.is_file() {
+            true => outputs.reads(path),
+            false => outputs.reads_all([path.join(POLICY_FILE), path.join(METRICS_FILE)]),
+        };
+    }
+    for path in &args.paths {
+        let (dir, names) = places(path, args.out.as_deref());
+        for name in names.iter().flat_map(|name| [format!("{name}.png"), format!("{name}.svg")]) {
+            claim_in(&mut outputs, &dir.join(name))?;
+        }
+    }
     let mut written = vec![];
     for path in &args.paths {
-        let out = args.out.as_deref();
+        let out = places(path, args.out.as_deref()).0;
         let task = args.task.as_ref();
         let drawn = if path.is_file() {
-            draw_demos(path, task, out)
+            draw_demos(path, task, &out)
         } else {
-            draw(path, task, args.seed, out)
+            draw(path, task, args.seed, &out)
         };
         let paths = drawn.with_context(|| format!("{}", path.display()))?;
         if !args.json {
@@ -59,6 +77,7 @@ pub(super) fn run(args: &FiguresArgs) -> Result<Outcome> {
         written.extend(paths);
     }
     if args.json {
+        let written: Vec<String> = written.iter().map(|p| p.display().to_string()).collect();
         println!("{}", serde_json::to_string_pretty(&written)?);
     }
     Ok(Outcome::Good)
@@ -75,12 +94,32 @@ fn own_or_named(given: Option<&OpenTask>, name: &str) -> Result<OpenTask> {
     )
 }
 
+/// Where the pictures of a run or a file go, and their names.
+fn places(path: &Path, out: Option<&Path>) -> (PathBuf, Vec<String>) {
+    let out_or = |usual: PathBuf| out.map_or(usual, Path::to_path_buf);
+    if path.is_file() {
+        let names = vec![stem(path), contents_of(path)];
+        return (out_or(path.parent().unwrap_or(Path::new("")).to_path_buf()), names);
+    }
+    let drawn = [(POLICY_FILE, trajectories::NAME), (METRICS_FILE, curves::NAME)];
+    let drawn = drawn.into_iter().filter(|(file, _)| path.join(file).exists());
+    (out_or(path.join("figures")), drawn.map(|(_, name)| name.to_string()).collect())
+}
+
+/// A file's name without its extension.
+fn stem(path: &Path) -> String {
+    path.file_stem().map_or_else(String::new, |n| n.to_string_lossy().into_owned())
+}
+
+/// Name of the picture of what is in a file.
+fn contents_of(path: &Path) -> String {
+    format!("{}-contents", stem(path))
+}
+
 /// What is in a file of demonstrations, ours or another program's (`NAME-contents`), and of ours,
 /// where their task is known, what they do, mode by mode.
-fn draw_demos(path: &Path, task: Option<&OpenTask>, out: Option<&Path>) -> Result<Vec<PathBuf>> {
-    let out = out.unwrap_or_else(|| path.parent().unwrap_or(Path::new("")));
-    let name = path.file_stem().map_or_else(String::new, |n| n.to_string_lossy().into_owned());
-    let contents = format!("{name}-contents");
+fn draw_demos(path: &Path, task: Option<&OpenTask>, out: &Path) -> Result<Vec<PathBuf>> {
+    let contents = contents_of(path);
     let Ok(said) = DemoFile::task_of(path) else {
         let recording = sog_formats::read(path, None)?;
         return Ok(contents::draw(&recording, &inspect(&recording, &[]), out, &contents)?);
@@ -91,30 +130,24 @@ fn draw_demos(path: &Path, task: Option<&OpenTask>, out: Option<&Path>) -> Resul
     let (recording, bounds) = foreign::recording_of(&file, &info, path);
     let mut drawn = contents::draw(&recording, &inspect(&recording, &bounds), out, &contents)?;
     if let Some(task) = &known {
-        drawn.extend(trajectories::draw_demonstrations(&file, task, out, &name)?);
+        drawn.extend(trajectories::draw_demonstrations(&file, task, out, &stem(path))?);
     }
     Ok(drawn)
 }
 
-/// All figures of one run, in `DIR/figures`.
-fn draw(
-    dir: &Path,
-    task: Option<&OpenTask>,
-    seed: u64,
-    out: Option<&Path>,
-) -> Result<Vec<PathBuf>> {
-    let (policy, metrics) = (dir.join(POLICY_FILE), dir.join("metrics.jsonl"));
+/// All figures of one run.
+fn draw(dir: &Path, task: Option<&OpenTask>, seed: u64, out: &Path) -> Result<Vec<PathBuf>> {
+    let (policy, metrics) = (dir.join(POLICY_FILE), dir.join(METRICS_FILE));
     if !policy.exists() && !metrics.exists() {
-        bail!("neither {POLICY_FILE} nor metrics.jsonl is there; train a policy there first");
+        bail!("neither {POLICY_FILE} nor {METRICS_FILE} is there; train a policy there first");
     }
-    let out = out.map_or_else(|| dir.join("figures"), Path::to_path_buf);
     let mut paths = vec![];
     if policy.exists() {
-        paths.extend(draw_policy(&policy, task, seed, &out)?);
+        paths.extend(draw_policy(&policy, task, seed, out)?);
     }
     if metrics.exists() {
         let name = dir.file_name().map_or_else(String::new, |n| n.to_string_lossy().into_owned());
-        paths.extend(curves::draw(&metrics, &format!("Training of {name}"), &out)?);
+        paths.extend(curves::draw(&metrics, &format!("Training of {name}"), out)?);
     }
     Ok(paths)
 }

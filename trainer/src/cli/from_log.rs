@@ -37,7 +37,7 @@ pub(super) struct FromLogArgs {
 
 /// Writes the demonstrations and says what they are.
 pub(super) fn run(args: &FromLogArgs) -> Result<(DemoFile, TaskInfo)> {
-    let out = demos::claim(&args.out, args.force, args.logs.iter().map(PathBuf::as_path))?;
+    let out = demos::claim(&args.out, args.force, None, args.logs.iter().map(PathBuf::as_path))?;
     let logs = args.logs.iter().map(read_log).collect::<Result<Vec<_>, DataError>>()?;
     let Some(first) = logs.first() else { bail!("no log is given") };
     let contract = &first.header.spec.contract;

@@ -9,9 +9,10 @@ use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand};
 use serde::Serialize;
 use sog_rl::run::{Run, parse_config};
+use sog_runtime::os::files::Outputs;
 
 use super::{
-    Outcome,
+    Outcome, claim_in,
     cuda::device::DeviceArg,
     progress::Progress,
     train::{set_all, stop_on_signals},
@@ -96,6 +97,9 @@ pub(super) struct FiguresArgs {
     /// Where the figures go [default: DIR/figures, and beside FILE]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
+    /// Replace figures that are there
+    #[arg(long)]
+    force: bool,
     /// Seed of the search
     #[arg(long, default_value_t = 0)]
     seed: u64,
@@ -125,7 +129,11 @@ fn learn(args: &TrainArgs) -> Result<Outcome> {
     let (mut run, config) = if resumed {
         Run::resume_with(&args.out, &config, &["log_interval", "checkpoint_interval"])?
     } else {
-        (Run::create(&args.out, &config)?, config)
+        let run = Run::create(&args.out, &config)?;
+        if args.resume {
+            eprintln!("note: {} held no run to resume: one is begun there", args.out.display());
+        }
+        (run, config)
     };
     let progress = Progress::new(&format!("SOG on {}", dataset.name), config.updates());
     let report = |done: u64, total: u64, message: &str| progress.set_of(done, total, message);
@@ -238,8 +246,18 @@ fn figures(args: &FiguresArgs) -> Result<Outcome> {
         (None, false) => bail!("name the pictures of {} with --dataset", file.display()),
     };
     let dataset = open_for(&model, &name)?;
+    let names: &[&str] = match model.latent() {
+        2 => &["plane", "embedding", "reconstructions"],
+        4.. => &["blocks", "reconstructions"],
+        _ => &["reconstructions"],
+    };
+    let mut outputs = Outputs::new(args.force).reads(&file);
+    for name in names {
+        claim_in(&mut outputs, &out.join(format!("{name}.png")))?;
+    }
     let written = draw(&model, dataset.test, args, &out)?;
     if args.json {
+        let written: Vec<String> = written.iter().map(|p| p.display().to_string()).collect();
         println!("{}", serde_json::to_string_pretty(&written)?);
     } else {
         written.iter().for_each(|path| println!("wrote {}", path.display()));

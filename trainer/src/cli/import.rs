@@ -93,7 +93,8 @@ pub(super) fn run(args: &ImportArgs) -> Result<DemoFile> {
     options.complete(&args.task.definition().import)?;
     let task = args.task.info();
     // Before the work, so that a wrong name costs nothing.
-    let out = demos::claim(&args.out, args.force, args.from.iter().map(PathBuf::as_path))?;
+    let from = args.from.iter().map(PathBuf::as_path);
+    let out = demos::claim(&args.out, args.force, Some(&args.task), from)?;
     let (file, notes) = if foreign::is_plain(&args.from, &options) {
         let path = &args.from[0];
         let file = import::import_safetensors(path, task, options.checks)

@@ -24,7 +24,15 @@ use std::{path::Path, process::ExitCode, sync::Arc};
 
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
-use sog_runtime::{contract::Contract, os::pipe::end_quietly, policy::PolicyFile};
+use sog_runtime::{
+    contract::Contract,
+    os::{
+        files::{Output, Outputs},
+        pipe::end_quietly,
+        with_causes,
+    },
+    policy::PolicyFile,
+};
 use sog_sim::{
     error::SimError,
     task::{Modes, TaskInfo},
@@ -110,7 +118,7 @@ pub fn main() -> ExitCode {
         Ok(Outcome::CheckFailed) => ExitCode::from(1),
         Ok(Outcome::Interrupted) => ExitCode::from(130),
         Err(error) => {
-            eprintln!("error: {error:#}");
+            eprintln!("error: {}", with_causes(error.as_ref()));
             ExitCode::from(2)
         }
     }
@@ -168,6 +176,20 @@ type OpenTask = Arc<TaskFolder>;
 /// A task given by name or path.
 fn open_task(name_or_path: &str) -> Result<OpenTask, SimError> {
     tasks::open(name_or_path)
+}
+
+/// Outputs of a command that may read a task's folder.
+fn outputs(force: bool, task: Option<&OpenTask>) -> Outputs {
+    let read = task.map(|task| task.made_of()).unwrap_or_default();
+    read.iter().fold(Outputs::new(force), |outputs, path| outputs.reads_within(path))
+}
+
+/// A place to write to, in a folder that is made if it is not there.
+fn claim_in(outputs: &mut Outputs, path: &Path) -> Result<Output> {
+    if let Some(dir) = path.parent().filter(|dir| !dir.as_os_str().is_empty()) {
+        std::fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;
+    }
+    Ok(outputs.claim(path)?)
 }
 
 /// The environments of a task; `None` where nothing simulates it.

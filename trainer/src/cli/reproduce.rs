@@ -3,7 +3,10 @@
 use std::{
     path::{Path, PathBuf},
     str::FromStr,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use anyhow::{Context, Result, bail};
@@ -13,9 +16,10 @@ use sog_sim::{
     tasks::{self, TaskFolder},
 };
 
-use super::{Outcome, progress::Progress};
+use super::{Outcome, progress::Progress, train::stop_on_signals};
 use crate::{
     config::Algorithm,
+    error::TrainError,
     figures::robustness::{Path2d, SweepRow, draw_sweep, draw_switching},
     reproduce::{
         Reproduction, Status, What,
@@ -115,6 +119,20 @@ fn parse_lambda(text: &str) -> Result<f32, String> {
 }
 
 pub(super) fn run(args: &ReproduceArgs) -> Result<Outcome> {
+    let stop = stop_on_signals()?;
+    match answer(args, &stop) {
+        Err(error)
+            if stop.load(Ordering::Relaxed)
+                && matches!(error.downcast_ref(), Some(TrainError::Interrupted { .. })) =>
+        {
+            eprintln!("stopped; what is done is saved: the same command goes on from there");
+            Ok(Outcome::Interrupted)
+        }
+        answered => answered,
+    }
+}
+
+fn answer(args: &ReproduceArgs, stop: &Arc<AtomicBool>) -> Result<Outcome> {
     if !(args.budget > 0.0 && args.budget <= 1000.0) {
         bail!("--budget {}: need a factor above 0, at most 1000", args.budget);
     }
@@ -145,6 +163,7 @@ pub(super) fn run(args: &ReproduceArgs) -> Result<Outcome> {
         plain: args.plain,
         lambda_s: None,
         dir: args.out.clone(),
+        stop: Arc::clone(stop),
     };
     let lambdas = if args.lambda_s.is_empty() { LAMBDA_S.to_vec() } else { args.lambda_s.clone() };
     if args.slurm {

@@ -1,16 +1,16 @@
 //! `sog task new|check|list`: tasks as folders.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand};
-use sog_runtime::os::files::write_atomic;
+use sog_runtime::os::files::Output;
 use sog_sim::{
     render::Renderer,
     tasks::{Checked, NewTask, TaskOptions, check, new_task},
 };
 
-use super::{OpenTask, Outcome, environments, list_tasks, open_task};
+use super::{OpenTask, Outcome, environments, list_tasks, open_task, outputs};
 use crate::figures::encode;
 
 #[derive(Subcommand)]
@@ -31,7 +31,7 @@ pub(super) struct NewArgs {
     #[arg(long, value_name = "FILE")]
     mjcf: Option<PathBuf>,
     /// Control period in seconds [default: about 0.02]
-    #[arg(long, value_name = "S")]
+    #[arg(long, value_name = "S", allow_negative_numbers = true, value_parser = parse_period)]
     dt: Option<f64>,
 }
 
@@ -43,6 +43,9 @@ pub(super) struct CheckArgs {
     /// Draw the robot as an episode begins
     #[arg(long, value_name = "FILE.png")]
     picture: Option<PathBuf>,
+    /// Replace the picture if it is there
+    #[arg(long)]
+    force: bool,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -61,16 +64,19 @@ pub(super) fn run(command: &TaskCommand) -> Result<Outcome> {
             Ok(Outcome::Good)
         }
         TaskCommand::Check(args) => {
+            let picture = args.picture.as_deref();
+            let mut outputs = outputs(args.force, Some(&args.task));
+            let picture = picture.map(|path| outputs.claim(path)).transpose()?;
             let checked = check(&args.task, &TaskOptions::default())?;
             if args.json {
                 println!("{}", serde_json::to_string_pretty(&checked.to_json())?);
             } else {
                 print(&checked);
             }
-            if let Some(path) = &args.picture {
-                draw(&args.task, path)?;
+            if let Some(output) = &picture {
+                draw(&args.task, output)?;
                 if !args.json {
-                    println!("wrote {}", path.display());
+                    println!("wrote {}", output.path().display());
                 }
             }
             Ok(Outcome::Good)
@@ -79,11 +85,16 @@ pub(super) fn run(command: &TaskCommand) -> Result<Outcome> {
     }
 }
 
+fn parse_period(text: &str) -> Result<f64, String> {
+    let period = text.parse().ok().filter(|&s: &f64| s > 0.0 && s.is_finite());
+    period.ok_or_else(|| "need a positive number of seconds".to_string())
+}
+
 /// Size of the picture in pixels.
 const PICTURE: (u32, u32) = (960, 720);
 
 /// The robot as an episode begins.
-fn draw(task: &OpenTask, path: &Path) -> Result<()> {
+fn draw(task: &OpenTask, output: &Output) -> Result<()> {
     let name = task.info().name();
     let Some(maker) = environments(task)? else {
         bail!("nothing simulates `{name}`: there is nothing to draw")
@@ -95,7 +106,7 @@ fn draw(task: &OpenTask, path: &Path) -> Result<()> {
     let mut renderer = Renderer::new(physics.model(), PICTURE)?;
     let frame = renderer.draw(physics.data().qpos(), name)?;
     let bytes = encode(&frame.rgb, PICTURE)?;
-    write_atomic(path, &bytes).with_context(|| format!("cannot write {}", path.display()))
+    output.write(&bytes).with_context(|| format!("cannot write {}", output.path().display()))
 }
 
 fn print(checked: &Checked) {

@@ -16,7 +16,7 @@ use signal_hook::{
     consts::{SIGHUP, SIGINT, SIGTERM},
     flag,
 };
-use sog_rl::run::{Run, parse_config};
+use sog_rl::run::{EVENTS_FILE, METRICS_FILE, Run, parse_config};
 use sog_runtime::{
     os::files::Outputs,
     policy::{LatentKind, PolicyFile},
@@ -36,7 +36,7 @@ use crate::{
     export::network_of,
     figures::{self, codes::CountRow},
     normalise::ObsNormaliser,
-    train::{BEST_FILE, Job, POLICY_FILE, new_policy, train},
+    train::{BEST_FILE, CODES_FILE, Job, POLICY_FILE, PRETRAIN, new_policy, train},
 };
 
 /// What `--codes` asks for.
@@ -119,6 +119,10 @@ pub(super) fn run(args: &TrainArgs) -> Result<Outcome> {
         (TrainConfig::defaults_with(&args.task, args.algo, latent)?, count)
     };
     let mut config = resolve(args, &base, demos.sha256())?;
+    if resumed {
+        check_codes(args, &base)?;
+        check_length(&args.out, &base, &config)?;
+    }
     let start = args.start.as_ref().map(|path| load_start(path, task, &config)).transpose()?;
     if let Some((_, sha256)) = &start {
         config.start_sha256.clone_from(sha256);
@@ -133,14 +137,23 @@ pub(super) fn run(args: &TrainArgs) -> Result<Outcome> {
     let start = start.as_ref().map(|(file, _)| file);
     let inputs = [Some(&args.demos), args.start.as_ref(), args.config.as_ref()];
     let mut outputs = Outputs::new(true).reads_all(inputs.into_iter().flatten());
-    if args.out.is_dir() {
-        let ours = [POLICY_FILE, BEST_FILE];
-        ours.iter().try_for_each(|name| outputs.claim(&args.out.join(name)).map(drop))?;
+    for dir in [args.out.clone(), args.out.join(PRETRAIN)].iter().filter(|dir| dir.is_dir()) {
+        let ours = [POLICY_FILE, BEST_FILE, CODES_FILE, METRICS_FILE, EVENTS_FILE];
+        ours.iter().try_for_each(|name| outputs.claim(&dir.join(name)).map(drop))?;
+    }
+    if count.is_some() && args.out.is_dir() {
+        let mut outputs = Outputs::new(false);
+        let pictures = ["png", "svg"].map(|kind| format!("{}.{kind}", figures::codes::NAME));
+        pictures.iter().try_for_each(|name| outputs.claim(&args.out.join(name)).map(drop))?;
     }
     let (mut run, config) = if resumed {
         Run::resume_with(&args.out, &config, &config.extendable())?
     } else {
-        (Run::create(&args.out, &config)?, config)
+        let run = Run::create(&args.out, &config)?;
+        if args.resume {
+            eprintln!("note: {} held no run to resume: one is begun there", args.out.display());
+        }
+        (run, config)
     };
     if let Some(count) = &count {
         say(count, &args.out)?;
@@ -186,6 +199,37 @@ fn latent(args: &TrainArgs, demos: &Demonstrations) -> (Option<LatentKind>, Opti
             (Some(LatentKind::OneHot(count.codes)), Some(count))
         }
     }
+}
+
+/// A run keeps its codes.
+fn check_codes(args: &TrainArgs, stored: &TrainConfig) -> Result<()> {
+    match args.codes {
+        None => Ok(()),
+        Some(Codes::Latent(latent)) if stored.latent()? == latent => Ok(()),
+        Some(_) => bail!(
+            "--codes: the run in {} has `{}`, and codes cannot change on the way: leave it out, or \
+             begin another run",
+            args.out.display(),
+            stored.latent
+        ),
+    }
+}
+
+/// A run may be made longer, and shorter as far as it has not gone yet.
+fn check_length(dir: &Path, stored: &TrainConfig, asked: &TrainConfig) -> Result<()> {
+    let length = |config: &TrainConfig| match asked.algorithm.is_adversarial() {
+        true => ("adversarial.total_steps", config.adversarial.total_steps),
+        false => ("cloning.updates", config.cloning.updates),
+    };
+    let (key, asked) = length(asked);
+    let done = Run::steps_done(dir)?;
+    if asked < done && asked < length(stored).1 {
+        bail!(
+            "{key} = {asked}: the run in {} has done {done} already; ask for more, or leave it out",
+            dir.display()
+        );
+    }
+    Ok(())
 }
 
 /// Prints how many ways were found and why, and draws it in the run directory.

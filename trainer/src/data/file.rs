@@ -364,10 +364,18 @@ pub(super) fn check_task(file: &TensorFile<'_>, task: &TaskInfo) -> Result<(), D
         }
     }
     if let Some(found) = file.metadata().get("dt")
-        && found.parse::<f64>().ok().is_none_or(|dt| (dt - task.dt_s).abs() > 1e-9)
+        && !found.parse::<f64>().is_ok_and(|dt| (dt - task.dt_s).abs() <= 1e-9)
     {
         let needed = format!("{}, the control period of {}", task.dt_s, task.name());
         return Err(DataError::Metadata { key: "dt", found: found.clone(), needed });
+    }
+    for key in ["fps", "hz", "rate_hz", "frequency"] {
+        if let Some(found) = file.metadata().get(key)
+            && !found.parse::<f64>().is_ok_and(|rate| (rate * task.dt_s - 1.0).abs() <= 0.01)
+        {
+            let needed = format!("{}, the control rate of {}", 1.0 / task.dt_s, task.name());
+            return Err(DataError::Metadata { key, found: found.clone(), needed });
+        }
     }
     Ok(())
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest, Sha256};
 use sog_formats::{
     Column, Dtype, End, Episode, Format, FormatError, Recording,
-    inspect::Bounds,
+    inspect::{Bounds, clocks},
     mapping::{MapError, MapOptions, Mapped, Mapping, Term, map},
 };
 use sog_runtime::policy::Terms;
@@ -130,6 +130,12 @@ pub fn import_files(
         let mut mapped = map(&recording, &observations, &actions, &options.map, &map_options)?;
         if options.mode_per_file {
             mapped.episodes.iter_mut().for_each(|episode| episode.label = Some(number));
+        }
+        for finding in clocks(&recording) {
+            let episode = finding.episode.and_then(|n| recording.episodes.get(n));
+            let episode = episode.map_or(String::new(), |e| format!(" episode `{}`:", e.name));
+            let (file, what) = (path.display(), finding.what);
+            all.notes.push(format!("{file}:{episode} {what}; {}", finding.advice));
         }
         all.notes.extend(recording.notes);
         all.notes.append(&mut mapped.notes);

@@ -18,7 +18,7 @@ use std::path::Path;
 
 use sha2::{Digest, Sha256};
 use sog_runtime::tensors::{CHECKSUM_KEY, TensorError, TensorFile};
-use sog_sim::task::TaskInfo;
+use sog_sim::task::{Modes, TaskInfo};
 
 use super::{
     DataError, DemoFile, DemoProvenance, Labels,
@@ -53,7 +53,11 @@ pub fn import_safetensors(
         std::fs::read(path).map_err(|source| DataError::Io { path: path.to_path_buf(), source })?;
     let file = TensorFile::parse(&bytes)?;
     names::check(&file)?;
+    check_schema(&file)?;
     check_task(&file, task)?;
+    if file.metadata().contains_key(CHECKSUM_KEY) {
+        file.verify_checksum()?;
+    }
     let floats = |name: &str| -> Result<(Vec<f32>, Vec<usize>), TensorError> {
         let shape = file.shape(name)?;
         // NumPy's default is double precision.
@@ -63,9 +67,12 @@ pub fn import_safetensors(
         };
         Ok((values, shape))
     };
-    let labels = if file.contains("modes") {
+    let (modes, goals) = (file.contains("modes"), file.contains("goals"));
+    // Of both, the one that the task does not have is judged, and refused.
+    let by_modes = modes && !(goals && matches!(task.modes, Modes::Discrete(_)));
+    let labels = if by_modes {
         Some(Labels::Modes(file.u32("modes")?))
-    } else if file.contains("goals") {
+    } else if goals {
         let (values, shape) = floats("goals")?;
         Some(Labels::Goals { dims: shape.get(1).copied().unwrap_or(1), values })
     } else {
@@ -85,9 +92,19 @@ pub fn import_safetensors(
     };
     // What we recorded ourselves is as it was: the robot cuts off what its experts ask for.
     let ours = file.metadata().get("schema").is_some_and(|s| s == SCHEMA)
-        && file.metadata().contains_key(CHECKSUM_KEY)
-        && file.verify_checksum().is_ok();
+        && file.metadata().contains_key(CHECKSUM_KEY);
     checked(raw, task, options, ours)
+}
+
+/// Refuses a file of ours that is none of demonstrations, or of a later version; what other programs
+/// call a schema is their affair.
+fn check_schema(file: &TensorFile<'_>) -> Result<(), DataError> {
+    match file.metadata().get("schema") {
+        Some(found) if found.starts_with("sog.") && found != SCHEMA => {
+            Err(DataError::Schema { found: found.clone() })
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Checks the parts of a file against the task and against what recordings look like; of `ours` only

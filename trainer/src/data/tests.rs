@@ -317,6 +317,10 @@ fn finding_metadata_of_another_task_is_refused_with_both_sides() {
     for (key, value, needed) in [
         ("task", "circles-6", "`circles`"),
         ("dt", "0.05", &*info().dt_s.to_string()),
+        ("dt", "nan", &*info().dt_s.to_string()),
+        ("fps", "20", "rate"),
+        ("schema", "sog.demonstrations/9", "sog.demonstrations/"),
+        ("schema", "sog.policy/1", "sog.demonstrations/"),
         ("obs.terms", "position:10", "`"),
         ("action.terms", "speed:2", "`"),
     ] {
@@ -324,6 +328,53 @@ fn finding_metadata_of_another_task_is_refused_with_both_sides() {
         let error =
             imported_as(&good, &metadata, ImportOptions::default()).unwrap_err().to_string();
         assert!(error.contains(value) && error.contains(needed), "{key}: {error}");
+    }
+}
+
+#[test]
+fn finding_damage_and_two_kinds_of_labels_are_refused_by_an_import() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("ours.safetensors");
+    let mut bytes = written(|_, _| ());
+    *bytes.last_mut().unwrap() ^= 1;
+    std::fs::write(&path, bytes).unwrap();
+    let import = || import::import_safetensors(&path, &info(), ImportOptions::default());
+    let error = import().unwrap_err();
+    assert!(matches!(error, DataError::Tensors(_)), "{error}");
+
+    let mut both = recorded_tensors(2);
+    let count = both["observations"].shape[0];
+    both.insert("modes".to_string(), Tensor::u32(&[count], &vec![0; count]));
+    both.insert("goals".to_string(), Tensor::f32(&[count, 1], &vec![0.5; count]));
+    let with_both = import_error(&both);
+    both.remove("modes");
+    assert_eq!(with_both, import_error(&both), "as goals alone");
+}
+
+/// Finding: clocks that run backwards passed an import without a word.
+#[test]
+fn finding_an_import_says_what_is_wrong_with_the_clock() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("arm.csv");
+    let notes = |time: fn(usize) -> f64| {
+        let wave = |t: usize, k: usize| (0.3 * t as f64 + k as f64).sin();
+        let row = |t: usize| {
+            let cells: Vec<String> = (0..7).map(|k| wave(t, k).to_string()).collect();
+            format!("{},{}\n", time(t), cells.join(","))
+        };
+        let rows: String = (0..40).map(row).collect();
+        std::fs::write(&path, format!("time,p0,p1,p2,v0,v1,f0,f1\n{rows}")).unwrap();
+        let options = table("[map]\npos = \"p\"\nvel = \"v\"\nforce = \"f\"");
+        foreign::import_files(std::slice::from_ref(&path), &foreign_task(), &options, &|| ())
+            .map(|(_, n)| n)
+    };
+    let even = notes(|t| 0.05 * t as f64).unwrap();
+    assert!(!even.iter().any(|n| n.contains("follows") || n.contains("without")), "{even:?}");
+    let back: fn(usize) -> f64 = |t| if t == 20 { 0.9 } else { 0.05 * t as f64 };
+    let gap: fn(usize) -> f64 = |t| 0.05 * t as f64 + if t >= 20 { 1.0 } else { 0.0 };
+    for (time, needed) in [(back, "s follows"), (gap, "s without a sample")] {
+        let said = notes(time).unwrap();
+        assert!(said.iter().any(|n| n.contains(needed)), "{said:?}");
     }
 }
 

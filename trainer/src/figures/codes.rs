@@ -14,6 +14,9 @@ use plotters::{
 
 use super::{Figure, FigureError, INK, TITLE_PX, axes, colour, save};
 
+/// Name of the picture of how many codes demonstrations ask for.
+pub const NAME: &str = "codes";
+
 /// Width and height of a panel in pixels.
 const PANEL_PX: (u32, u32) = (560, 420);
 
@@ -45,7 +48,7 @@ pub fn draw(
     limit: f64,
     dir: &Path,
 ) -> Result<Vec<PathBuf>, FigureError> {
-    save(&Count { rows, chosen, limit }, dir, "codes")
+    save(&Count { rows, chosen, limit }, dir, NAME)
 }
 
 impl Figure for Count<'_> {

@@ -16,6 +16,9 @@ use plotters::{
 
 use super::{Figure, FigureError, LABEL_PX, TITLE_PX, axes, colour, legend, save};
 
+/// Name of the picture of the learning curves.
+pub const NAME: &str = "learning";
+
 /// Width and height of a panel in pixels.
 const PANEL_PX: (u32, u32) = (560, 300);
 
@@ -46,7 +49,7 @@ pub fn draw(metrics: &Path, title: &str, dir: &Path) -> Result<Vec<PathBuf>, Fig
     if panels.is_empty() {
         return Err(bad("it holds no metrics yet".to_string()));
     }
-    save(&Curves { title: title.to_string(), panels }, dir, "learning")
+    save(&Curves { title: title.to_string(), panels }, dir, NAME)
 }
 
 /// Groups the metrics: all `code_…_share` in one panel, `x_expert` and `x_policy` in one, every

@@ -28,6 +28,9 @@ use crate::{
     evaluate::modes::ModeReport,
 };
 
+/// Name of the picture of what each code does.
+pub const NAME: &str = "trajectories";
+
 /// Rollouts drawn of each code where a task's folder does not say.
 const DRAWN: usize = 3;
 
@@ -110,7 +113,7 @@ pub fn draw(
         })
         .collect();
     let references = references(view, task.info());
-    save(&Trajectories { title: title.to_string(), view, codes, references }, dir, "trajectories")
+    save(&Trajectories { title: title.to_string(), view, codes, references }, dir, NAME)
 }
 
 /// Draws rollouts of a policy with Gaussian codes, in [`GOAL_BINS`] groups of rising first
@@ -139,7 +142,7 @@ pub fn draw_by_code(
         })
         .collect();
     let references = references(view, task.info());
-    save(&Trajectories { title: title.to_string(), view, codes, references }, dir, "trajectories")
+    save(&Trajectories { title: title.to_string(), view, codes, references }, dir, NAME)
 }
 
 /// Demonstrations drawn of each mode where a task's folder does not say, and of goals.

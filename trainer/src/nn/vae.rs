@@ -83,11 +83,12 @@ impl TrajectoryVae {
         Ok(Self { config: config.clone(), dims, params, data })
     }
 
-    /// Trains for the configured number of updates; `progress` is told each update and its loss.
+    /// Trains for the configured number of updates; `progress` is told each update and its loss, and
+    /// says whether to go on. Whether all updates were done.
     ///
     /// # Errors
     /// If candle refuses.
-    pub fn train(&mut self, seed: u64, mut progress: impl FnMut(u64, f32)) -> Result<()> {
+    pub fn train(&mut self, seed: u64, mut progress: impl FnMut(u64, f32) -> bool) -> Result<bool> {
         let mut rng = seed::stream(seed, 1);
         let mut values = self.params.values()?;
         let mut adam = Adam::new(AdamConfig::default(), values.len());
@@ -108,9 +109,11 @@ impl TrajectoryVae {
             let scale = clip_scale(global_norm(&[&gradient]), MAX_GRAD_NORM);
             adam.step(&mut values, &gradient, rate, scale).map_err(candle_core::Error::wrap)?;
             self.params.set(&values)?;
-            progress(update + 1, loss.to_scalar()?);
+            if !progress(update + 1, loss.to_scalar()?) {
+                return Ok(false);
+            }
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Standardised codes `[N, d]` of all trajectories: their means μ, shifted and scaled to mean 0

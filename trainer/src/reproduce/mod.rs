@@ -39,7 +39,10 @@ pub use what::What;
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Instant,
 };
 
@@ -65,7 +68,7 @@ use crate::{
         measure::{Measures, Shown, default_rollouts, measure},
         modes::ModeOptions,
     },
-    train::{CODES_FILE, Job, POLICY_FILE, never, read_codes, train},
+    train::{CODES_FILE, Job, POLICY_FILE, read_codes, train},
 };
 use paper::{Figure, Quantity, Table};
 use report::{Cell, Report};
@@ -88,7 +91,7 @@ const EVALUATION_FILE: &str = "evaluation.json";
 const COST: [f64; 3] = [1.0, 0.15, 3000.0];
 
 /// What to reproduce.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct Reproduction {
     /// Tasks.
     pub tasks: Vec<Arc<TaskFolder>>,
@@ -105,6 +108,8 @@ pub struct Reproduction {
     pub lambda_s: Option<f32>,
     /// Where everything goes.
     pub dir: PathBuf,
+    /// Set to stop: training then writes a checkpoint and ends with [`TrainError::Interrupted`].
+    pub stop: Arc<AtomicBool>,
 }
 
 /// How one run turned out.
@@ -415,6 +420,7 @@ impl<'a> Work<'a> {
             let done = before + phase + share * done as f64 / of.max(1) as f64;
             status(&Status { done, total, message: &message });
         };
+        let stop = Arc::clone(&self.plan.stop);
         let job = Job {
             config: &config,
             task: data.maker.info(),
@@ -423,7 +429,7 @@ impl<'a> Work<'a> {
             start: start.as_ref().map(|(file, ..)| file),
             compute: &Compute::Engine,
             progress: &progress,
-            interrupted: &never,
+            interrupted: &|| stop.load(Ordering::Relaxed),
         };
         let file = train(&mut run, job)?;
         self.done = before + cost;
@@ -487,6 +493,7 @@ mod tests {
             plain: false,
             lambda_s: None,
             dir: PathBuf::from("runs"),
+            stop: Arc::default(),
         };
         let other = Reproduction { lambda_s: Some(0.05), ..usual.clone() };
         let task = &usual.tasks[0];

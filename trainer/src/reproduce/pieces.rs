@@ -191,6 +191,7 @@ mod tests {
             plain: false,
             lambda_s: None,
             dir: PathBuf::from("nowhere"),
+            stop: std::sync::Arc::default(),
         }
     }
 

@@ -138,6 +138,7 @@ impl Request {
             plain: self.plain,
             lambda_s: None,
             dir: dir.to_path_buf(),
+            stop: std::sync::Arc::default(),
         };
         Ok((what, plan))
     }

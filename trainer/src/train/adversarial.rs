@@ -56,6 +56,9 @@ const MAX_ASSIGNED_LOSS: f64 = 1.5;
 /// Name of the file with the demonstrations' codes in a run directory of VAE-GAIL.
 pub(crate) const CODES_FILE: &str = "codes.safetensors";
 
+/// Name of the directory in a run directory that holds the run of the cloning before.
+pub(crate) const PRETRAIN: &str = "pretrain";
+
 /// Rollouts a code in the evaluations that only the metrics show.
 const EVAL_ROLLOUTS: usize = 10;
 
@@ -79,7 +82,7 @@ pub(super) fn train(run: &mut Run, job: Job<'_>) -> Result<PolicyFile, TrainErro
                 (None, Algorithm::InfoGail) => CodeSource::Prior,
                 (None, _) => CodeSource::Search,
             };
-            let dir = run.dir().join("pretrain");
+            let dir = run.dir().join(PRETRAIN);
             let (mut before, _) = if dir.join("config.toml").is_file() {
                 Run::resume_with(&dir, config, &config.extendable())?
             } else {
@@ -193,9 +196,13 @@ fn demonstration_codes(run: &Run, job: Job<'_>, seed: u64) -> Result<Vec<f32>, T
     let (config, normaliser) = (&job.config.vae_gail, ObsNormaliser::of(job.demos));
     let device = job.compute.device();
     let mut vae = TrajectoryVae::new(job.demos, &normaliser, code, config, seed, &device)?;
-    vae.train(seed, |update, loss| {
+    let finished = vae.train(seed, |update, loss| {
         (job.progress)(update, config.updates, &format!("autoencoder loss {loss:.4}"));
+        !(job.interrupted)()
     })?;
+    if !finished {
+        return Err(TrainError::Interrupted { step: None });
+    }
     let codes = vae.codes()?;
     let tensor = Tensor::f32(&[job.demos.len(), code], &codes);
     let bytes = tensors::serialize(&[("codes".to_string(), tensor)].into(), &Metadata::new());

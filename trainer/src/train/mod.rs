@@ -19,7 +19,7 @@ use sog_sim::seed;
 
 pub use job::{BEST_FILE, Job, POLICY_FILE, ProgressFn, never, new_policy};
 
-pub(crate) use adversarial::{CODES_FILE, read_codes};
+pub(crate) use adversarial::{CODES_FILE, PRETRAIN, read_codes};
 pub use warnings::warnings;
 
 use crate::{

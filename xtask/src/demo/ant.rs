@@ -36,7 +36,7 @@ pub(super) fn run(dir: &Path) -> anyhow::Result<()> {
     let (every, steps) = (SECONDS.to_string(), (CODES * STEPS).to_string());
     let arguments = ["run", "--switch-every", &every, "--steps", &steps];
     let mut command = sog_sim(&arguments);
-    command.args(["--realtime", "--json", "--trace"]).arg(&trace).arg(&policy);
+    command.args(["--realtime", "--json", "--force", "--trace"]).arg(&trace).arg(&policy);
     let report = json(&mut command)?;
     let text = std::fs::read_to_string(&trace)
         .with_context(|| format!("cannot read {}", trace.display()))?;
@@ -61,7 +61,7 @@ pub(super) fn run(dir: &Path) -> anyhow::Result<()> {
 fn draw(policy: &Path, dir: &Path, arguments: &[&str]) {
     let clip = dir.join("ant.gif");
     let mut command = sog_sim(arguments);
-    command.args(["--json", "--size", "320x240", "--render"]).arg(&clip).arg(policy);
+    command.args(["--json", "--size", "320x240", "--force", "--render"]).arg(&clip).arg(policy);
     match json(&mut command) {
         Ok(_) => println!("clip:    {}", clip.display()),
         Err(error) => println!("no clip: {error:#}"),

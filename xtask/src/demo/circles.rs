@@ -56,7 +56,7 @@ pub(super) fn run(options: &Options, dir: &Path) -> anyhow::Result<()> {
     let info = json(sog(&["demos", "info", "--json"]).arg(&demos))?;
     let rows = rows(&policy, &eval, &info)?;
 
-    step("draw", sog(&["figures"]).arg(&run_dir))?;
+    step("draw", sog(&["figures", "--force"]).arg(&run_dir))?;
     print_table(&rows);
     for entry in fs::read_dir(run_dir.join("figures")).into_iter().flatten().flatten() {
         println!("picture: {}", entry.path().display());
