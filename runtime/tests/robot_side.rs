@@ -135,7 +135,8 @@ fn a_controller_drives_it_in_lock_step_with_and_without_a_key() {
         assert_eq!(obs, stopped, "nothing moved since the stop");
         drop(robot);
         stop.store(true, Ordering::Relaxed);
-        assert!(robot_side.join().unwrap() >= 303);
+        // 300 actions, the stop and what it did not follow; the reset may still be on its way.
+        assert!(robot_side.join().unwrap() >= 302);
     }
 }
 
