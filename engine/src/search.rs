@@ -90,6 +90,15 @@ impl Groups<'_> {
         }
     }
 
+    /// Adds the losses `[rows, count]` of the rows under `count` candidates to the sums of their groups,
+    /// `[groups, count]`.
+    pub fn add(&self, losses: &[f32], count: usize, sums: &mut [f64]) {
+        for (row, losses) in losses.chunks_exact(count).enumerate() {
+            let sums = &mut sums[self.of(row) * count..][..count];
+            sums.iter_mut().zip(losses).for_each(|(sum, &loss)| *sum += f64::from(loss));
+        }
+    }
+
     pub(crate) fn check(&self, rows: usize) -> Result<(), EngineError> {
         let Self::Index { of_row, count } = *self else { return Ok(()) };
         check_len("group of each row", of_row.len(), rows)?;

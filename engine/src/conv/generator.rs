@@ -163,12 +163,7 @@ impl LatentModel for ConvGenerator {
         sums.fill(0.0);
         let count = candidates.count(self.code_len()).max(1);
         match self.row_losses(&candidates, groups) {
-            Ok(losses) => {
-                for (row, losses) in losses.chunks_exact(count).enumerate() {
-                    let sums = &mut sums[groups.of(row) * count..][..count];
-                    sums.iter_mut().zip(losses).for_each(|(sum, &loss)| *sum += f64::from(loss));
-                }
-            }
+            Ok(losses) => groups.add(&losses, count, sums),
             // `load` checked the shapes: what does not fit here is a broken invariant, and its
             // losses must not win.
             Err(_) => sums.fill(f64::NAN),

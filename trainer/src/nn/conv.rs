@@ -347,12 +347,7 @@ impl LatentModel for DeviceGenerator {
         sums.fill(0.0);
         let count = candidates.count(self.code_len()).max(1);
         match self.row_losses(&candidates, groups) {
-            Ok(losses) => {
-                for (row, losses) in losses.chunks_exact(count).enumerate() {
-                    let sums = &mut sums[groups.of(row) * count..][..count];
-                    sums.iter_mut().zip(losses).for_each(|(sum, &loss)| *sum += f64::from(loss));
-                }
-            }
+            Ok(losses) => groups.add(&losses, count, sums),
             Err(error) => {
                 sums.fill(f64::NAN);
                 self.error = Some(error);
