@@ -119,6 +119,35 @@ def ppo(fused, h=H, rows=64):
     return update
 
 
+def image_vae(fused, width, rows, latent=2):
+    """The VAE of `sog image` on pictures of 28 x 28."""
+    up = lambda i, o, kernel: nn.ConvTranspose2d(i, o, kernel, 2, 1, bias=False)
+    down = lambda i, o, kernel, bias=False: nn.Conv2d(i, o, kernel, 2, 1, bias=bias)
+    norm, leaky = nn.BatchNorm2d, lambda: nn.LeakyReLU(0.2)
+    decoder = nn.Sequential(
+        nn.Linear(latent, 64 * width, bias=False), nn.Unflatten(1, (4 * width, 4, 4)), norm(4 * width), nn.ReLU(),
+        up(4 * width, 2 * width, 3), norm(2 * width), nn.ReLU(), up(2 * width, width, 4), norm(width), nn.ReLU(),
+        nn.ConvTranspose2d(width, 1, 4, 2, 1), nn.Tanh())
+    encoder = nn.Sequential(
+        down(1, width, 4, True), leaky(), down(width, 2 * width, 4), norm(2 * width), leaky(),
+        down(2 * width, 4 * width, 3), norm(4 * width), leaky(), nn.Flatten(), nn.Linear(64 * width, 2 * latent))
+    adam = torch.optim.Adam([*decoder.parameters(), *encoder.parameters()], LR, fused=fused)
+    y = torch.rand(rows, 1, 28, 28) * 2 - 1
+
+    def update():
+        mean, log_var = encoder(y).chunk(2, 1)
+        log_var = log_var.clamp(-12, 4)
+        made = decoder(mean + (0.5 * log_var).exp() * torch.randn(rows, latent))
+        square = (made - y).square().sum((1, 2, 3)).mean()
+        variance = (square / 784).detach()
+        kl = 0.5 * (mean.square() + log_var.exp() - 1 - log_var).sum(1).mean()
+        adam.zero_grad()
+        (square / (2 * variance) + kl).backward()
+        adam.step()
+
+    return update
+
+
 class Engine:
     """The engine's benchmark in a process of its own that times updates when asked to."""
 
@@ -205,16 +234,19 @@ def table(options):
     end = time.perf_counter() + options.seconds
     numbers = lambda text: [int(number) for number in text.split(",")]
     sizes = [(h, rows) for h in numbers(options.hidden) for rows in numbers(options.batch)]
-    left = 2 * 3 * len(sizes)
-    for h, rows in sizes:
-        for what, case in {"SOG-BC": sog_bc, "PPO": ppo, "discriminator": discriminator}.items():
-            times = []
-            for fused in (None, True):
-                share = max(0.02, min(0.3, 0.5 * (end - time.perf_counter()) / left))
-                times.append(device_us(case(fused, h, rows), device, share))
-                left -= 1
-            row = {"update": what, "H": h, "batch": rows, "device": name, "µs": round(min(times), 1)}
-            print(json.dumps({"what": f"PyTorch {torch.__version__}", "good": None} | row), flush=True)
+    of_vectors = {"SOG-BC": sog_bc, "PPO": ppo, "discriminator": discriminator}
+    cases = [(what, case, size) for size in sizes for what, case in of_vectors.items()]
+    pictures = [(width, rows) for width in numbers(options.width) for rows in numbers(options.pictures)]
+    cases += [("VAE on pictures, width for H", image_vae, size) for size in pictures]
+    left = 2 * len(cases)
+    for what, case, (h, rows) in cases:
+        times = []
+        for fused in (None, True):
+            share = max(0.02, min(0.2, 0.5 * (end - time.perf_counter()) / left))
+            times.append(device_us(case(fused, h, rows), device, share))
+            left -= 1
+        row = {"update": what, "H": h, "batch": rows, "device": name, "µs": round(min(times), 1)}
+        print(json.dumps({"what": f"PyTorch {torch.__version__}", "good": None} | row), flush=True)
 
 
 if __name__ == "__main__":
@@ -224,6 +256,8 @@ if __name__ == "__main__":
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--hidden", default="128")
     parser.add_argument("--batch", default="64")
+    parser.add_argument("--width", default="32", help="channels before the picture, of the VAE")
+    parser.add_argument("--pictures", default="128", help="pictures in its minibatch")
     parser.add_argument("--seconds", type=float, default=60)
     options = parser.parse_args()
     if options.table:

@@ -271,7 +271,8 @@ impl Search {
     }
 
     /// Takes the better of the codes found so far and the `codes` `[groups, Z]` for each group of the
-    /// same rows.
+    /// same rows. A code that is not a number, where there is none, is not taken whatever its loss: a network
+    /// may answer with numbers, as max(NaN, 0) is 0 on some devices.
     ///
     /// # Errors
     /// If there are not as many codes as groups, or no search of these groups was before.
@@ -293,7 +294,7 @@ impl Search {
         self.ask(model, groups, 1, as_they_are);
         let found = self.codes.chunks_exact_mut(latent).zip(codes.chunks_exact(latent));
         for ((found, code), (best, &loss)) in found.zip(self.best.iter_mut().zip(&self.sums)) {
-            if loss < *best {
+            if loss < *best && code.iter().all(|z| z.is_finite()) {
                 *best = loss;
                 found.copy_from_slice(code);
             }
@@ -447,4 +448,46 @@ fn least(losses: &[f64]) -> (usize, f64) {
         }
     }
     best
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::SeedableRng;
+    use rand_pcg::Pcg64;
+
+    use super::*;
+
+    /// (z − 2)² of one row, and 0 of what is not a number.
+    struct Parabola;
+
+    impl LatentModel for Parabola {
+        fn code_len(&self) -> usize {
+            1
+        }
+
+        fn rows(&self) -> usize {
+            1
+        }
+
+        fn losses(&mut self, candidates: Candidates<'_>, _: Groups<'_>, sums: &mut [f64]) {
+            for (c, sum) in sums.iter_mut().enumerate() {
+                let mut code = vec![];
+                candidates.push(1, 0, c, &mut code);
+                let loss = f64::from(code[0] - 2.0).powi(2);
+                *sum = if loss.is_nan() { 0.0 } else { loss };
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_no_code_is_not_taken_for_one() {
+        let mut search = Search::default();
+        let mut rng = Pcg64::seed_from_u64(0);
+        search.run(&mut Parabola, Groups::PerRow, CodeSearch::coordinate(1), &mut rng).unwrap();
+        let found = search.codes()[0];
+        search.offer(&mut Parabola, Groups::PerRow, &[f32::NAN]).unwrap();
+        assert_eq!(search.codes(), [found]);
+        search.offer(&mut Parabola, Groups::PerRow, &[2.0]).unwrap();
+        assert_eq!(search.codes(), [2.0]);
+    }
 }

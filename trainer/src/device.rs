@@ -55,12 +55,12 @@ pub enum CudaError {
         count: usize,
     },
     /// The driver refuses.
-    #[error("CUDA device {index} cannot be used: {}; use --device cpu", explain(.source))]
+    #[error("CUDA device {index} cannot be used: {}; or use --device cpu", explain(.cause))]
     Device {
         /// The device asked for.
         index: usize,
-        /// What the driver says.
-        source: candle_core::Error,
+        /// What the driver says; told with the error, so not its source.
+        cause: candle_core::Error,
     },
 }
 
@@ -87,7 +87,7 @@ fn open(_: usize) -> Result<Device, CudaError> {
 #[allow(unsafe_code)]
 fn open(index: usize) -> Result<Device, CudaError> {
     use candle_core::cuda_backend::cudarc::driver::CudaContext;
-    let failed = |source| CudaError::Device { index, source };
+    let failed = |cause| CudaError::Device { index, cause };
     let count = CudaContext::device_count().map_err(|e| failed(candle_core::Error::wrap(e)))?;
     let count = usize::try_from(count).unwrap_or(0);
     if index >= count {

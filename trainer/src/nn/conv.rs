@@ -14,7 +14,12 @@ use sog_engine::{
     sog::Generator,
 };
 
-use super::{Params, adam::DeviceAdam, mean_squared_distance};
+use super::{
+    Params,
+    adam::{DeviceAdam, SCALARS, minimise},
+    mean_squared_distance,
+    recorded::Inputs,
+};
 
 /// As the engine's.
 const NORM_EPS: f64 = 1e-5;
@@ -183,6 +188,7 @@ pub struct DeviceTrained {
     /// The network.
     pub net: CandleConv,
     adam: DeviceAdam,
+    scalars: Inputs,
 }
 
 impl DeviceTrained {
@@ -192,8 +198,8 @@ impl DeviceTrained {
     /// If the device fails.
     pub fn new(net: &ConvNet, adam: &Adam, device: &Device) -> Result<Self> {
         let on_device = CandleConv::new(net, device)?;
-        let adam = DeviceAdam::new(&on_device.params, &net.params, adam)?;
-        Ok(Self { net: on_device, adam })
+        let adam = DeviceAdam::new(adam, device)?;
+        Ok(Self { net: on_device, adam, scalars: Inputs::new(&[SCALARS], device)? })
     }
 
     /// A step with the gradient of a loss.
@@ -201,8 +207,9 @@ impl DeviceTrained {
     /// # Errors
     /// If the device fails.
     pub fn step(&mut self, gradients: &candle_core::backprop::GradStore, lr: f32) -> Result<()> {
-        let gradient = self.net.params.collect(gradients)?;
-        self.adam.step(&self.net.params, &gradient, lr, None)
+        self.scalars.upload(&[&self.adam.scalars(lr, None)])?;
+        let step = self.scalars.view(0, SCALARS)?;
+        minimise(&[(&self.net.params, &self.adam)], gradients, &step).map(|_| ())
     }
 
     /// Gives both back.
@@ -211,7 +218,7 @@ impl DeviceTrained {
     /// If the device fails.
     pub fn store(&self, net: &mut ConvNet, adam: &mut Adam) -> Result<()> {
         self.net.store(net)?;
-        self.adam.store(&mut net.params, adam)
+        self.adam.store(&self.net.params, &mut net.params, adam)
     }
 }
 

@@ -3,7 +3,8 @@
 //!
 //! * [`Params`]: an engine [`Layout`] as candle variables, so that there is one definition of each
 //!   network's parameters;
-//! * [`adam`]: the engine's Adam over one flat tensor;
+//! * [`adam`]: the engine's Adam;
+//! * [`recorded`]: operations that are asked for once and repeated;
 //! * [`mlp`], [`policy`], [`conv`]: the networks;
 //! * [`sog`], [`ppo`], [`discriminator`], [`posterior`]: the updates that the engine fuses on the
 //!   processor, op by op on any device;
@@ -17,12 +18,15 @@ pub mod mlp;
 pub mod policy;
 pub mod posterior;
 pub mod ppo;
+pub mod recorded;
 pub mod sog;
 pub mod updates;
 pub mod vae;
 
 use candle_core::{D, DType, Device, Result, Tensor, Var, backprop::GradStore};
 use sog_engine::{layout::Layout, mlp::Part};
+
+use self::recorded::Inputs;
 
 /// Named tensors on a device, and one flat vector to the outside.
 pub struct Params {
@@ -61,9 +65,12 @@ impl Params {
     /// # Errors
     /// If there is no such tensor.
     pub fn get(&self, name: &str) -> Result<&Tensor> {
+        Ok(self.leaves[self.index(name)?].as_tensor())
+    }
+
+    fn index(&self, name: &str) -> Result<usize> {
         let spec = self.layout.tensor(name).map_err(candle_core::Error::wrap)?;
-        let index = self.layout.tensors.iter().take_while(|t| t.offset < spec.offset).count();
-        Ok(self.leaves[index].as_tensor())
+        Ok(self.layout.tensors.iter().take_while(|t| t.offset < spec.offset).count())
     }
 
     /// x W^T + b for the layer `name`; x `[rows, in]`.
@@ -81,8 +88,12 @@ impl Params {
     /// # Errors
     /// If the device fails.
     pub fn values(&self) -> Result<Vec<f32>> {
-        let flat = self.leaves.iter().map(|leaf| leaf.flatten_all()).collect::<Result<Vec<_>>>()?;
-        Tensor::cat(&flat, 0)?.to_vec1()
+        self.flat()?.to_vec1()
+    }
+
+    fn flat(&self) -> Result<Tensor> {
+        let flat = self.leaves.iter().map(|leaf| leaf.as_tensor().detach().flatten_all());
+        Tensor::cat(&flat.collect::<Result<Vec<_>>>()?, 0)
     }
 
     /// Replaces all parameters.
@@ -94,14 +105,22 @@ impl Params {
     }
 
     /// Replaces all parameters by those in the flat tensor.
-    ///
-    /// # Errors
-    /// If it is not as long as the layout.
-    pub fn set_flat(&self, flat: &Tensor) -> Result<()> {
+    fn set_flat(&self, flat: &Tensor) -> Result<()> {
         for (spec, leaf) in self.layout.tensors.iter().zip(&self.leaves) {
             leaf.set(&flat.narrow(0, spec.offset, spec.len())?.reshape(spec.shape.clone())?)?;
         }
         Ok(())
+    }
+
+    /// Subtracts a flat tensor from the parameters.
+    fn subtract(&self, change: &Tensor) -> Result<()> {
+        self.set_flat(&(self.flat()? - change)?)
+    }
+
+    /// Brings a tensor's numbers back between `low` and `high`.
+    fn bound(&self, name: &str, low: f32, high: f32) -> Result<()> {
+        let leaf = &self.leaves[self.index(name)?];
+        leaf.set(&leaf.clamp(low, high)?)
     }
 
     /// Gradient of a scalar with respect to all parameters, flat; zeros where it does not depend on
@@ -126,21 +145,55 @@ impl Params {
     }
 }
 
-/// The blocks of an input side by side on `device`, `[rows, widths]`.
-fn input(parts: &[Part<'_>], device: &Device) -> Result<Tensor> {
+/// Rows and width of each block of an input that there is.
+fn shapes(parts: &[Part<'_>]) -> Vec<[usize; 2]> {
     let present = parts.iter().filter(|part| part.width > 0);
-    let tensor = |part: &Part<'_>| {
-        Tensor::from_slice(part.data, (part.data.len() / part.width, part.width), device)
-    };
-    Tensor::cat(&present.map(tensor).collect::<Result<Vec<_>>>()?, 1)
+    present.map(|part| [part.data.len() / part.width, part.width]).collect()
 }
 
-/// Numbers computed on a device, in one transfer.
-fn scalars<const N: usize>(of: [&Tensor; N]) -> Result<[f32; N]> {
-    let all: Vec<f32> = Tensor::stack(&of, 0)?.to_vec1()?;
-    let mut out = [0.0; N];
-    out.copy_from_slice(&all);
-    Ok(out)
+/// The blocks' numbers, in the same order.
+fn data<'a>(parts: &[Part<'a>]) -> Vec<&'a [f32]> {
+    parts.iter().filter(|part| part.width > 0).map(|part| part.data).collect()
+}
+
+/// How many numbers blocks of these shapes hold.
+fn lengths(shapes: &[[usize; 2]]) -> Vec<usize> {
+    shapes.iter().map(|[rows, width]| rows * width).collect()
+}
+
+/// The parts of `inputs` from `first` on, of these shapes.
+fn views(inputs: &Inputs, first: usize, shapes: &[[usize; 2]]) -> Result<Vec<Tensor>> {
+    shapes.iter().zip(first..).map(|(&[rows, width], i)| inputs.view(i, (rows, width))).collect()
+}
+
+/// The blocks of an input side by side, `[rows, widths]`.
+fn input(blocks: &[Tensor]) -> Result<Tensor> {
+    match blocks {
+        [one] => Ok(one.clone()),
+        more => Tensor::cat(more, 1),
+    }
+}
+
+/// Numbers that an update leaves on the device, to be read back in one transfer.
+struct Told<const N: usize>(Tensor);
+
+impl<const N: usize> Told<N> {
+    fn new(device: &Device) -> Result<Self> {
+        Ok(Self(Tensor::zeros(N, DType::F32, device)?))
+    }
+
+    /// Leaves these, of one element each.
+    fn tell(&self, of: [&Tensor; N]) -> Result<()> {
+        let each = of.iter().map(|x| x.detach().reshape(1)).collect::<Result<Vec<_>>>()?;
+        self.0.slice_set(&Tensor::cat(&each, 0)?, 0, 0)
+    }
+
+    fn read(&self) -> Result<[f32; N]> {
+        let all: Vec<f32> = self.0.to_vec1()?;
+        let mut out = [0.0; N];
+        out.copy_from_slice(&all);
+        Ok(out)
+    }
 }
 
 /// Mean over rows of the squared distance: 1/n Σ ‖a − b‖², as the engine's losses.

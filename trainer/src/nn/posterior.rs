@@ -9,10 +9,12 @@ use sog_engine::{
 };
 
 use super::{
-    adam::{DeviceAdam, global_norm},
-    input,
+    Told,
+    adam::{DeviceAdam, SCALARS, minimise},
+    data, input, lengths,
     mlp::CandleMlp,
-    scalars,
+    recorded::{Inputs, Places, Recorded},
+    shapes, views,
 };
 
 /// ½ log 2π
@@ -23,6 +25,35 @@ pub struct DevicePosterior {
     kind: CodeKind,
     net: CandleMlp,
     adam: DeviceAdam,
+    places: Places<Vec<[usize; 2]>, Place>,
+}
+
+/// A minibatch on the device, its codes, and what is said of the step.
+struct Place {
+    inputs: Inputs,
+    x: Vec<Tensor>,
+    codes: Tensor,
+    scalars: Tensor,
+    told: Told<2>,
+    recorded: Recorded,
+}
+
+impl Place {
+    fn new(shapes: &[[usize; 2]], codes: usize, device: &Device) -> Result<Self> {
+        let rows = shapes.first().map_or(0, |shape| shape[0]);
+        let mut all = lengths(shapes);
+        all.extend([rows * codes, SCALARS]);
+        let inputs = Inputs::new(&all, device)?;
+        let parts = shapes.len();
+        Ok(Self {
+            x: views(&inputs, 0, shapes)?,
+            codes: inputs.view(parts, (rows, codes))?,
+            scalars: inputs.view(parts + 1, SCALARS)?,
+            inputs,
+            told: Told::new(device)?,
+            recorded: Recorded::default(),
+        })
+    }
 }
 
 impl DevicePosterior {
@@ -32,8 +63,17 @@ impl DevicePosterior {
     /// If the device fails.
     pub fn new(net: &Mlp, adam: &Adam, kind: CodeKind, device: &Device) -> Result<Self> {
         let on_device = CandleMlp::new(net, device)?;
-        let adam = DeviceAdam::new(&on_device.params, &net.params, adam)?;
-        Ok(Self { kind, net: on_device, adam })
+        let adam = DeviceAdam::new(adam, device)?;
+        Ok(Self { kind, net: on_device, adam, places: Places::default() })
+    }
+
+    /// Goes on with other parameters of the same network.
+    ///
+    /// # Errors
+    /// If there are more or fewer, or the device fails.
+    pub fn load(&mut self, net: &Mlp, adam: &Adam) -> Result<()> {
+        self.net.params.set(&net.params)?;
+        self.adam.load(adam)
     }
 
     /// Gives network and optimiser back.
@@ -41,7 +81,7 @@ impl DevicePosterior {
     /// # Errors
     /// If the device fails.
     pub fn store(&self, net: &mut Mlp, adam: &mut Adam) -> Result<()> {
-        self.adam.store(&mut net.params, adam)
+        self.adam.store(&self.net.params, &mut net.params, adam)
     }
 
     /// One step on −1/n Σ log q(z|s,a), as the engine's.
@@ -49,17 +89,27 @@ impl DevicePosterior {
     /// # Errors
     /// If a shape does not match or the device fails.
     pub fn update(&mut self, lr: f32, x: &[Part<'_>], codes: &[f32]) -> Result<PosteriorStep> {
-        let params = &self.net.params;
-        let y = self.net.forward(&input(x, params.device())?)?;
-        let z = Tensor::from_slice(codes, (y.dim(0)?, self.kind.len()), params.device())?;
-        let log_q = match self.kind {
-            CodeKind::OneHot(_) => (candle_nn::ops::log_softmax(&y, D::Minus1)? * z)?,
-            CodeKind::Gaussian(d) => gaussian(&y.narrow(1, 0, d)?, &y.narrow(1, d, d)?, &z)?,
-        };
-        let loss = log_q.sum(D::Minus1)?.mean_all()?.neg()?;
-        let gradient = params.gradient(&loss)?;
-        let [loss, grad_norm] = scalars([&loss, &global_norm(&[&gradient])?])?;
-        self.adam.step(params, &gradient, lr, None)?;
+        let device = self.net.params.device().clone();
+        let scalars = self.adam.scalars(lr, None);
+        let shapes = shapes(x);
+        let kind = self.kind;
+        let place = self.places.of(shapes.clone(), || Place::new(&shapes, kind.len(), &device))?;
+        let Place { inputs, x: views, codes: z, scalars: step, told, recorded } = place;
+        let mut parts = data(x);
+        parts.extend([codes, &scalars]);
+        inputs.upload(&parts)?;
+        let (net, adam) = (&self.net, &self.adam);
+        recorded.run(&device, || {
+            let y = net.forward(&input(views)?)?;
+            let log_q = match kind {
+                CodeKind::OneHot(_) => (candle_nn::ops::log_softmax(&y, D::Minus1)? * &*z)?,
+                CodeKind::Gaussian(d) => gaussian(&y.narrow(1, 0, d)?, &y.narrow(1, d, d)?, z)?,
+            };
+            let loss = log_q.sum(D::Minus1)?.mean_all()?.neg()?;
+            let norm = minimise(&[(&net.params, adam)], &loss.backward()?, step)?;
+            told.tell([&loss, &norm])
+        })?;
+        let [loss, grad_norm] = told.read()?;
         Ok(PosteriorStep { loss, grad_norm })
     }
 }

@@ -2,7 +2,6 @@
 
 use candle_core::{D, DType, Device, Result, Tensor};
 use sog_engine::{
-    net::PolicyNet,
     ppo::{ActorCritic, PpoBatch, PpoConfig, PpoStats, SogTerm},
     search::Search,
     sog_bc::Codes,
@@ -10,11 +9,12 @@ use sog_engine::{
 use sog_rl::ppo::{HookError, Updates};
 
 use super::{
-    adam::{DeviceAdam, clip_scale, global_norm},
+    Told,
+    adam::{DeviceAdam, SCALARS, minimise},
     mlp::CandleMlp,
     policy::CandlePolicy,
-    scalars,
-    sog::Loaded,
+    recorded::{Inputs, Places, Recorded},
+    sog::{Loaded, Sizes},
 };
 
 /// ½ log 2π
@@ -25,6 +25,9 @@ const HALF_LOG_TAU: f64 = 0.918_938_533_204_672_8;
 pub struct DevicePpo {
     device: Device,
     nets: Option<Nets>,
+    /// Whether the networks there are the newest.
+    current: bool,
+    places: Places<Key, Place>,
     search: Search,
 }
 
@@ -37,22 +40,32 @@ struct Nets {
 
 impl Nets {
     fn new(nets: &ActorCritic, device: &Device) -> Result<Self> {
-        let policy = CandlePolicy::new(&nets.policy, device)?;
-        let critic = CandleMlp::new(&nets.critic, device)?;
-        let adam = |params, values: &[f32], adam| DeviceAdam::new(params, values, adam);
         Ok(Self {
-            policy_adam: adam(&policy.params, &nets.policy.params, &nets.policy_adam)?,
-            critic_adam: adam(&critic.params, &nets.critic.params, &nets.critic_adam)?,
-            policy,
-            critic,
+            policy_adam: DeviceAdam::new(&nets.policy_adam, device)?,
+            critic_adam: DeviceAdam::new(&nets.critic_adam, device)?,
+            policy: CandlePolicy::new(&nets.policy, device)?,
+            critic: CandleMlp::new(&nets.critic, device)?,
         })
+    }
+
+    fn load(&mut self, nets: &ActorCritic) -> Result<()> {
+        self.policy.params.set(&nets.policy.params)?;
+        self.critic.params.set(&nets.critic.params)?;
+        self.policy_adam.load(&nets.policy_adam)?;
+        self.critic_adam.load(&nets.critic_adam)
     }
 }
 
 impl DevicePpo {
     /// Updates on `device`.
     pub fn new(device: Device) -> Self {
-        Self { device, nets: None, search: Search::default() }
+        Self {
+            device,
+            nets: None,
+            current: false,
+            places: Places::default(),
+            search: Search::default(),
+        }
     }
 }
 
@@ -65,43 +78,62 @@ impl Updates for DevicePpo {
         batch: PpoBatch<'_>,
         sog: Option<SogTerm<'_>>,
     ) -> std::result::Result<PpoStats, HookError> {
-        let on_device = match self.nets.take() {
-            Some(nets) => nets,
+        let there = match self.nets.take() {
+            Some(mut there) => {
+                if !self.current {
+                    there.load(nets)?;
+                }
+                there
+            }
             None => Nets::new(nets, &self.device)?,
         };
-        let on_device = self.nets.insert(on_device);
-        let with_code = nets.critic.arch().inputs != nets.policy.arch().obs;
-        let batch = Batch::new(&nets.policy, batch, &self.device)?;
-        let sog =
-            sog.map(|term| sog_term(&on_device.policy, &mut self.search, term)).transpose()?;
-        Ok(on_device.update(config, lr, &batch, with_code, sog)?)
+        self.current = true;
+        let there = self.nets.insert(there);
+        let arch = nets.policy.arch();
+        let key = Key {
+            config: *config,
+            rows: batch.advantages.len(),
+            with_code: nets.critic.arch().inputs != arch.obs,
+            with_values: !batch.values.is_empty(),
+            sog: sog.as_ref().map(|term| (Sizes::of(&term.batch, arch.action), term.weight)),
+        };
+        let place = self.places.of(key, || Place::new(there, key))?;
+        Ok(place.update(there, lr, batch, sog, &mut self.search)?)
     }
 
     fn finish(&mut self, nets: &mut ActorCritic) -> std::result::Result<(), HookError> {
-        if let Some(on_device) = self.nets.take() {
-            on_device.policy_adam.store(&mut nets.policy.params, &mut nets.policy_adam)?;
-            on_device.critic_adam.store(&mut nets.critic.params, &mut nets.critic_adam)?;
+        if let Some(there) = self.nets.as_ref().filter(|_| self.current) {
+            let Nets { policy, policy_adam, critic, critic_adam } = there;
+            policy_adam.store(&policy.params, &mut nets.policy.params, &mut nets.policy_adam)?;
+            critic_adam.store(&critic.params, &mut nets.critic.params, &mut nets.critic_adam)?;
         }
+        self.current = false;
         Ok(())
     }
 }
 
-/// L_SOG with its weight λ_S.
-struct Sog {
-    loss: Tensor,
-    weight: f32,
+/// What an update depends on besides its numbers.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Key {
+    config: PpoConfig,
+    rows: usize,
+    /// Whether the critic sees the code.
+    with_code: bool,
+    /// Whether there are old values.
+    with_values: bool,
+    /// Sizes and weight λ_S of L_SOG.
+    sog: Option<(Sizes, f32)>,
 }
 
-fn sog_term(policy: &CandlePolicy, search: &mut Search, term: SogTerm<'_>) -> Result<Sog> {
-    let loaded = Loaded::new(policy, term.batch)?;
-    let codes = match term.codes {
-        Codes::Search(plan) => {
-            loaded.search(policy, term.batch.groups, plan, search, term.rng)?;
-            search.codes()
-        }
-        Codes::Given(codes) => codes,
-    };
-    Ok(Sog { loss: loaded.loss(policy, codes)?, weight: term.weight })
+/// Minibatches on a device, and what is said of the step.
+struct Place {
+    key: Key,
+    inputs: Inputs,
+    batch: Batch,
+    sog: Option<Sog>,
+    scalars: Tensor,
+    told: Told<7>,
+    recorded: Recorded,
 }
 
 /// A minibatch on the device, as [`PpoBatch`].
@@ -115,19 +147,113 @@ struct Batch {
     values: Option<Tensor>,
 }
 
-impl Batch {
-    fn new(policy: &PolicyNet, batch: PpoBatch<'_>, device: &Device) -> Result<Self> {
-        let (rows, arch) = (batch.advantages.len(), policy.arch());
-        let matrix = |x: &[f32], width: usize| Tensor::from_slice(x, (rows, width), device);
-        let vector = |x: &[f32]| Tensor::from_slice(x, rows, device);
+/// L_SOG with its weight λ_S, and each row's code.
+struct Sog {
+    loaded: Loaded,
+    codes: Option<Tensor>,
+    weight: f32,
+}
+
+impl Place {
+    fn new(nets: &Nets, key: Key) -> Result<Self> {
+        let (arch, device) = (nets.policy.arch(), nets.policy.params.device());
+        let (rows, z) = (key.rows, arch.latent);
+        let sog_rows = key.sog.map_or(0, |(sizes, _)| sizes.rows());
+        let old = if key.with_values { rows } else { 0 };
+        let lengths = [arch.obs, z, arch.action, 1, 1, 1].map(|width| rows * width);
+        let inputs = Inputs::new(&[&lengths[..], &[old, sog_rows * z, SCALARS]].concat(), device)?;
+        let code =
+            |part: usize, rows: usize| (z > 0).then(|| inputs.view(part, (rows, z))).transpose();
+        let batch = Batch {
+            obs: inputs.view(0, (rows, arch.obs))?,
+            latents: code(1, rows)?,
+            actions: inputs.view(2, (rows, arch.action))?,
+            log_probs: inputs.view(3, rows)?,
+            advantages: inputs.view(4, rows)?,
+            targets: inputs.view(5, rows)?,
+            values: key.with_values.then(|| inputs.view(6, rows)).transpose()?,
+        };
+        let sog = match key.sog {
+            None => None,
+            Some((sizes, weight)) => {
+                let loaded = Loaded::new(&nets.policy, sizes)?;
+                Some(Sog { loaded, codes: code(7, sog_rows)?, weight })
+            }
+        };
         Ok(Self {
-            obs: matrix(batch.obs, arch.obs)?,
-            latents: (arch.latent > 0).then(|| matrix(batch.latents, arch.latent)).transpose()?,
-            actions: matrix(batch.actions, arch.action)?,
-            log_probs: vector(batch.log_probs)?,
-            advantages: vector(batch.advantages)?,
-            targets: vector(batch.targets)?,
-            values: (!batch.values.is_empty()).then(|| vector(batch.values)).transpose()?,
+            key,
+            batch,
+            sog,
+            scalars: inputs.view(8, SCALARS)?,
+            inputs,
+            told: Told::new(device)?,
+            recorded: Recorded::default(),
+        })
+    }
+
+    fn update(
+        &mut self,
+        nets: &mut Nets,
+        lr: f32,
+        batch: PpoBatch<'_>,
+        term: Option<SogTerm<'_>>,
+        search: &mut Search,
+    ) -> Result<PpoStats> {
+        let Self { key, inputs, batch: views, sog, scalars: step, told, recorded } = self;
+        let (config, device) = (&key.config, nets.policy.params.device().clone());
+        let mut row_codes = vec![];
+        if let (Some(sog), Some(term)) = (&mut *sog, term) {
+            sog.loaded.load(term.batch)?;
+            let codes = match term.codes {
+                Codes::Search(plan) => {
+                    let groups = term.batch.groups;
+                    sog.loaded.search(&nets.policy, groups, plan, search, term.rng)?;
+                    search.codes()
+                }
+                Codes::Given(codes) => codes,
+            };
+            row_codes = sog.loaded.row_codes(nets.policy.arch().latent, codes)?;
+        }
+        let scalars = nets.policy_adam.scalars(lr, config.max_grad_norm);
+        // Both take the same steps.
+        nets.critic_adam.scalars(lr, config.max_grad_norm);
+        let PpoBatch { obs, latents, actions, log_probs, advantages, targets, values } = batch;
+        inputs.upload(&[
+            obs, latents, actions, log_probs, advantages, targets, values, &row_codes, &scalars,
+        ])?;
+        let nets = &*nets;
+        recorded.run(&device, || {
+            let policy = nets.policy_loss(config, views)?;
+            let value_loss = nets.value_loss(config, views, key.with_code)?;
+            let mut loss = (&policy.loss - (&policy.entropy * f64::from(config.entropy_coef))?)?;
+            loss = (loss + (&value_loss * f64::from(config.value_coef))?)?;
+            let sog_loss = match &*sog {
+                None => None,
+                Some(sog) => Some(sog.loaded.loss(&nets.policy, sog.codes.as_ref())?),
+            };
+            if let (Some(sog_loss), Some(sog)) = (&sog_loss, &*sog) {
+                loss = (loss + (sog_loss * f64::from(sog.weight))?)?;
+            }
+            let networks = [
+                (&nets.policy.params, &nets.policy_adam),
+                (&nets.critic.params, &nets.critic_adam),
+            ];
+            let norm = minimise(&networks, &loss.backward()?, step)?;
+            nets.policy.params.bound("log_std", config.log_std_min, config.log_std_max)?;
+            let PolicyLoss { loss, entropy, approx_kl, clip_fraction } = &policy;
+            let sog_loss = sog_loss.as_ref().unwrap_or(&norm);
+            told.tell([loss, &value_loss, entropy, approx_kl, clip_fraction, &norm, sog_loss])
+        })?;
+        let [policy_loss, value_loss, entropy, approx_kl, clip_fraction, grad_norm, sog_loss] =
+            told.read()?;
+        Ok(PpoStats {
+            policy_loss,
+            value_loss,
+            entropy,
+            approx_kl,
+            clip_fraction,
+            grad_norm,
+            sog_loss: key.sog.map(|_| sog_loss),
         })
     }
 }
@@ -141,53 +267,6 @@ struct PolicyLoss {
 }
 
 impl Nets {
-    fn update(
-        &mut self,
-        config: &PpoConfig,
-        lr: f32,
-        batch: &Batch,
-        with_code: bool,
-        sog: Option<Sog>,
-    ) -> Result<PpoStats> {
-        let policy = self.policy_loss(config, batch)?;
-        let value_loss = self.value_loss(config, batch, with_code)?;
-        let mut loss = (&policy.loss - (&policy.entropy * f64::from(config.entropy_coef))?)?;
-        loss = (loss + (&value_loss * f64::from(config.value_coef))?)?;
-        if let Some(sog) = &sog {
-            loss = (loss + (&sog.loss * f64::from(sog.weight))?)?;
-        }
-        let gradients = loss.backward()?;
-        let of_policy = self.policy.params.collect(&gradients)?;
-        let of_critic = self.critic.params.collect(&gradients)?;
-        let norm = global_norm(&[&of_policy, &of_critic])?;
-        let scale = config.max_grad_norm.map(|max| clip_scale(&norm, max.into())).transpose()?;
-        self.policy_adam.step(&self.policy.params, &of_policy, lr, scale.as_ref())?;
-        self.critic_adam.step(&self.critic.params, &of_critic, lr, scale.as_ref())?;
-        let log_std = self.policy.params.layout().tensor("log_std");
-        let range = log_std.map_err(candle_core::Error::wrap)?.range();
-        let (low, high) = (config.log_std_min, config.log_std_max);
-        self.policy_adam.bound(&self.policy.params, range, low, high)?;
-        let [policy_loss, value_loss, entropy, approx_kl, clip_fraction, grad_norm, sog_loss] =
-            scalars([
-                &policy.loss,
-                &value_loss,
-                &policy.entropy,
-                &policy.approx_kl,
-                &policy.clip_fraction,
-                &norm,
-                sog.as_ref().map_or(&norm, |sog| &sog.loss),
-            ])?;
-        Ok(PpoStats {
-            policy_loss,
-            value_loss,
-            entropy,
-            approx_kl,
-            clip_fraction,
-            grad_norm,
-            sog_loss: sog.map(|_| sog_loss),
-        })
-    }
-
     fn policy_loss(&self, config: &PpoConfig, batch: &Batch) -> Result<PolicyLoss> {
         let log_std = self.policy.params.get("log_std")?;
         let mean = self.policy.mean(&batch.obs, batch.latents.as_ref())?;
@@ -232,7 +311,7 @@ mod tests {
     use rand_distr::StandardNormal;
     use sog_engine::{
         adam::AdamConfig,
-        net::{Init, Mlp, MlpArch, PolicyArch},
+        net::{Init, Mlp, MlpArch, PolicyArch, PolicyNet},
         ppo::Ppo,
         search::{CodeSearch, Groups},
         sog_bc::{SogBatch, SogBc},

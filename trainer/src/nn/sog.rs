@@ -1,6 +1,8 @@
 //! SOG on candle: the code search and L_SOG of `sog_engine::sog_bc`, and the cloning update.
 
-use candle_core::{D, Device, Error, Result, Tensor};
+use std::ops::Range;
+
+use candle_core::{D, DType, Device, Error, Result, Tensor};
 use rand::Rng;
 use sog_engine::{
     adam::Adam,
@@ -10,43 +12,110 @@ use sog_engine::{
 };
 
 use super::{
-    adam::{DeviceAdam, clip_scale, global_norm},
+    Told,
+    adam::{DeviceAdam, SCALARS, minimise},
     mean_squared_distance,
     policy::CandlePolicy,
-    scalars,
+    recorded::{Inputs, Places, Recorded},
 };
 
-/// A minibatch of demonstrations on a device, its state branch evaluated.
+/// Sizes of a minibatch of demonstrations.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Sizes {
+    rows: usize,
+    groups: usize,
+    /// Whether each row is a group of its own, in its order.
+    per_row: bool,
+}
+
+impl Sizes {
+    /// Those of a minibatch of a policy with actions of size `action`.
+    pub fn of(batch: &SogBatch<'_>, action: usize) -> Self {
+        let rows = batch.actions.len() / action;
+        let per_row = matches!(batch.groups, Groups::PerRow);
+        Self { rows, groups: batch.groups.count(rows), per_row }
+    }
+
+    /// Rows.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+}
+
+/// A minibatch of demonstrations on a device.
 pub struct Loaded {
-    /// State branch `[rows, M]`, a function of the parameters.
-    base: Tensor,
+    inputs: Inputs,
+    /// Normalised observations `[rows, S]`.
+    obs: Tensor,
     /// Actions `[rows, A]`.
     actions: Tensor,
-    /// 1 where row i belongs to group g `[groups, rows]`.
-    members: Tensor,
+    /// 1 where row i belongs to group g `[groups, rows]`; none where each row is its own.
+    members: Option<Tensor>,
     /// Group of each row.
     group_of: Vec<usize>,
+    groups: usize,
+    /// What the search starts from: the state branch `[rows, M]`.
+    base: Tensor,
+    branch: Recorded,
+    searched: Places<Asked, Searched>,
+}
+
+/// What losses a search asks for: of so many candidates, which replace a block of the codes or are codes.
+#[derive(Clone, Debug, PartialEq)]
+struct Asked {
+    block: Option<Range<usize>>,
+    count: usize,
+}
+
+struct Searched {
+    inputs: Inputs,
+    /// Candidates `[count, Z]`, or values of a block.
+    candidates: Tensor,
+    /// What is left of each row's code without the block `[rows, Z]`.
+    rest: Option<Tensor>,
+    /// Sums of losses `[groups, count]`.
+    sums: Tensor,
+    recorded: Recorded,
 }
 
 impl Loaded {
-    /// Loads a minibatch.
+    /// Room for a minibatch of this size.
     ///
     /// # Errors
-    /// If a shape does not match or the device fails.
-    pub fn new(net: &CandlePolicy, batch: SogBatch<'_>) -> Result<Self> {
+    /// If the device fails.
+    pub fn new(net: &CandlePolicy, sizes: Sizes) -> Result<Self> {
         let (arch, device) = (net.arch(), net.params.device());
-        let rows = batch.actions.len() / arch.action;
-        let obs = Tensor::from_slice(batch.obs, (rows, arch.obs), device)?;
-        let group_of: Vec<usize> = (0..rows).map(|row| batch.groups.of(row)).collect();
-        let groups = batch.groups.count(rows);
-        let mut members = vec![0.0f32; groups * rows];
-        group_of.iter().enumerate().for_each(|(row, g)| members[g * rows + row] = 1.0);
+        let Sizes { rows, groups, per_row } = sizes;
+        let of_members = if per_row { 0 } else { groups * rows };
+        let inputs = Inputs::new(&[rows * arch.obs, rows * arch.action, of_members], device)?;
         Ok(Self {
-            base: net.state_branch(&obs)?,
-            actions: Tensor::from_slice(batch.actions, (rows, arch.action), device)?,
-            members: Tensor::from_vec(members, (groups, rows), device)?,
-            group_of,
+            obs: inputs.view(0, (rows, arch.obs))?,
+            actions: inputs.view(1, (rows, arch.action))?,
+            members: (!per_row).then(|| inputs.view(2, (groups, rows))).transpose()?,
+            inputs,
+            group_of: vec![],
+            groups,
+            base: Tensor::zeros((rows, net.sum_width()), DType::F32, device)?,
+            branch: Recorded::default(),
+            searched: Places::default(),
         })
+    }
+
+    /// Brings a minibatch there.
+    ///
+    /// # Errors
+    /// If it is of another size or the device fails.
+    pub fn load(&mut self, batch: SogBatch<'_>) -> Result<()> {
+        let rows = self.actions.dim(0)?;
+        self.group_of.clear();
+        self.group_of.extend((0..rows).map(|row| batch.groups.of(row)));
+        let mut members = vec![];
+        if self.members.is_some() {
+            members.resize(self.groups * rows, 0.0f32);
+            let each = self.group_of.iter().enumerate();
+            each.for_each(|(row, g)| members[g * rows + row] = 1.0);
+        }
+        self.inputs.upload(&[batch.obs, batch.actions, &members])
     }
 
     /// Finds the best code of each group; see [`Search::codes`] and [`Search::losses`].
@@ -54,84 +123,110 @@ impl Loaded {
     /// # Errors
     /// If the search is empty or the device fails.
     pub fn search(
-        &self,
+        &mut self,
         net: &CandlePolicy,
         groups: Groups<'_>,
         plan: CodeSearch,
         search: &mut Search,
         rng: &mut (impl Rng + ?Sized),
     ) -> Result<()> {
-        let mut model = Model { net, batch: self, base: self.base.detach(), error: None };
+        if net.arch().latent > 0 {
+            let (obs, base) = (&self.obs, &self.base);
+            self.branch.run(net.params.device(), || {
+                base.slice_set(&net.state_branch(obs)?.detach(), 0, 0)
+            })?;
+        }
+        let mut model = Model { net, batch: self, error: None };
         search.run(&mut model, groups, plan, rng).map_err(Error::wrap)?;
         model.error.map_or(Ok(()), Err)
     }
 
-    /// L_SOG for the codes `[groups, Z]`, a function of the parameters.
+    /// L_SOG for each row's code `[rows, Z]`, a function of the parameters.
     ///
     /// # Errors
-    /// If there are not as many codes as groups or the device fails.
-    pub fn loss(&self, net: &CandlePolicy, codes: &[f32]) -> Result<Tensor> {
-        let z = net.arch().latent;
-        let codes = (z > 0).then(|| self.row_codes(net, codes)).transpose()?;
-        mean_squared_distance(&net.mean_from(&self.base, codes.as_ref())?, &self.actions)
+    /// If the device fails.
+    pub fn loss(&self, net: &CandlePolicy, codes: Option<&Tensor>) -> Result<Tensor> {
+        mean_squared_distance(&net.mean(&self.obs, codes)?, &self.actions)
     }
 
-    /// The code of each row's group `[rows, Z]`.
-    fn row_codes(&self, net: &CandlePolicy, codes: &[f32]) -> Result<Tensor> {
-        let z = net.arch().latent;
-        let needed = self.members.dim(0)? * z;
+    /// The code of each row's group `[rows, Z]`, of the groups' codes `[groups, Z]`.
+    ///
+    /// # Errors
+    /// If there are not as many codes as groups.
+    pub fn row_codes(&self, latent: usize, codes: &[f32]) -> Result<Vec<f32>> {
+        let needed = self.groups * latent;
         if codes.len() != needed {
-            return Err(Error::Msg(format!("codes of length {}, need {needed}", codes.len())));
+            candle_core::bail!("codes of length {}, need {needed}", codes.len());
         }
-        let rows = self.group_of.iter().flat_map(|g| &codes[g * z..(g + 1) * z]).copied();
-        Tensor::from_vec(rows.collect(), (self.group_of.len(), z), net.params.device())
+        let of = |&g: &usize| &codes[g * latent..(g + 1) * latent];
+        Ok(self.group_of.iter().flat_map(of).copied().collect())
+    }
+
+    /// Sums of losses `[groups, candidates]`.
+    fn sums(&mut self, net: &CandlePolicy, candidates: &Candidates<'_>) -> Result<Vec<f32>> {
+        let (arch, device) = (net.arch(), net.params.device());
+        let (rows, groups) = (self.obs.dim(0)?, self.groups);
+        let (block, values, rest) = match candidates {
+            Candidates::Codes(codes) => (None, *codes, vec![]),
+            Candidates::Block { codes, block, values, keep } => {
+                let mut rest = codes.to_vec();
+                for code in rest.chunks_exact_mut(arch.latent) {
+                    code[block.clone()].iter_mut().for_each(|z| *z *= *keep);
+                }
+                (Some(block.clone()), *values, self.row_codes(arch.latent, &rest)?)
+            }
+        };
+        let width = block.as_ref().map_or(arch.latent, ExactSizeIterator::len);
+        let count = values.len() / width.max(1);
+        let asked = Asked { block: block.clone(), count };
+        let place = self.searched.of(asked, || {
+            let inputs = Inputs::new(&[values.len(), rest.len()], device)?;
+            Ok(Searched {
+                candidates: inputs.view(0, (count, width))?,
+                rest: block.is_some().then(|| inputs.view(1, (rows, arch.latent))).transpose()?,
+                inputs,
+                sums: Tensor::zeros((groups, count), DType::F32, device)?,
+                recorded: Recorded::default(),
+            })
+        })?;
+        place.inputs.upload(&[values, &rest])?;
+        let Searched { candidates, rest, sums, recorded, .. } = place;
+        let (base, actions, members) = (&self.base, &self.actions, &self.members);
+        recorded.run(device, || {
+            let (weight, bias) = net.latent_branch()?;
+            let (weight, bias) = (weight.detach(), bias.map(Tensor::detach));
+            let deltas = match &block {
+                None => candidates.matmul(&weight.t()?)?,
+                Some(block) => {
+                    let columns = weight.narrow(1, block.start, block.len())?;
+                    candidates.matmul(&columns.t()?.contiguous()?)?
+                }
+            };
+            let base = match rest {
+                None => base.clone(),
+                Some(rest) => (base + rest.matmul(&weight.t()?)?)?,
+            };
+            let base = bias.map_or(Ok(base.clone()), |bias| base.broadcast_add(&bias))?;
+            let all = base.unsqueeze(1)?.broadcast_add(&deltas.unsqueeze(0)?)?;
+            let means = net.last(&all.reshape((rows * count, net.sum_width()))?)?.detach();
+            let means = means.reshape((rows, count, arch.action))?;
+            let errors = means.broadcast_sub(&actions.unsqueeze(1)?)?;
+            let losses = errors.sqr()?.sum(D::Minus1)?;
+            match members {
+                Some(members) => sums.slice_set(&members.matmul(&losses)?, 0, 0),
+                None => sums.slice_set(&losses, 0, 0),
+            }
+        })?;
+        sums.flatten_all()?.to_vec1()
     }
 }
 
 /// A loaded minibatch as the search sees it.
 struct Model<'a> {
     net: &'a CandlePolicy,
-    batch: &'a Loaded,
-    /// As the minibatch's, a constant.
-    base: Tensor,
+    batch: &'a mut Loaded,
     /// What the device said; the search itself knows no errors.
     error: Option<Error>,
-}
-
-impl Model<'_> {
-    /// Sums of losses `[groups, candidates]`.
-    fn sums(&self, candidates: &Candidates<'_>) -> Result<Vec<f32>> {
-        let (net, arch, device) = (self.net, self.net.arch(), self.net.params.device());
-        let (weight, bias) = net.latent_branch()?;
-        let (weight, bias) = (weight.detach(), bias.map(Tensor::detach));
-        let (base, deltas) = match candidates {
-            Candidates::Codes(codes) => {
-                let count = codes.len() / arch.latent;
-                let codes = Tensor::from_slice(codes, (count, arch.latent), device)?;
-                (self.base.clone(), codes.matmul(&weight.t()?)?)
-            }
-            Candidates::Block { codes, block, values, keep } => {
-                let mut rest = codes.to_vec();
-                for code in rest.chunks_exact_mut(arch.latent) {
-                    code[block.clone()].iter_mut().for_each(|z| *z *= *keep);
-                }
-                let rest = self.batch.row_codes(net, &rest)?;
-                let shape = (values.len() / block.len(), block.len());
-                let values = Tensor::from_slice(values, shape, device)?;
-                let columns = weight.narrow(1, block.start, block.len())?;
-                let base = (&self.base + rest.matmul(&weight.t()?)?)?;
-                (base, values.matmul(&columns.t()?.contiguous()?)?)
-            }
-        };
-        let (rows, count) = (base.dim(0)?, deltas.dim(0)?);
-        let base = bias.map_or(Ok(base.clone()), |bias| base.broadcast_add(&bias))?.unsqueeze(1)?;
-        let sums = base.broadcast_add(&deltas.unsqueeze(0)?)?;
-        let means = net.last(&sums.reshape((rows * count, net.sum_width()))?)?.detach();
-        let means = means.reshape((rows, count, arch.action))?;
-        let errors = means.broadcast_sub(&self.batch.actions.unsqueeze(1)?)?;
-        let losses = errors.sqr()?.sum(D::Minus1)?;
-        self.batch.members.matmul(&losses)?.flatten_all()?.to_vec1()
-    }
 }
 
 impl LatentModel for Model<'_> {
@@ -144,7 +239,7 @@ impl LatentModel for Model<'_> {
     }
 
     fn losses(&mut self, candidates: Candidates<'_>, _groups: Groups<'_>, sums: &mut [f64]) {
-        match self.sums(&candidates) {
+        match self.batch.sums(self.net, &candidates) {
             Ok(found) => sums.iter_mut().zip(found).for_each(|(sum, x)| *sum = x.into()),
             Err(error) => {
                 sums.fill(f64::NAN);
@@ -160,7 +255,34 @@ pub struct DeviceCloning {
     adam: DeviceAdam,
     search: Search,
     codes: Vec<f32>,
-    loaded: Option<Loaded>,
+    places: Places<Sizes, Place>,
+    /// Of the minibatch that is loaded.
+    sizes: Option<Sizes>,
+}
+
+/// A minibatch with the codes and what else a step needs.
+struct Place {
+    loaded: Loaded,
+    inputs: Inputs,
+    codes: Option<Tensor>,
+    scalars: Tensor,
+    told: Told<2>,
+    recorded: Recorded,
+}
+
+impl Place {
+    fn new(net: &CandlePolicy, sizes: Sizes) -> Result<Self> {
+        let (device, latent) = (net.params.device(), net.arch().latent);
+        let inputs = Inputs::new(&[sizes.rows * latent, SCALARS], device)?;
+        Ok(Self {
+            loaded: Loaded::new(net, sizes)?,
+            codes: (latent > 0).then(|| inputs.view(0, (sizes.rows, latent))).transpose()?,
+            scalars: inputs.view(1, SCALARS)?,
+            inputs,
+            told: Told::new(device)?,
+            recorded: Recorded::default(),
+        })
+    }
 }
 
 impl DeviceCloning {
@@ -169,9 +291,23 @@ impl DeviceCloning {
     /// # Errors
     /// If the device fails.
     pub fn new(net: &PolicyNet, adam: &Adam, device: &Device) -> Result<Self> {
-        let on_device = CandlePolicy::new(net, device)?;
-        let adam = DeviceAdam::new(&on_device.params, &net.params, adam)?;
-        Ok(Self { net: on_device, adam, search: Search::default(), codes: vec![], loaded: None })
+        Ok(Self {
+            net: CandlePolicy::new(net, device)?,
+            adam: DeviceAdam::new(adam, device)?,
+            search: Search::default(),
+            codes: vec![],
+            places: Places::default(),
+            sizes: None,
+        })
+    }
+
+    /// Goes on with other parameters of the same policy.
+    ///
+    /// # Errors
+    /// If there are more or fewer, or the device fails.
+    pub fn resume(&mut self, net: &PolicyNet, adam: &Adam) -> Result<()> {
+        self.net.params.set(&net.params)?;
+        self.adam.load(adam)
     }
 
     /// Gives policy and optimiser back.
@@ -179,7 +315,7 @@ impl DeviceCloning {
     /// # Errors
     /// If the device fails.
     pub fn store(&self, net: &mut PolicyNet, adam: &mut Adam) -> Result<()> {
-        self.adam.store(&mut net.params, adam)
+        self.adam.store(&self.net.params, &mut net.params, adam)
     }
 
     /// Loads a minibatch.
@@ -187,8 +323,10 @@ impl DeviceCloning {
     /// # Errors
     /// If a shape does not match or the device fails.
     pub fn load(&mut self, batch: SogBatch<'_>) -> Result<()> {
-        self.loaded = Some(Loaded::new(&self.net, batch)?);
-        Ok(())
+        let sizes = Sizes::of(&batch, self.net.arch().action);
+        let place = self.places.of(sizes, || Place::new(&self.net, sizes))?;
+        self.sizes = Some(sizes);
+        place.loaded.load(batch)
     }
 
     /// Loads a minibatch and finds the best code of each group.
@@ -201,10 +339,11 @@ impl DeviceCloning {
         plan: CodeSearch,
         rng: &mut (impl Rng + ?Sized),
     ) -> Result<()> {
-        let loaded = Loaded::new(&self.net, batch)?;
-        loaded.search(&self.net, batch.groups, plan, &mut self.search, rng)?;
+        self.load(batch)?;
+        if let Some(place) = self.sizes.as_ref().and_then(|sizes| self.places.get(sizes)) {
+            place.loaded.search(&self.net, batch.groups, plan, &mut self.search, rng)?;
+        }
         self.codes = self.search.codes().to_vec();
-        self.loaded = Some(loaded);
         Ok(())
     }
 
@@ -228,15 +367,20 @@ impl DeviceCloning {
     /// # Errors
     /// If nothing is loaded or the device fails.
     pub fn step(&mut self, lr: f32, max_grad_norm: Option<f32>) -> Result<SogStep> {
-        let Some(loaded) = &self.loaded else {
-            return Err(Error::Msg("no minibatch has been loaded".to_string()));
+        let Some(place) = self.sizes.as_ref().and_then(|sizes| self.places.get(sizes)) else {
+            candle_core::bail!("no minibatch has been loaded");
         };
-        let loss = loaded.loss(&self.net, &self.codes)?;
-        let gradient = self.net.params.gradient(&loss)?;
-        let norm = global_norm(&[&gradient])?;
-        let scale = max_grad_norm.map(|max| clip_scale(&norm, max.into())).transpose()?;
-        let [loss, grad_norm] = scalars([&loss, &norm])?;
-        self.adam.step(&self.net.params, &gradient, lr, scale.as_ref())?;
+        let scalars = self.adam.scalars(lr, max_grad_norm);
+        let row_codes = place.loaded.row_codes(self.net.arch().latent, &self.codes)?;
+        place.inputs.upload(&[&row_codes, &scalars])?;
+        let Place { loaded, codes, scalars, told, recorded, .. } = place;
+        let (net, adam) = (&self.net, &self.adam);
+        recorded.run(net.params.device(), || {
+            let loss = loaded.loss(net, codes.as_ref())?;
+            let norm = minimise(&[(&net.params, adam)], &loss.backward()?, scalars)?;
+            told.tell([&loss, &norm])
+        })?;
+        let [loss, grad_norm] = told.read()?;
         Ok(SogStep { loss, grad_norm })
     }
 }

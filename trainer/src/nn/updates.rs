@@ -136,27 +136,43 @@ impl Compute {
     }
 }
 
-/// A network that is taken to a device with its first update and given back when they are done.
+/// A network that is taken to a device with its first update and given back when they are done; its place there
+/// stays.
 struct OnDevice<T> {
     device: Device,
     there: Option<T>,
+    /// Whether the one there is the newest.
+    current: bool,
 }
 
 impl<T> OnDevice<T> {
     fn new(device: &Device) -> Self {
-        Self { device: device.clone(), there: None }
+        Self { device: device.clone(), there: None, current: false }
     }
 
-    /// The network there, taken by `take` if it is not.
+    /// The network there, made by `make` if it never was, and loaded by `load` if it is not the newest.
     fn take(
         &mut self,
-        take: impl FnOnce(&Device) -> candle_core::Result<T>,
+        make: impl FnOnce(&Device) -> candle_core::Result<T>,
+        load: impl FnOnce(&mut T) -> candle_core::Result<()>,
     ) -> candle_core::Result<&mut T> {
         let there = match self.there.take() {
-            Some(there) => there,
-            None => take(&self.device)?,
+            Some(mut there) => {
+                if !self.current {
+                    load(&mut there)?;
+                }
+                there
+            }
+            None => make(&self.device)?,
         };
+        self.current = true;
         Ok(self.there.insert(there))
+    }
+
+    /// The network there, if it is the newest; from now on it is not.
+    fn give_back(&mut self) -> Option<&T> {
+        let current = std::mem::take(&mut self.current);
+        self.there.as_ref().filter(|_| current)
     }
 }
 
@@ -192,7 +208,10 @@ impl CloningUpdates for OnDevice<DeviceCloning> {
         rng: &mut Rng,
         choose: &mut Choose<'_>,
     ) -> Result<SogStep, TrainError> {
-        let there = self.take(|device| DeviceCloning::new(net, adam, device))?;
+        let there = self.take(
+            |device| DeviceCloning::new(net, adam, device),
+            |there| there.resume(net, adam),
+        )?;
         match plan.codes {
             Codes::Search(search) => {
                 there.search(batch, search, rng)?;
@@ -212,7 +231,7 @@ impl CloningUpdates for OnDevice<DeviceCloning> {
     }
 
     fn finish(&mut self, net: &mut PolicyNet, adam: &mut Adam) -> Result<(), TrainError> {
-        self.there.take().map_or(Ok(()), |there| Ok(there.store(net, adam)?))
+        self.give_back().map_or(Ok(()), |there| Ok(there.store(net, adam)?))
     }
 }
 
@@ -242,12 +261,15 @@ impl DiscriminatorUpdates for OnDevice<DeviceDiscriminator> {
         lr: f32,
         batch: DiscriminatorBatch<'_>,
     ) -> Result<DiscriminatorStats, TrainError> {
-        let there = self.take(|device| DeviceDiscriminator::new(net, adam, device))?;
+        let there = self.take(
+            |device| DeviceDiscriminator::new(net, adam, device),
+            |there| there.load(net, adam),
+        )?;
         Ok(there.update(config, lr, batch)?)
     }
 
     fn finish(&mut self, net: &mut Mlp, adam: &mut Adam) -> Result<(), TrainError> {
-        self.there.take().map_or(Ok(()), |there| Ok(there.store(net, adam)?))
+        self.give_back().map_or(Ok(()), |there| Ok(there.store(net, adam)?))
     }
 }
 
@@ -284,11 +306,14 @@ impl PosteriorUpdates for PosteriorOnDevice {
         codes: &[f32],
     ) -> Result<PosteriorStep, TrainError> {
         let kind = self.kind;
-        let there = self.at.take(|device| DevicePosterior::new(net, adam, kind, device))?;
+        let there = self.at.take(
+            |device| DevicePosterior::new(net, adam, kind, device),
+            |there| there.load(net, adam),
+        )?;
         Ok(there.update(lr, input, codes)?)
     }
 
     fn finish(&mut self, net: &mut Mlp, adam: &mut Adam) -> Result<(), TrainError> {
-        self.at.there.take().map_or(Ok(()), |there| Ok(there.store(net, adam)?))
+        self.at.give_back().map_or(Ok(()), |there| Ok(there.store(net, adam)?))
     }
 }

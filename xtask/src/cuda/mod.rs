@@ -151,6 +151,8 @@ fn build(toolkit: &Toolkit, compute_cap: Option<u32>) -> anyhow::Result<PathBuf>
     let mut command = cargo(&["build", "--release", "-p", "sog-trainer", "--bin", "sog"]);
     command.args(["--features", "cuda-loading", "--target-dir"]).arg(&dir);
     command.arg("--config").arg(format!("patch.crates-io.candle-core.path={candle:?}"));
+    // Here it is candle that asks for every operation.
+    command.args(["--config", "profile.release.package.candle-core.opt-level=3"]);
     command.env("CUDA_HOME", &toolkit.0).env("CUDARC_CUDA_VERSION", digits);
     command.env("NVCC", compiler(toolkit, &dir)?);
     let lib = runtime_as_cudart(toolkit, &dir)?;

@@ -18,6 +18,7 @@ mod errors;
 mod images;
 mod learned;
 mod machine;
+mod memory;
 mod part;
 mod parts;
 mod report;

@@ -1,23 +1,18 @@
 //! Part `resume`: a run that is killed, refused the device's memory, and resumed.
 
 use std::{
-    io::{BufRead, BufReader, Read},
-    process::{Child, Command, Stdio},
+    process::{Command, Stdio},
     time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, bail};
-use candle_core::{DType, Device, Tensor};
 use serde_json::json;
 
 use super::{
-    device::DeviceArg,
     errors::refused,
+    memory::Holder,
     part::{Place, Training, checkpoints, succeed},
 };
-
-/// Not a part, but the process that takes the device's memory.
-pub(super) const HOLD: &str = "hold";
 
 const DEMOS: &str = "two-a-mode.safetensors";
 
@@ -48,10 +43,9 @@ pub(super) fn run(place: &Place) -> Result<()> {
         command
     };
     if place.is_cuda() {
-        let (mut holder, held) = take_memory(place)?;
+        let (holder, held) = Holder::start(place, 0)?;
         let outcome = refused(&mut resumed(), &["memory"]);
-        holder.kill()?;
-        holder.wait()?;
+        drop(holder);
         let (good, _, said) = outcome?;
         let found = format!("with {held} MiB taken by another program: {said}");
         place.tell("resumed without memory", good, &[("found", json!(found))])?;
@@ -84,41 +78,4 @@ fn killed(place: &Place, mut command: Command, name: &str) -> Result<usize> {
         bail!("the run ended with {status} and left no checkpoint");
     }
     Ok(left)
-}
-
-/// Starts a process that takes all memory of the device; with the MiB that it got.
-fn take_memory(place: &Place) -> Result<(Child, u64)> {
-    let mut command = place.sog();
-    command.args(["cuda", "part", HOLD, "--out", "none", "--seconds", "60"]);
-    command.args(["--device", &place.device().to_string()]);
-    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
-    let mut line = String::new();
-    BufReader::new(child.stdout.take().context("piped")?).read_line(&mut line)?;
-    let held = line.trim().parse();
-    Ok((child, held.with_context(|| format!("the device's memory was not taken: {line:?}"))?))
-}
-
-/// Takes all memory of the device, tells how many MiB that is, and holds it until standard input ends.
-pub(super) fn hold(device: DeviceArg) -> Result<()> {
-    let device = device.open()?.device();
-    let (mut held, mut total) = (vec![], 0);
-    for mib in [4096, 512, 64, 8, 1] {
-        while let Ok(block) = block(&device, mib) {
-            held.push(block);
-            total += mib;
-        }
-    }
-    println!("{total}");
-    std::io::stdin().read_to_end(&mut vec![])?;
-    drop(held);
-    Ok(())
-}
-
-fn block(device: &Device, mib: usize) -> candle_core::Result<Tensor> {
-    if device.is_cpu() {
-        candle_core::bail!("the processor's memory is not for holding");
-    }
-    let block = Tensor::zeros(mib << 20, DType::U8, device)?;
-    device.synchronize()?;
-    Ok(block)
 }

@@ -10,6 +10,7 @@ use std::{
 use anyhow::{Context, Result, bail};
 
 use super::{
+    images,
     part::{Place, Row},
     times::{batches, widths},
 };
@@ -31,6 +32,8 @@ pub(super) fn run(place: &Place) -> Result<()> {
     let mut command = start(&python);
     command.arg(script).args(["--table", "--device", if place.is_cuda() { "cuda" } else { "cpu" }]);
     command.args(["--hidden", &list(widths(place)), "--batch", &list(batches(place))]);
+    let (channels, pictures) = (images::widths(place), images::batches(place));
+    command.args(["--width", &list(channels), "--pictures", &list(pictures)]);
     let left = place.until.saturating_duration_since(Instant::now()).as_secs_f64();
     command.args(["--seconds", &format!("{:.1}", 0.8 * left)]);
     let mut child = command.stdout(Stdio::piped()).spawn()?;
