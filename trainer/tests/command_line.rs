@@ -1,7 +1,14 @@
 //! The `sog` program as a shell sees it.
 #![allow(clippy::unwrap_used)] // a test may panic
 
-use std::process::{Command, Stdio};
+use std::{
+    path::Path,
+    process::{Command, Output, Stdio},
+};
+
+fn sog(dir: &Path, args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_sog")).args(args).current_dir(dir).output().unwrap()
+}
 
 #[test]
 fn output_that_nobody_reads_ends_the_program_quietly() {
@@ -12,4 +19,38 @@ fn output_that_nobody_reads_ends_the_program_quietly() {
     let output = child.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(141));
     assert_eq!(String::from_utf8(output.stderr).unwrap(), "");
+}
+
+#[test]
+fn several_seeds_are_the_runs_that_each_alone_would_be() {
+    let dir = tempfile::tempdir().unwrap();
+    let good = |args: &[&str]| {
+        let output = sog(dir.path(), args);
+        assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+    };
+    let record = ["demos", "record", "--task", "circles", "--episodes-per-mode", "2", "--out", "d"];
+    good(&record);
+    let train = ["train", "--task", "circles", "--algo", "sog-bc", "--demos", "d"];
+    let short = ["--set", "cloning.updates=40", "--set", "cloning.attempts=1"];
+    good(&[&train[..], &short, &["--seeds", "1..2", "--out", "both"]].concat());
+    good(&[&train[..], &short, &["--seed", "2", "--out", "alone"]].concat());
+    let policy =
+        |run: &str| std::fs::read(dir.path().join(run).join("policy.safetensors")).unwrap();
+    assert_eq!(policy("both/seed-2"), policy("alone"));
+    assert_ne!(policy("both/seed-1"), policy("both/seed-2"));
+    // Those that are done stay, and the others are added.
+    good(&[&train[..], &short, &["--seeds", "2,3", "--out", "both", "--resume"]].concat());
+    assert_eq!(policy("both/seed-2"), policy("alone"));
+    assert!(dir.path().join("both/seed-3/policy.safetensors").is_file());
+
+    for (seeds, said) in [
+        ("3..1", "3 is after 1"),
+        ("1,x", "found `x`, need seeds as `0..31` or `0,3,5`"),
+        ("2,1,2", "seed 2 stands there twice"),
+        ("0..99999999999", "more than 10000 runs"),
+    ] {
+        let output = sog(dir.path(), &[&train[..], &["--seeds", seeds, "--out", "none"]].concat());
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.code() == Some(2) && error.contains(said), "{seeds}: {error}");
+    }
 }

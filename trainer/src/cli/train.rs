@@ -62,7 +62,41 @@ impl FromStr for Codes {
     }
 }
 
-#[derive(Args)]
+/// `A..B`, both among them, or a list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Seeds(Vec<u64>);
+
+/// Most runs that one command does.
+const MOST_SEEDS: u64 = 10_000;
+
+impl FromStr for Seeds {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let number = |part: &str| {
+            let parsed = part.trim().parse::<u64>();
+            parsed.map_err(|_| format!("found `{part}`, need seeds as `0..31` or `0,3,5`"))
+        };
+        let Some((first, last)) = text.split_once("..") else {
+            let mut seeds = text.split(',').map(number).collect::<Result<Vec<u64>, _>>()?;
+            seeds.sort_unstable();
+            if let Some(pair) = seeds.windows(2).find(|pair| pair[0] == pair[1]) {
+                return Err(format!("seed {} stands there twice", pair[0]));
+            }
+            return Ok(Self(seeds));
+        };
+        let (first, last) = (number(first)?, number(last)?);
+        match last.checked_sub(first) {
+            None => Err(format!("{first} is after {last}: the smaller seed comes first")),
+            Some(more) if more >= MOST_SEEDS => {
+                Err(format!("{first} to {last} are more than {MOST_SEEDS} runs"))
+            }
+            Some(_) => Ok(Self((first..=last).collect())),
+        }
+    }
+}
+
+#[derive(Args, Clone)]
 pub(super) struct TrainArgs {
     /// The task: the name of a built-in one (see `sog tasks`), or the folder of your own
     #[arg(long, value_parser = open_task)]
@@ -92,6 +126,10 @@ pub(super) struct TrainArgs {
     /// Seed of everything random
     #[arg(long)]
     seed: Option<u64>,
+    /// Several runs, one after the other: seeds from A to B, or a list (`0..31`, `0,3,5`); that of seed N
+    /// goes to DIR/seed-N
+    #[arg(long, value_name = "A..B", conflicts_with = "seed")]
+    seeds: Option<Seeds>,
     /// TOML file whose keys replace defaults; DIR/config.toml of another run is one
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -105,6 +143,20 @@ pub(super) struct TrainArgs {
 }
 
 pub(super) fn run(args: &TrainArgs) -> Result<Outcome> {
+    let Some(Seeds(seeds)) = &args.seeds else { return one(args) };
+    for (i, seed) in seeds.iter().enumerate() {
+        let out = args.out.join(format!("seed-{seed}"));
+        eprintln!("run {} of {}: {}", i + 1, seeds.len(), out.display());
+        let with_seed = TrainArgs { seed: Some(*seed), seeds: None, out, ..args.clone() };
+        match one(&with_seed).with_context(|| format!("the run with seed {seed}"))? {
+            Outcome::Good => {}
+            other => return Ok(other),
+        }
+    }
+    Ok(Outcome::Good)
+}
+
+fn one(args: &TrainArgs) -> Result<Outcome> {
     let compute = args.device.open()?;
     let task = args.task.info();
     let demos = DemoFile::load(&args.demos, task)
