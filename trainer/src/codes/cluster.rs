@@ -5,7 +5,9 @@
 //! where it must choose. Whole trajectories differ plainly. Clusters of them give codes to begin
 //! with; the search takes over once the codes have learned to differ.
 
+use pulp::{Arch, Simd, WithSimd};
 use rand::RngExt;
+use rayon::prelude::*;
 use sog_sim::seed::Rng;
 
 /// Clusterings from different first centres, of which the tightest is kept.
@@ -42,14 +44,14 @@ struct Clustering {
 }
 
 fn tightest(points: &[Vec<f32>], k: usize, restarts: usize, rng: &mut Rng) -> Clustering {
-    let mut best = trimmed_lloyd(points, first_centres(points, k, rng));
-    for _ in 1..restarts {
-        let found = trimmed_lloyd(points, first_centres(points, k, rng));
-        if found.spread < best.spread {
-            best = found;
-        }
-    }
-    best
+    let columns = Columns::of(points);
+    // Drawing is all that must be done in order.
+    let starts: Vec<Vec<Vec<f32>>> =
+        (0..restarts).map(|_| first_centres(points, &columns, k, rng)).collect();
+    let found = starts.into_par_iter().map(|centres| trimmed_lloyd(points, &columns, centres));
+    let found: Vec<Clustering> = found.collect();
+    let tightest = found.into_iter().reduce(|a, b| if b.spread < a.spread { b } else { a });
+    tightest.expect("there is one restart at least")
 }
 
 pub(super) fn squared_distance(a: &[f32], b: &[f32]) -> f64 {
@@ -62,44 +64,118 @@ pub(super) fn nearest(point: &[f32], centres: &[Vec<f32>]) -> (usize, f64) {
     distances.fold((0, f64::INFINITY), |best, d| if d.1 < best.1 { d } else { best })
 }
 
+/// Points side by side, so that the distances of [`LANES`] of them are added up at once, each as
+/// [`squared_distance`] does.
+struct Columns {
+    points: usize,
+    dims: usize,
+    /// `[⌈N/LANES⌉][dims]`; the last block is filled up with zeros.
+    values: Vec<[f32; LANES]>,
+}
+
+/// Points in a block.
+const LANES: usize = 32;
+
+impl Columns {
+    fn of(points: &[Vec<f32>]) -> Self {
+        let dims = points.first().map_or(0, Vec::len);
+        let mut values = Vec::with_capacity(points.len().div_ceil(LANES) * dims);
+        for block in points.chunks(LANES) {
+            let column = |j| std::array::from_fn(|lane| block.get(lane).map_or(0.0, |p| p[j]));
+            values.extend((0..dims).map(column));
+        }
+        Self { points: points.len(), dims, values }
+    }
+
+    /// The nearest centre and its squared distance of each point, `[N]`.
+    fn nearest(&self, centres: &[Vec<f32>]) -> Vec<(usize, f64)> {
+        let mut nearest = vec![(0, f64::INFINITY); self.points];
+        self.approach(0, centres, &mut nearest);
+        nearest
+    }
+
+    /// Replaces the nearest centre and its squared distance of each point, `[N]`, where one of
+    /// `centres`, numbered from `first`, is nearer.
+    fn approach(&self, first: usize, centres: &[Vec<f32>], nearest: &mut [(usize, f64)]) {
+        // With the vector instructions that there are.
+        Arch::new().dispatch(Approach { columns: self, first, centres, nearest });
+    }
+}
+
+/// [`Columns::approach`], compiled for every instruction set.
+struct Approach<'a> {
+    columns: &'a Columns,
+    first: usize,
+    centres: &'a [Vec<f32>],
+    nearest: &'a mut [(usize, f64)],
+}
+
+impl WithSimd for Approach<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let blocks = self.columns.values.chunks_exact(self.columns.dims.max(1));
+        for (block, nearest) in blocks.zip(self.nearest.chunks_mut(LANES)) {
+            for (c, centre) in (self.first..).zip(self.centres) {
+                let mut sums = [0.0; LANES];
+                for (column, to) in block.iter().zip(centre) {
+                    for (sum, x) in sums.iter_mut().zip(column) {
+                        *sum += f64::from(x - to).powi(2);
+                    }
+                }
+                for (nearest, sum) in nearest.iter_mut().zip(sums) {
+                    if sum < nearest.1 {
+                        *nearest = (c, sum);
+                    }
+                }
+            }
+        }
+    }
+}
+
 /// Each next centre is a point drawn in proportion to its squared distance from those chosen.
-fn first_centres(points: &[Vec<f32>], k: usize, rng: &mut Rng) -> Vec<Vec<f32>> {
+fn first_centres(points: &[Vec<f32>], columns: &Columns, k: usize, rng: &mut Rng) -> Vec<Vec<f32>> {
     let mut centres = vec![points[rng.random_range(0..points.len())].clone()];
+    let mut nearest = columns.nearest(&centres);
     while centres.len() < k {
-        let distances: Vec<f64> = points.iter().map(|p| nearest(p, &centres).1).collect();
-        let mut at = rng.random::<f64>() * distances.iter().sum::<f64>();
-        let chosen = distances.iter().position(|d| {
-            at -= d;
+        let mut at = rng.random::<f64>() * nearest.iter().map(|n| n.1).sum::<f64>();
+        let chosen = nearest.iter().position(|n| {
+            at -= n.1;
             at < 0.0
         });
         // All points may be centres already.
         let chosen = chosen.unwrap_or_else(|| rng.random_range(0..points.len()));
         centres.push(points[chosen].clone());
+        let last = centres.len() - 1;
+        columns.approach(last, &centres[last..], &mut nearest);
     }
     centres
 }
 
 /// Lloyd's rounds from first `centres`, each without the farthest points.
-fn trimmed_lloyd(points: &[Vec<f32>], mut centres: Vec<Vec<f32>>) -> Clustering {
+fn trimmed_lloyd(points: &[Vec<f32>], columns: &Columns, mut centres: Vec<Vec<f32>>) -> Clustering {
     let kept = points.len() - (TRIMMED * points.len() as f64) as usize;
     // Nearest points first; the farthest are cut off.
     let sorted = |centres: &[Vec<f32>]| {
         let mut found: Vec<(usize, (usize, f64))> =
-            points.iter().map(|p| nearest(p, centres)).enumerate().collect();
+            columns.nearest(centres).into_iter().enumerate().collect();
         found.sort_by(|a, b| a.1.1.total_cmp(&b.1.1));
         found
     };
     let mut found = sorted(&centres);
     for _ in 0..ROUNDS {
-        for (c, centre) in centres.iter_mut().enumerate() {
-            let own: Vec<usize> =
-                found[..kept].iter().filter(|f| f.1.0 == c).map(|f| f.0).collect();
-            if own.is_empty() {
-                continue;
-            }
-            for (j, x) in centre.iter_mut().enumerate() {
-                *x = own.iter().map(|&n| points[n][j]).sum::<f32>() / own.len() as f32;
-            }
+        let mut sizes = vec![0_usize; centres.len()];
+        found[..kept].iter().for_each(|f| sizes[f.1.0] += 1);
+        // A centre that has lost all points stays where it is.
+        for (centre, _) in centres.iter_mut().zip(&sizes).filter(|(_, size)| **size > 0) {
+            centre.fill(0.0);
+        }
+        for (n, (c, _)) in &found[..kept] {
+            centres[*c].iter_mut().zip(&points[*n]).for_each(|(sum, x)| *sum += x);
+        }
+        for (centre, size) in centres.iter_mut().zip(sizes).filter(|(_, size)| *size > 0) {
+            centre.iter_mut().for_each(|x| *x /= size as f32);
         }
         let next = sorted(&centres);
         let settled = next.iter().zip(&found).all(|(a, b)| (a.0, a.1.0) == (b.0, b.1.0));
@@ -155,10 +231,25 @@ mod tests {
     }
 
     #[test]
+    fn points_side_by_side_have_the_distances_of_single_ones_to_the_bit() {
+        let mut rng = sog_sim::seed::rng(3);
+        for n in [1, LANES - 1, LANES, 2 * LANES + 5] {
+            let points = |n: usize, rng: &mut Rng| -> Vec<Vec<f32>> {
+                (0..n).map(|_| (0..7).map(|_| rng.random_range(-3.0..3.0)).collect()).collect()
+            };
+            let (points, centres) = (points(n, &mut rng), points(4, &mut rng));
+            let found = Columns::of(&points).nearest(&centres);
+            let single: Vec<_> = points.iter().map(|point| nearest(point, &centres)).collect();
+            assert_eq!(found, single, "{n}");
+        }
+    }
+
+    #[test]
     fn fewer_trajectories_than_clusters_are_no_trouble() {
         let points = vec![vec![0.0], vec![1.0]];
-        let centres = first_centres(&points, 5, &mut sog_sim::seed::rng(0));
+        let columns = Columns::of(&points);
+        let centres = first_centres(&points, &columns, 5, &mut sog_sim::seed::rng(0));
         assert_eq!(centres.len(), 5);
-        assert!(trimmed_lloyd(&points, centres).spread < 1e-9);
+        assert!(trimmed_lloyd(&points, &columns, centres).spread < 1e-9);
     }
 }
