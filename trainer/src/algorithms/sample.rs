@@ -8,6 +8,9 @@ use sog_sim::seed::{self, Rng};
 
 use crate::{data::Demonstrations, normalise::ObsNormaliser};
 
+/// Numbers in a line of the cache.
+const LINE: usize = 64 / size_of::<f32>();
+
 /// Draws minibatches. Trajectories come in a new random order each pass over the demonstrations;
 /// the pairs of a trajectory are drawn uniformly.
 pub struct Sampler<'a> {
@@ -22,6 +25,8 @@ pub struct Sampler<'a> {
     visited: usize,
     /// Trajectories of the minibatch.
     pub trajectories: Vec<u32>,
+    /// Their pairs, by number among all pairs.
+    rows: Vec<usize>,
     of_row: Vec<u32>,
     obs: Vec<f32>,
     actions: Vec<f32>,
@@ -45,6 +50,7 @@ impl<'a> Sampler<'a> {
             order: (0..demos.len() as u32).collect(),
             visited: demos.len(),
             trajectories: vec![],
+            rows: vec![],
             of_row: vec![],
             obs: vec![],
             actions: vec![],
@@ -64,10 +70,8 @@ impl<'a> Sampler<'a> {
     /// Draws the next minibatch.
     pub fn next(&mut self) {
         self.trajectories.clear();
+        self.rows.clear();
         self.of_row.clear();
-        self.obs.clear();
-        self.actions.clear();
-        let (s, a) = (self.demos.obs_dim(), self.demos.action_dim());
         for group in 0..self.trajectories_each {
             if self.visited == self.order.len() {
                 self.order.shuffle(&mut self.rng);
@@ -77,14 +81,29 @@ impl<'a> Sampler<'a> {
             self.visited += 1;
             self.trajectories.push(trajectory);
             let rows = self.demos.rows(trajectory as usize);
-            for _ in 0..self.rows_each {
-                let row = self.rng.random_range(rows.clone());
-                let obs = &self.demos.observations()[row * s..(row + 1) * s];
-                self.normaliser.extend(obs, &mut self.obs);
-                let action = &self.demos.actions()[row * a..(row + 1) * a];
-                self.actions.extend_from_slice(action);
-                self.of_row.push(group as u32);
-            }
+            let drawn = (0..self.rows_each).map(|_| self.rng.random_range(rows.clone()));
+            self.rows.extend(drawn);
+            self.of_row.resize(self.rows.len(), group as u32);
+        }
+        self.gather();
+    }
+
+    /// Takes the pairs of `rows`.
+    fn gather(&mut self) {
+        let (s, a) = (self.demos.obs_dim(), self.demos.action_dim());
+        let obs = |row: usize| &self.demos.observations()[row * s..(row + 1) * s];
+        let action = |row: usize| &self.demos.actions()[row * a..(row + 1) * a];
+        // They lie anywhere in memory: fetched one after the other, each would be waited for.
+        let lines = |values: &[f32]| -> u32 {
+            values.iter().step_by(LINE).chain(values.last()).fold(0, |all, x| all ^ x.to_bits())
+        };
+        let fetched = self.rows.iter().map(|&row| lines(obs(row)) ^ lines(action(row)));
+        std::hint::black_box(fetched.fold(0, |all, bits| all ^ bits));
+        self.obs.clear();
+        self.actions.clear();
+        for &row in &self.rows {
+            self.normaliser.extend(obs(row), &mut self.obs);
+            self.actions.extend_from_slice(action(row));
         }
     }
 
