@@ -35,8 +35,12 @@ const LOOKS: usize = 64;
 /// to give a thread that wakes a core of its own.
 const TRIAL: Duration = Duration::from_millis(30);
 
-/// Time in updates for which the faster way is kept before the other is tried again.
-const KEPT: Duration = Duration::from_millis(600);
+/// Trials' time for which the faster way is kept before the other is tried again.
+const KEPT: u32 = 20;
+
+/// Most parameters that are fetched ahead: with what an update keeps beside them they fit into a core's
+/// second cache.
+const MOST_FETCHED: usize = 128 * 1024;
 
 /// Chunks of a flat vector, and so the most threads that one pass over it can use.
 pub(crate) const CHUNKS: usize = 8;
@@ -72,7 +76,9 @@ pub(crate) struct Pace {
     way: Way,
     /// Whether `way` has been found to be the faster.
     kept: bool,
-    /// Updates done this way lately, and the time in them.
+    /// Whether the first update this way is over: buffers grow in it, and threads wake.
+    warm: bool,
+    /// Updates done this way since, and the time in them.
     updates: u32,
     time: Duration,
     /// Mean time of an update the other way when that was last tried.
@@ -82,9 +88,12 @@ pub(crate) struct Pace {
 impl Pace {
     /// Counts an update done the present way, and decides about the next.
     fn count(&mut self, time: Duration) {
+        if !std::mem::replace(&mut self.warm, true) {
+            return;
+        }
         self.updates += 1;
         self.time += time;
-        if self.time < if self.kept { KEPT } else { TRIAL } {
+        if self.time < if self.kept { KEPT * self.trial() } else { TRIAL } {
             return;
         }
         let mean = self.time / self.updates;
@@ -95,10 +104,16 @@ impl Pace {
             // what it was tried against.
             self.kept = !self.kept && self.other.is_some();
             self.other = Some(mean);
+            self.warm = false;
         } else {
             self.kept = true;
         }
         (self.updates, self.time) = (0, Duration::ZERO);
+    }
+
+    /// Least time that a trial of the other way takes: of two updates, however long.
+    fn trial(&self) -> Duration {
+        TRIAL.max(2 * self.other.unwrap_or_default())
     }
 }
 
@@ -132,7 +147,7 @@ impl Parallelism {
     /// A product would fetch them too, but in an order that the processor does not foresee. And a
     /// line that another core wrote moves to the first that reads it: that core reads it again.
     pub(crate) fn fetch(self, params: &[f32]) {
-        if self.has_helpers() {
+        if self.has_helpers() && params.len() <= MOST_FETCHED {
             let line = 64 / size_of::<f32>();
             for _ in 0..2 {
                 let bits = params.iter().step_by(line).map(|p| p.to_bits());
@@ -310,13 +325,32 @@ mod tests {
         let mut pace = Pace::default();
         let share = |ways: &[Way], way| ways.iter().filter(|w| **w == way).count();
         let quiet = ways(&mut pace, 1000, 1, 2);
-        assert_eq!(quiet[..10], [Way::Together; 10]);
-        assert_eq!(quiet[10..15], [Way::Alone; 5]);
+        assert_eq!(quiet[..11], [Way::Together; 11]);
+        assert_eq!(quiet[11..17], [Way::Alone; 6]);
         assert!((10..50).contains(&share(&quiet, Way::Alone)), "{}", share(&quiet, Way::Alone));
         // Another program takes the second core, and goes.
         let busy = ways(&mut pace, 1000, 3, 2);
         assert!(share(&busy[200..], Way::Alone) > 700);
         let quiet = ways(&mut pace, 1000, 1, 2);
         assert!(share(&quiet[200..], Way::Together) > 700);
+    }
+
+    #[test]
+    fn the_first_update_of_a_trial_does_not_count() {
+        let mut pace = Pace::default();
+        for _ in 0..100 {
+            let cold = if pace.warm { 1 } else { 50 };
+            pace.count(TRIAL * cold * if pace.way == Way::Together { 1 } else { 2 });
+        }
+        assert_eq!((pace.way, pace.kept), (Way::Together, true));
+    }
+
+    #[test]
+    fn long_updates_are_seldom_done_the_slower_way() {
+        let mut pace = Pace::default();
+        // Ten trials each; done alone, a hundred.
+        let ways = ways(&mut pace, 1000, 100, 1000);
+        let alone = ways.iter().filter(|way| **way == Way::Alone).count();
+        assert!((1..=12).contains(&alone), "{alone}");
     }
 }
