@@ -54,3 +54,27 @@ fn several_seeds_are_the_runs_that_each_alone_would_be() {
         assert!(output.status.code() == Some(2) && error.contains(said), "{seeds}: {error}");
     }
 }
+
+#[test]
+fn everything_is_reproduced_in_one_report() {
+    let dir = tempfile::tempdir().unwrap();
+    let little = ["--seeds", "1", "--budget", "0.005", "--lambda-s", "0.1", "--algos", "sog-bc"];
+    let all = ["reproduce", "all", "--tasks", "circles", "--out", "r"];
+    let output = sog(dir.path(), &[&all[..], &little].concat());
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let read = |name: &str| std::fs::read_to_string(dir.path().join("r").join(name)).unwrap();
+    let report = read("all.md");
+    assert_eq!(String::from_utf8(output.stdout).unwrap().trim_end(), report.trim_end());
+    let parts: serde_json::Value = serde_json::from_str(&read("all.json")).unwrap();
+    for part in ["table1", "codes", "robustness"] {
+        assert!(report.contains(read(&format!("{part}.md")).trim_end()), "{part}: {report}");
+        let alone: serde_json::Value =
+            serde_json::from_str(&read(&format!("{part}.json"))).unwrap();
+        assert_eq!(parts[part], alone);
+    }
+    // Circles are in neither of the others.
+    assert_eq!(parts.as_object().unwrap().len(), 3);
+    let none = sog(dir.path(), &["reproduce", "all", "--tasks", "squares", "--out", "r"]);
+    let error = String::from_utf8(none.stderr).unwrap();
+    assert!(error.contains("squares is in no table of the paper's"), "{error}");
+}

@@ -39,6 +39,8 @@ const PARTS: u64 = 1000;
 enum Asked {
     /// To reproduce something.
     What(What),
+    /// To reproduce everything, in one report.
+    All,
     /// How far a cluster is.
     Status,
 }
@@ -49,6 +51,7 @@ impl FromStr for Asked {
     fn from_str(text: &str) -> Result<Self, String> {
         match text {
             "status" => Ok(Self::Status),
+            "all" => Ok(Self::All),
             _ => text.parse().map(Self::What),
         }
     }
@@ -57,8 +60,8 @@ impl FromStr for Asked {
 #[derive(Args)]
 pub(super) struct ReproduceArgs {
     /// table1 (mean rewards), table2 (fetchreach), table3 (halfcheetah-vel), codes (which modes get
-    /// codes of their own), robustness (random actions and switched codes, over λ_S), or status (how
-    /// far what was submitted with --slurm and this --out is)
+    /// codes of their own), robustness (random actions and switched codes, over λ_S), all (these, in one
+    /// report), or status (how far what was submitted with --slurm and this --out is)
     #[arg(value_parser = |s: &str| s.parse::<Asked>())]
     what: Asked,
     /// Tasks, separated by commas [default: all of the table; circles and circles-6 for codes;
@@ -136,25 +139,89 @@ fn answer(args: &ReproduceArgs, stop: &Arc<AtomicBool>) -> Result<Outcome> {
     if !(args.budget > 0.0 && args.budget <= 1000.0) {
         bail!("--budget {}: need a factor above 0, at most 1000", args.budget);
     }
-    let what = match args.what {
-        Asked::What(what) => what,
-        Asked::Status => return status(args),
+    match args.what {
+        Asked::Status => status(args),
+        Asked::All => all(args, stop),
+        Asked::What(what) => {
+            if let Some(report) = one(args, what, &args.tasks, stop)? {
+                println!("{}", if args.json { &report.json } else { &report.markdown });
+            }
+            Ok(Outcome::Good)
+        }
+    }
+}
+
+/// Reproduces everything that the tasks and algorithms asked for are in; the reports one below the other are
+/// `DIR/all.md`, and `DIR/all.json` by their names.
+fn all(args: &ReproduceArgs, stop: &Arc<AtomicBool>) -> Result<Outcome> {
+    if args.piece.is_some() || args.report {
+        bail!("all: a piece, or a report alone, is of one of its parts; name that");
+    }
+    let of = |what: What| -> Vec<String> {
+        let (known, _) = what.tasks();
+        args.tasks.iter().filter(|task| known.contains(&task.as_str())).cloned().collect()
     };
+    if let Some(other) = args
+        .tasks
+        .iter()
+        .find(|task| What::ALL.iter().all(|what| !what.tasks().0.contains(&task.as_str())))
+    {
+        bail!("{other} is in no table of the paper's; see `sog tasks`");
+    }
+    let (mut markdown, mut json) = (String::from("# The paper, reproduced\n"), vec![]);
+    for what in What::ALL {
+        let tasks = of(what);
+        if !args.tasks.is_empty() && tasks.is_empty() {
+            continue;
+        }
+        let Some(report) = one(args, what, &tasks, stop)? else { continue };
+        markdown += &format!("\n## {}\n\n{}\n", what.title(), report.markdown.trim_end());
+        json.push(format!("{:?}: {}", what.name(), report.json.trim_end()));
+    }
+    if args.slurm {
+        return Ok(Outcome::Good);
+    }
+    let json = format!("{{{}}}", json.join(", "));
+    for (name, text) in [("all.md", &markdown), ("all.json", &json)] {
+        let path = args.out.join(name);
+        std::fs::write(&path, text).with_context(|| format!("{}", path.display()))?;
+    }
+    println!("{}", if args.json { json } else { markdown });
+    Ok(Outcome::Good)
+}
+
+/// A report in both its forms.
+struct Report {
+    json: String,
+    markdown: String,
+}
+
+/// Reproduces one thing of these tasks (of the usual ones, where there are none); no report where pieces
+/// were submitted or one was made.
+fn one(
+    args: &ReproduceArgs,
+    what: What,
+    tasks: &[String],
+    stop: &Arc<AtomicBool>,
+) -> Result<Option<Report>> {
     let (known, usual) = what.tasks();
-    let asked: Vec<&str> = args.tasks.iter().map(String::as_str).collect();
+    let asked: Vec<&str> = tasks.iter().map(String::as_str).collect();
     let asked = if asked.is_empty() { usual.to_vec() } else { asked };
     if let Some(other) = asked.iter().find(|t| !known.contains(t)) {
         bail!("{other} is not in {}, whose tasks are {}", what.name(), known.join(", "));
     }
     let tasks: Vec<Arc<TaskFolder>> = asked.iter().map(tasks::open).collect::<Result<_, _>>()?;
-    if what == What::Robustness && !args.algos.is_empty() {
+    let alone = args.what != Asked::All;
+    if alone && what == What::Robustness && !args.algos.is_empty() {
         bail!("--algos: robustness is of sog-bc and sog-gail; leave it out");
     }
-    if what != What::Robustness && !args.lambda_s.is_empty() {
+    if alone && what != What::Robustness && !args.lambda_s.is_empty() {
         bail!("--lambda-s: only robustness varies it; leave it out for {}", what.name());
     }
+    // Codes and robustness have their own algorithms, whatever the tables are of.
+    let own = !alone && !matches!(what, What::Table(_));
     let algorithms =
-        if args.algos.is_empty() { what.algorithms().to_vec() } else { args.algos.clone() };
+        if args.algos.is_empty() || own { what.algorithms().to_vec() } else { args.algos.clone() };
     let plan = Reproduction {
         tasks,
         algorithms,
@@ -167,7 +234,7 @@ fn answer(args: &ReproduceArgs, stop: &Arc<AtomicBool>) -> Result<Outcome> {
     };
     let lambdas = if args.lambda_s.is_empty() { LAMBDA_S.to_vec() } else { args.lambda_s.clone() };
     if args.slurm {
-        return submit(args, what, &plan, &lambdas);
+        return submit(args, what, &plan, &lambdas).map(|()| None);
     }
     if args.report {
         complete(what, &plan, &lambdas)?;
@@ -180,7 +247,7 @@ fn answer(args: &ReproduceArgs, stop: &Arc<AtomicBool>) -> Result<Outcome> {
     if let Some(piece) = &args.piece {
         make(what, &plan, piece, &status)?;
         progress.finish();
-        return Ok(Outcome::Good);
+        return Ok(None);
     }
     let (json, markdown) = match what {
         What::Table(table) => {
@@ -198,8 +265,7 @@ fn answer(args: &ReproduceArgs, stop: &Arc<AtomicBool>) -> Result<Outcome> {
         }
     };
     progress.finish();
-    println!("{}", if args.json { json } else { markdown });
-    Ok(Outcome::Good)
+    Ok(Some(Report { json, markdown }))
 }
 
 /// Refuses a report of pieces that are not there.
@@ -216,12 +282,7 @@ fn complete(what: What, plan: &Reproduction, lambdas: &[f32]) -> Result<()> {
     Ok(())
 }
 
-fn submit(
-    args: &ReproduceArgs,
-    what: What,
-    plan: &Reproduction,
-    lambdas: &[f32],
-) -> Result<Outcome> {
+fn submit(args: &ReproduceArgs, what: What, plan: &Reproduction, lambdas: &[f32]) -> Result<()> {
     let request = Request {
         what: what.name().to_string(),
         tasks: plan.tasks.iter().map(|task| task.info().name().to_string()).collect(),
@@ -252,7 +313,7 @@ fn submit(
         }
         println!("`sog reproduce status --out {}` shows how far they are", args.out.display());
     }
-    Ok(Outcome::Good)
+    Ok(())
 }
 
 /// How far a cluster is: exit code 1 where a piece has failed.

@@ -29,6 +29,26 @@ impl FromStr for What {
 }
 
 impl What {
+    /// All of them, in the order in which they are told.
+    pub const ALL: [Self; 5] = [
+        Self::Table(Table::Table1),
+        Self::Table(Table::Table2),
+        Self::Table(Table::Table3),
+        Self::Codes,
+        Self::Robustness,
+    ];
+
+    /// What its part of a report is called.
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::Table(Table::Table1) => "Mean returns (Table 1)",
+            Self::Table(Table::Table2) => "FetchReach (Table 2)",
+            Self::Table(Table::Table3) => "HalfCheetah-Vel (Table 3)",
+            Self::Codes => "Which modes get codes of their own",
+            Self::Robustness => "Random actions and switched codes (Figures 6 and 7)",
+        }
+    }
+
     /// Name on the command line.
     pub fn name(self) -> &'static str {
         match self {
