@@ -1,10 +1,10 @@
 //! Demonstrations written for other people's programs: Minari's HDF5 and LeRobot's version 2.1.
 
-use std::{fs, path::Path};
+use std::{collections::BTreeMap, fs, path::Path};
 
 use serde_json::{Value, json};
 
-use crate::{FormatError, Place, Problem};
+use crate::{FormatError, Place, Problem, minari::OURS};
 
 /// What is written.
 #[derive(Clone, Debug, PartialEq)]
@@ -23,6 +23,10 @@ pub struct Export<'a> {
     pub action_high: &'a [f64],
     /// Observations `[T, obs]` and actions `[T, action]` of each episode.
     pub episodes: Vec<(&'a [f32], &'a [f32])>,
+    /// What the demonstrations say of themselves.
+    pub metadata: BTreeMap<String, String>,
+    /// What stands for an episode as a whole, such as its label: by name, one row an episode.
+    pub whole: BTreeMap<&'static str, Vec<Vec<f64>>>,
 }
 
 impl Export<'_> {
@@ -61,7 +65,9 @@ fn write(path: &Path, text: &str) -> Result<(), FormatError> {
 
 /// Writes a data set of Minari's: `data/main_data.hdf5` and `data/metadata.json` in the new folder
 /// `path`. Minari's episodes have one observation more than actions; there is none here, so the last
-/// one stands twice. Rewards are 0, all episodes are truncated.
+/// one stands twice. Rewards are 0, all episodes are truncated. What Minari has no place for, and
+/// passes over, stands under [`OURS`]: [`Export::metadata`] in `metadata.json`, [`Export::whole`] in a
+/// group of each episode.
 ///
 /// # Errors
 /// [`Problem::Io`], also where the folder is there already; [`Problem::Unreadable`] where HDF5 refuses.
@@ -105,24 +111,43 @@ fn minari_in(folder: &Path, export: &Export<'_>) -> Result<(), FormatError> {
                 group.new_dataset::<HBool>().shape([length]).create(name).map_err(fails)?;
             dataset.write_raw(&flags).map_err(fails)?;
         }
+        if !export.whole.is_empty() {
+            let ours = group.create_group(OURS).map_err(fails)?;
+            for (name, rows) in &export.whole {
+                let shape = [1, rows[n].len()];
+                let dataset = ours.new_dataset::<f64>().shape(shape).create(name).map_err(fails)?;
+                dataset.write_raw(&rows[n]).map_err(fails)?;
+            }
+        }
     }
     file.close().map_err(fails)?;
-    let unbounded = |side: &str, n: usize| Value::from(vec![json!(format!("{side}Infinity")); n]);
+    let bounds = |all: &[f64]| -> Value {
+        let bound = |&x: &f64| match x {
+            f64::INFINITY => json!("Infinity"),
+            f64::NEG_INFINITY => json!("-Infinity"),
+            x => json!(x),
+        };
+        all.iter().map(bound).collect()
+    };
     // Minari writes infinities as bare words, which JSON does not know; its reader takes both.
     let bare = |text: String| {
         text.replace("\"-Infinity\"", "-Infinity").replace("\"Infinity\"", "Infinity")
     };
-    let space = |low: Value, high: Value, n: usize| {
-        json!({"type": "Box", "dtype": "float32", "shape": [n], "low": low, "high": high})
-            .to_string()
+    let space = |low: &[f64], high: &[f64]| {
+        let (shape, low, high) = ([low.len()], bounds(low), bounds(high));
+        let space =
+            json!({"type": "Box", "dtype": "float32", "shape": shape, "low": low, "high": high});
+        bare(space.to_string())
     };
+    let unbounded = vec![f64::INFINITY; s];
+    let below: Vec<f64> = unbounded.iter().map(|x| -x).collect();
     let metadata = json!({
         "total_episodes": export.episodes.len(),
         "total_steps": export.steps(),
         "data_format": "hdf5",
         "jpeg_encoding": true,
-        "observation_space": bare(space(unbounded("-", s), unbounded("", s), s)),
-        "action_space": space(json!(export.action_low), json!(export.action_high), a),
+        "observation_space": space(&below, &unbounded),
+        "action_space": space(export.action_low, export.action_high),
         "dataset_id": format!("sog/{}-v0", export.task),
         "algorithm_name": "demonstrations",
         "author": ["sog"],
@@ -138,6 +163,7 @@ fn minari_in(folder: &Path, export: &Export<'_>) -> Result<(), FormatError> {
         ),
         "minari_version": "0.5.4",
         "dataset_size": 0.0,
+        OURS: export.metadata,
     });
     write(&folder.join("metadata.json"), &metadata.to_string())
 }

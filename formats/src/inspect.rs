@@ -116,6 +116,8 @@ pub enum FindingKind {
     Short,
     /// Nothing moves at an end of an episode.
     Idle,
+    /// Steps of nothing but zeros at the end of an episode.
+    Padding,
 }
 
 /// Changes from step to step that are so many times as large as all others are jumps.
@@ -147,6 +149,7 @@ pub fn inspect(recording: &Recording, bounds: &[Bounds]) -> Report {
     duplicates(recording, &mut findings);
     short(recording, median, &mut findings);
     idle_ends(recording, &mut findings);
+    padding(recording, &mut findings);
     shorten(&mut findings);
     Report {
         episodes: recording.episodes.len(),
@@ -322,8 +325,8 @@ fn order(recording: &Recording, components: &[Component], findings: &mut Vec<Fin
             }
             let sequences: Vec<Vec<f64>> =
                 recording.episodes.iter().map(|e| component_of(e, c, column.width, i)).collect();
-            let long = sequences.iter().filter(|s| s.len() >= 10).map(Vec::as_slice);
-            rough.extend(stats::roughness(long));
+            let long: Vec<Vec<f64>> = sequences.into_iter().filter(|s| s.len() >= 10).collect();
+            rough.extend(stats::roughness(&long));
         }
     }
     let Some(least) = stats::quantile(&rough, 0.0).filter(|&r| r > NO_ORDER) else { return };
@@ -510,6 +513,45 @@ fn idle_ends(recording: &Recording, findings: &mut Vec<Finding>) {
                 episode.length
             ),
             advice: "cut idle ends, or the policy learns to stand still".to_string(),
+        });
+    }
+}
+
+/// Steps at the end of each episode in which all that is observed and done is exactly 0: the padding
+/// of arrays whose episodes were of unequal lengths. A robot is hardly ever so by itself. Of an
+/// episode of zeros alone one step is left.
+pub fn padded(recording: &Recording) -> Vec<usize> {
+    let judged: Vec<(usize, usize)> = recording
+        .columns
+        .iter()
+        .enumerate()
+        .filter(|(_, c)| matches!(c.role(), Role::Observation | Role::Action | Role::Other))
+        .map(|(at, column)| (at, column.width))
+        .collect();
+    let padding = |episode: &crate::Episode| {
+        let zero = |&t: &usize| {
+            judged
+                .iter()
+                .all(|&(c, width)| episode.data[c][t * width..][..width].iter().all(|&x| x == 0.0))
+        };
+        (1..episode.length).rev().take_while(zero).count()
+    };
+    recording.episodes.iter().map(padding).collect()
+}
+
+fn padding(recording: &Recording, findings: &mut Vec<Finding>) {
+    for (n, (count, episode)) in padded(recording).into_iter().zip(&recording.episodes).enumerate()
+    {
+        if count == 0 {
+            continue;
+        }
+        findings.push(Finding {
+            kind: FindingKind::Padding,
+            episode: Some(n),
+            step: Some(episode.length - count),
+            column: None,
+            what: format!("all is 0 in the last {count} of {} steps", episode.length),
+            advice: "this looks like padding: cut it, or say each episode's length".to_string(),
         });
     }
 }

@@ -37,7 +37,7 @@ pub mod inspect;
 mod lerobot;
 pub mod mapping;
 mod mat;
-mod minari;
+pub mod minari;
 mod names;
 mod npz;
 mod numbers;

@@ -149,6 +149,26 @@ impl Recording {
         Ok(())
     }
 
+    /// Takes out the columns of a group whose numbers stand for episodes as a whole: without the
+    /// group's name, one row an episode.
+    pub fn take_whole(&mut self, group: &str) -> BTreeMap<String, Vec<Vec<f64>>> {
+        let mut taken = BTreeMap::new();
+        for at in (0..self.columns.len()).rev() {
+            let prefix =
+                |name: &str| Some(name.strip_prefix(group)?.strip_prefix('/')?.to_string());
+            let Some(name) = prefix(&self.columns[at].name) else { continue };
+            let width = self.columns.remove(at).width;
+            let row = |episode: &mut Episode| {
+                episode.last.remove(at);
+                let mut data = episode.data.remove(at);
+                data.truncate(width);
+                data
+            };
+            taken.insert(name, self.episodes.iter_mut().map(row).collect());
+        }
+        taken
+    }
+
     /// Place of a column of an episode, for messages.
     pub fn place(&self, episode: usize, column: usize) -> Place {
         Place::file(&self.source)

@@ -50,18 +50,29 @@ pub fn quantile(samples: &[f64], q: f64) -> Option<f64> {
     Some(sorted[below] + at.fract() * (sorted[above] - sorted[below]))
 }
 
+/// Share of the samples on either side that [`roughness`] cuts off at the quantile there.
+const TAIL: f64 = 0.01;
+
 /// Von Neumann's ratio, halved: the mean square of successive differences over twice the variance.
-/// Near 0 for a signal that is sampled often enough, 1 for samples in no order; `None` for a
-/// constant. Differences and deviations are summed over sequences that do not follow one another.
-pub fn roughness<'a>(sequences: impl Iterator<Item = &'a [f64]>) -> Option<f64> {
+/// Near 0 for a signal that is sampled often enough, 1 for samples in no order; `None` for what is
+/// constant but for rounding. Differences and deviations are summed over sequences that do not follow
+/// one another; a few samples that are far off, which squares would count alone, are cut off (at the
+/// first and the last percentile). Samples that are not finite are left out.
+pub fn roughness(sequences: &[Vec<f64>]) -> Option<f64> {
+    let mut all: Vec<f64> = sequences.iter().flatten().copied().filter(|x| x.is_finite()).collect();
+    let last = all.len().checked_sub(1)?;
+    let mut at = |q: f64| *all.select_nth_unstable_by((q * last as f64) as usize, f64::total_cmp).1;
+    let (low, high) = (at(TAIL), at(1.0 - TAIL));
     let (mut changes, mut squares) = (0.0, 0.0);
     for sequence in sequences {
-        let moments = Moments::of(sequence.iter().copied());
+        let cut = sequence.iter().filter(|x| x.is_finite()).map(|x| x.clamp(low, high));
+        let moments = Moments::of(cut.clone());
         // Unbiased: n − 1 differences beside n − 1 degrees of freedom.
         squares += moments.std.powi(2) * moments.count as f64;
-        changes += sequence.windows(2).map(|w| (w[1] - w[0]).powi(2)).sum::<f64>();
+        changes += cut.clone().zip(cut.skip(1)).map(|(a, b)| (b - a).powi(2)).sum::<f64>();
     }
-    (squares > 0.0).then(|| changes / (2.0 * squares))
+    let rounding = (1e-6 * low.abs().max(high.abs())).powi(2);
+    (squares > rounding * all.len() as f64).then(|| changes / (2.0 * squares))
 }
 
 /// Values out of line: the few largest, if they are at least `ratio` times as large as all others.
@@ -107,9 +118,14 @@ mod tests {
     fn roughness_of_a_sine_is_that_of_its_formula_and_of_noise_one() {
         // Over whole periods: mean square difference 2 sin²(w/2), variance 1/2.
         let w = std::f64::consts::TAU / 50.0;
-        let sine: Vec<f64> = (0..5000).map(|i| (w * f64::from(i)).sin()).collect();
-        let found = roughness(std::iter::once(sine.as_slice())).unwrap();
-        assert!((found - 2.0 * (w / 2.0).sin().powi(2)).abs() < 1e-4, "{found}");
+        let mut sine: Vec<f64> = (0..5000).map(|i| (w * f64::from(i)).sin()).collect();
+        let right = 2.0 * (w / 2.0).sin().powi(2);
+        let found = roughness(std::slice::from_ref(&sine)).unwrap();
+        assert!((found - right).abs() < 1e-4, "{found}");
+        // A spike is no lack of order.
+        sine[700] = 1e6;
+        let found = roughness(&[sine]).unwrap();
+        assert!((found - right).abs() < 1e-3, "{found}");
         // A linear congruential generator's high bits are as good as independent.
         let mut state = 1_u64;
         let noise: Vec<f64> = (0..5000)
@@ -118,9 +134,9 @@ mod tests {
                 (state >> 33) as f64
             })
             .collect();
-        let found = roughness(std::iter::once(noise.as_slice())).unwrap();
+        let found = roughness(&[noise]).unwrap();
         assert!((found - 1.0).abs() < 0.05, "{found}");
-        assert_eq!(roughness(std::iter::once([2.0; 9].as_slice())), None);
+        assert_eq!(roughness(&[vec![2.0; 9]]), None);
     }
 
     #[test]

@@ -11,14 +11,11 @@ use sog_formats::{
     export::{self, Export},
     inspect::{STILL, moving},
 };
-use sog_runtime::{
-    os::files::{Output, Outputs},
-    policy::Terms,
-};
+use sog_runtime::os::files::{Output, Outputs};
 use sog_sim::task::TaskInfo;
 
 use super::{Outcome, demos};
-use crate::data::{DemoFile, component_name, foreign};
+use crate::data::{DemoFile, exported, foreign};
 
 #[derive(Args)]
 pub(super) struct CleanArgs {
@@ -176,16 +173,7 @@ pub(super) fn split(args: &SplitArgs) -> Result<Outcome> {
 pub(super) fn export(args: &ExportArgs) -> Result<Outcome> {
     let (file, task) = demos::open(&args.file)?;
     let d = &file.demonstrations;
-    let names = |terms: &Terms| (0..terms.width()).map(|i| component_name(terms, i)).collect();
-    let export = Export {
-        task: task.name(),
-        dt_s: task.dt_s,
-        observation_names: names(&task.obs_terms),
-        action_names: names(&task.action_terms),
-        action_low: &task.action_low,
-        action_high: &task.action_high,
-        episodes: (0..d.len()).map(|n| (d.observations_of(n), d.actions_of(n))).collect(),
-    };
+    let export = exported::export_of(&file, &task);
     match args.format {
         ExportFormat::Minari => export::minari(&args.out, &export)?,
         ExportFormat::Lerobot => lerobot(&args.out, &export)?,

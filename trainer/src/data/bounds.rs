@@ -13,12 +13,19 @@ const ROUNDING: f32 = 1e-4;
 /// Quantile of |action|/bound that a unit is judged by: single outliers do not count.
 const QUANTILE: f64 = 0.99;
 
+/// How far beyond its bound, as a share of it, an action may be in its own unit: who recorded it may
+/// not have cut it off.
+const BEYOND: f32 = 1.6;
+
+/// How near a bound, as a share of it, an action that was cut off there is.
+const CUT_OFF: f32 = 1e-3;
+
 /// Factors that mistaken units make, with what to do about them.
 const UNITS: [(f32, &str); 4] = [
-    (180.0 / PI, "they look like degrees where radians are meant: multiply by π/180"),
-    (100.0, "they look like hundredths (per cent, centimetres): divide by 100"),
-    (1000.0, "they look like thousandths (millimetres, mN m): divide by 1000"),
-    (1e6, "they look like millionths: divide by 1 000 000"),
+    (180.0 / PI, "degrees where radians are meant (multiply by π/180)"),
+    (100.0, "hundredths, such as per cent or centimetres (divide by 100)"),
+    (1000.0, "thousandths, such as millimetres or mN m (divide by 1000)"),
+    (1e6, "millionths (divide by 1 000 000)"),
 ];
 
 /// What actions are held to.
@@ -69,8 +76,9 @@ impl Bounds<'_> {
         })
     }
 
-    /// What the size of the actions says about their unit.
-    fn likely_unit(&self, actions: &[f32]) -> &'static str {
+    /// What the size of the actions says about their unit: a factor at which many of them are cut
+    /// off, else those that bring them into their bounds, the nearest first.
+    fn likely_unit(&self, actions: &[f32]) -> String {
         let a = self.low.len();
         let bound = |c: usize| self.low[c].abs().max(self.high[c].abs()) as f32;
         let mut ratios: Vec<f32> = actions
@@ -80,17 +88,27 @@ impl Bounds<'_> {
             .collect();
         ratios.sort_by(f32::total_cmp);
         let ratio = ratios[((ratios.len() - 1) as f64 * QUANTILE) as usize];
-        let near = |factor: f32| (ratio / factor).ln().abs();
+        let cut_off = |factor: f32| {
+            let (largest, near) = (ratios[ratios.len() - 1], |x: f32| (x / factor - 1.0).abs());
+            near(largest) < CUT_OFF && near(ratio) < CUT_OFF
+        };
+        if let Some((_, unit)) = UNITS.iter().find(|(factor, _)| cut_off(*factor)) {
+            return format!("they look like {unit}");
+        }
         // Good actions use a good part of their range and hardly leave it.
-        let fits = |factor: f32| ratio / factor > 0.2 && ratio / factor < 1.1;
-        let fitting = UNITS.iter().filter(|(factor, _)| fits(*factor));
-        let best = fitting.min_by(|x, y| near(x.0).total_cmp(&near(y.0)));
-        match best {
-            Some((_, text)) => text,
-            None if ratio < 1.5 => {
-                "few and near the bounds: the robot may have cut them off itself"
+        let fits = |factor: f32| ratio / factor > 0.2 && ratio / factor < BEYOND;
+        let near = |factor: f32| (ratio / factor).ln().abs();
+        let mut fitting: Vec<_> = UNITS.iter().filter(|(factor, _)| fits(*factor)).collect();
+        fitting.sort_by(|x, y| near(x.0).total_cmp(&near(y.0)));
+        let names: Vec<&str> = fitting.iter().map(|(_, unit)| *unit).collect();
+        match names[..] {
+            [] if ratio < 1.5 => {
+                "few and near the bounds: the robot may have cut them off itself".to_string()
             }
-            None => "their unit or the order of their components is another than the task's",
+            [] => {
+                "their unit or the order of their components is another than the task's".to_string()
+            }
+            _ => format!("they look like {}", names.join(", or like ")),
         }
     }
 }

@@ -143,7 +143,7 @@ pub enum DataError {
         /// Upper bound.
         high: f64,
         /// What is probably wrong.
-        unit: &'static str,
+        unit: String,
     },
     /// The axes of an array are in another order, or one array is longer than the other.
     #[error("{found}; {advice}")]

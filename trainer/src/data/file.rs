@@ -50,6 +50,7 @@ pub struct DemoFile {
 }
 
 /// The parts of a file before they are checked against each other.
+#[derive(Clone)]
 pub(super) struct Raw {
     /// `[N, T, S]` and its shape.
     pub observations: (Vec<f32>, Vec<usize>),
@@ -179,7 +180,7 @@ impl DemoFile {
         check_schema(&file)?;
         file.verify_checksum()?;
         file.meta("task")?;
-        check_task(&file, task)?;
+        check_task(file.metadata(), task)?;
         names::check(&file)?;
         let shaped = |name: &str| Ok::<_, TensorError>((file.f32(name)?, file.shape(name)?));
         let labels = if file.contains("modes") {
@@ -196,7 +197,7 @@ impl DemoFile {
             lengths: file.contains("lengths").then(|| file.u32("lengths")).transpose()?,
             labels,
             starts: starts(&file)?,
-            provenance: provenance(&file)?,
+            provenance: provenance(file.metadata())?,
         };
         let mut demos = Self::from_raw(raw, task)?;
         demos.demonstrations.sha256 = hex(&Sha256::digest(bytes));
@@ -291,13 +292,18 @@ impl DemoFile {
         self.labels.as_ref().ok_or(DataError::NoLabels)
     }
 
-    fn metadata(&self, task: &TaskInfo) -> Metadata {
+    /// What the file says of itself.
+    pub(super) fn metadata(&self, task: &TaskInfo) -> Metadata {
         let p = &self.provenance;
         // What is built in says its bounds itself; those files are what they were.
         let own = !sog_sim::tasks::names().contains(&task.name());
         let bounds = [("action.low", &task.action_low), ("action.high", &task.action_high)];
-        let bounds =
-            bounds.into_iter().filter(|_| own).map(|(key, bounds)| (key, layout::list(bounds)));
+        // Of a file that says none they are infinite, which JSON does not know.
+        let known = bounds.iter().all(|(_, bounds)| bounds.iter().all(|x| x.is_finite()));
+        let bounds = bounds
+            .into_iter()
+            .filter(|_| own && known)
+            .map(|(key, bounds)| (key, layout::list(bounds)));
         // Files of a quiet expert are what they were before there was noise.
         let noise = (p.action_noise > 0.0).then(|| ("action_noise", p.action_noise.to_string()));
         [
@@ -337,15 +343,15 @@ fn check_schema(file: &TensorFile<'_>) -> Result<(), DataError> {
 }
 
 /// Where the file says its task, terms and dt, they must be those of `task`.
-pub(super) fn check_task(file: &TensorFile<'_>, task: &TaskInfo) -> Result<(), DataError> {
-    if let Some(found) = file.metadata().get("task")
+pub(super) fn check_task(metadata: &Metadata, task: &TaskInfo) -> Result<(), DataError> {
+    if let Some(found) = metadata.get("task")
         && found != task.name()
     {
         let needed = task.name().to_string();
         return Err(DataError::Task { found: found.clone(), needed });
     }
     for (key, needed) in [("obs.terms", &task.obs_terms), ("action.terms", &task.action_terms)] {
-        if let Some(found) = file.metadata().get(key)
+        if let Some(found) = metadata.get(key)
             && found.parse::<Terms>().ok().as_ref() != Some(needed)
         {
             let needed = format!("`{needed}`, the terms of {}", task.name());
@@ -353,7 +359,7 @@ pub(super) fn check_task(file: &TensorFile<'_>, task: &TaskInfo) -> Result<(), D
         }
     }
     for (key, needed) in [("action.low", &task.action_low), ("action.high", &task.action_high)] {
-        if let Some(found) = file.metadata().get(key) {
+        if let Some(found) = metadata.get(key) {
             let listed: Option<Vec<f64>> = serde_json::from_str(found).ok();
             let near = |(a, b): (&f64, &f64)| a == b || (a - b).abs() <= 1e-6 * b.abs().max(1.0);
             let fits = |l: &Vec<f64>| l.len() == needed.len() && l.iter().zip(needed).all(near);
@@ -363,14 +369,14 @@ pub(super) fn check_task(file: &TensorFile<'_>, task: &TaskInfo) -> Result<(), D
             }
         }
     }
-    if let Some(found) = file.metadata().get("dt")
+    if let Some(found) = metadata.get("dt")
         && !found.parse::<f64>().is_ok_and(|dt| (dt - task.dt_s).abs() <= 1e-9)
     {
         let needed = format!("{}, the control period of {}", task.dt_s, task.name());
         return Err(DataError::Metadata { key: "dt", found: found.clone(), needed });
     }
     for key in ["fps", "hz", "rate_hz", "frequency"] {
-        if let Some(found) = file.metadata().get(key)
+        if let Some(found) = metadata.get(key)
             && !found.parse::<f64>().is_ok_and(|rate| (rate * task.dt_s - 1.0).abs() <= 0.01)
         {
             let needed = format!("{}, the control rate of {}", 1.0 / task.dt_s, task.name());
@@ -380,23 +386,23 @@ pub(super) fn check_task(file: &TensorFile<'_>, task: &TaskInfo) -> Result<(), D
     Ok(())
 }
 
-fn provenance(file: &TensorFile<'_>) -> Result<DemoProvenance, DataError> {
-    let text = |key| file.metadata().get(key).cloned().unwrap_or_default();
+pub(super) fn provenance(metadata: &Metadata) -> Result<DemoProvenance, DataError> {
+    let text = |key| metadata.get(key).cloned().unwrap_or_default();
     let bad = |key, needed: &str| DataError::Metadata {
         key,
         found: text(key),
         needed: needed.to_string(),
     };
-    let mean_return = match file.metadata().get("mean_return") {
+    let mean_return = match metadata.get("mean_return") {
         None => vec![],
         Some(list) => serde_json::from_str(list)
             .map_err(|_| bad("mean_return", "a JSON list of numbers, one a mode"))?,
     };
-    let seed = match file.metadata().get("seed") {
+    let seed = match metadata.get("seed") {
         None => 0,
         Some(seed) => seed.parse().map_err(|_| bad("seed", "an unsigned 64-bit number"))?,
     };
-    let action_noise = match file.metadata().get("action_noise") {
+    let action_noise = match metadata.get("action_noise") {
         None => 0.0,
         Some(noise) => match noise.parse() {
             Ok(noise) if (0.0..=1.0).contains(&noise) => noise,

@@ -14,8 +14,9 @@ use sog_sim::task::TaskInfo;
 
 use super::{
     DataError, DemoFile, DemoProvenance, Labels,
-    file::{Raw, hex},
-    import::{ImportOptions, checked},
+    exported::Carried,
+    file::{Raw, check_task, hex},
+    import::{ImportOptions, check_schema, checked},
 };
 
 /// How foreign files are imported.
@@ -124,9 +125,16 @@ pub fn import_files(
         labels: options.labels.as_deref(),
     };
     let mut all = Mapped::default();
+    let mut carried = vec![];
     let mut digest = Sha256::new();
     for (number, path) in (0..).zip(paths) {
-        let recording = sog_formats::read(path, options.format)?;
+        let mut recording = sog_formats::read(path, options.format)?;
+        let ours = Carried::take(&mut recording)?;
+        if let Some(ours) = &ours {
+            check_schema(&ours.metadata)?;
+            check_task(&ours.metadata, task)?;
+        }
+        carried.push(ours);
         let mut mapped = map(&recording, &observations, &actions, &options.map, &map_options)?;
         if options.mode_per_file {
             mapped.episodes.iter_mut().for_each(|episode| episode.label = Some(number));
@@ -157,19 +165,30 @@ pub fn import_files(
     }
     let lengths = all.episodes.iter().map(|e| u32::try_from(e.length).unwrap_or(u32::MAX));
     let labels: Option<Vec<u32>> = all.episodes.iter().map(|e| e.label).collect();
-    let raw = Raw {
+    let any = carried.iter().any(Option::is_some);
+    let carried = Carried::joined(carried);
+    if any && carried.is_none() {
+        let what = "labels and start states are left out: some of the files carry none";
+        all.notes.push(what.to_string());
+    }
+    let asked = options.labels.is_some() || options.mode_per_file;
+    let own_labels = carried.as_ref().filter(|_| !asked).map(Carried::labels).transpose()?;
+    let mut raw = Raw {
         observations: (padded_observations, vec![n, t, s]),
         actions: (padded_actions, vec![n, t, a]),
         lengths: Some(lengths.collect()),
-        labels: labels.map(Labels::Modes),
-        starts: None,
+        labels: own_labels.flatten().or(labels.map(Labels::Modes)),
+        starts: carried.as_ref().and_then(Carried::starts),
         provenance: DemoProvenance {
             expert: format!("imported:{}", hex(&digest.finalize())),
             generator: concat!("sog-trainer ", env!("CARGO_PKG_VERSION")).to_string(),
             ..DemoProvenance::default()
         },
     };
-    let file = checked(raw, task, options.checks, false)?;
+    let unchanged = carried.and_then(|carried| carried.unchanged(&raw, task));
+    let ours = unchanged.is_some();
+    raw.provenance = unchanged.unwrap_or(raw.provenance);
+    let file = checked(raw, task, options.checks, ours)?;
     Ok((file, all.notes))
 }
 

@@ -12,20 +12,22 @@
 //! ```
 //!
 //! and `sog demos import --task T --from mine.safetensors --out F` validates and completes them.
-//! `sog demos export` needs no counterpart: a demonstration file *is* a plain safetensors file.
+//! An export needs no counterpart: a demonstration file *is* a plain safetensors file.
 
 use std::path::Path;
 
 use sha2::{Digest, Sha256};
-use sog_runtime::tensors::{CHECKSUM_KEY, TensorError, TensorFile};
+use sog_formats::inspect::padded;
+use sog_runtime::tensors::{CHECKSUM_KEY, Metadata, TensorError, TensorFile};
 use sog_sim::task::{Modes, TaskInfo};
 
 use super::{
     DataError, DemoFile, DemoProvenance, Labels,
     bounds::Bounds,
     file::{Raw, SCHEMA, check_task, hex, starts},
-    names,
+    foreign, names,
     plausible::Array,
+    rates::misplaced,
 };
 
 /// What an import lets pass.
@@ -53,8 +55,8 @@ pub fn import_safetensors(
         std::fs::read(path).map_err(|source| DataError::Io { path: path.to_path_buf(), source })?;
     let file = TensorFile::parse(&bytes)?;
     names::check(&file)?;
-    check_schema(&file)?;
-    check_task(&file, task)?;
+    check_schema(file.metadata())?;
+    check_task(file.metadata(), task)?;
     if file.metadata().contains_key(CHECKSUM_KEY) {
         file.verify_checksum()?;
     }
@@ -98,8 +100,8 @@ pub fn import_safetensors(
 
 /// Refuses a file of ours that is none of demonstrations, or of a later version; what other programs
 /// call a schema is their affair.
-fn check_schema(file: &TensorFile<'_>) -> Result<(), DataError> {
-    match file.metadata().get("schema") {
+pub(super) fn check_schema(metadata: &Metadata) -> Result<(), DataError> {
+    match metadata.get("schema") {
         Some(found) if found.starts_with("sog.") && found != SCHEMA => {
             Err(DataError::Schema { found: found.clone() })
         }
@@ -130,6 +132,13 @@ pub(super) fn checked(
             }
         }
     }
+    if !options.accept_implausible && !ours {
+        padding(&demos, task)?;
+        let rows = demos.demonstrations.observations();
+        if let Some(reason) = misplaced(rows, &lengths, &task.obs_terms) {
+            return Err(DataError::Implausible { tensor: "observations", reason });
+        }
+    }
     let bounds =
         Bounds { terms: &task.action_terms, low: &task.action_low, high: &task.action_high };
     if ours && !options.clip {
@@ -140,4 +149,21 @@ pub(super) fn checked(
         log::warn!("{:.1} % of the action components were cut off at their bounds", 100.0 * share);
     }
     Ok(demos)
+}
+
+/// Refuses steps of zeros at the ends of trajectories: they would be learned.
+fn padding(demos: &DemoFile, task: &TaskInfo) -> Result<(), DataError> {
+    let (recording, _) = foreign::recording_of(demos, task, Path::new(""));
+    let counts = padded(&recording);
+    let Some(first) = counts.iter().position(|&count| count > 0) else { return Ok(()) };
+    let rows = demos.demonstrations.rows(first).len();
+    let reason = format!(
+        "{} of {} trajectories end in steps of zeros, first trajectory {first}, in which actions too \
+         are 0 from step {} of {rows} on; this looks like padding: say in `lengths` [N] how many steps \
+         of each trajectory count",
+        counts.iter().filter(|&&count| count > 0).count(),
+        counts.len(),
+        rows - counts[first],
+    );
+    Err(DataError::Implausible { tensor: "observations", reason })
 }

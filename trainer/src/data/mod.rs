@@ -7,7 +7,9 @@
 //! * [`flights`]: demonstrations from the logs of flights;
 //! * [`import`]: demonstrations written elsewhere, as plain safetensors files;
 //! * [`foreign`]: the same in other programs' formats;
-//! * `plausible`: whether numbers look like recordings of something that moves.
+//! * [`exported`]: what is handed to other programs so that it can come back;
+//! * `plausible`: whether numbers look like recordings of something that moves;
+//! * `rates`: whether velocities are the rates of the positions that they are named after.
 //!
 //! # The file
 //!
@@ -27,12 +29,14 @@
 mod bounds;
 mod edit;
 mod error;
+pub mod exported;
 mod file;
 pub mod flights;
 pub mod foreign;
 pub mod import;
 mod names;
 mod plausible;
+mod rates;
 pub mod record;
 #[cfg(test)]
 mod tests;

@@ -1,11 +1,12 @@
 //! Whether numbers look like what they are said to be: recordings of something that moves on from
 //! step to step.
 //!
-//! A robot's state changes little in one control step. Roughness measures that: the mean squared
-//! change from one step to the next over twice the variance within a trajectory, about 1 for numbers in
-//! no order and far below for anything that moves. Arrays that were written in another order of axes are rough
+//! A robot's state changes little in one control step. [`roughness`] measures that: about 1 for
+//! numbers in no order and far below for anything that moves. Arrays that were written in another order of axes are rough
 //! as they are read and smooth in the order that was meant; shuffled steps are rough in every
 //! order.
+
+use sog_formats::stats::roughness;
 
 /// Where another order of the axes makes the smoothest component rough by this share only, it was
 /// meant. In recordings of the locomotion tasks and circles it is rough by 0.0001 to 0.012 as they are,
@@ -15,8 +16,11 @@ const SMOOTHER: f64 = 0.1;
 /// Roughness of the smoothest component from which steps are in no order.
 const SHUFFLED: f64 = 0.7;
 
-/// Rows below which roughness says little.
+/// Rows below which it says little that steps are in no order.
 const ROWS: usize = 100;
+
+/// Pairs of neighbouring steps below which roughness says nothing.
+const PAIRS: usize = 10;
 
 /// Most trajectories that are looked at.
 const TRAJECTORIES: usize = 200;
@@ -113,23 +117,15 @@ impl Array<'_> {
         let (n, t) = order.sizes(self.shape);
         let stride = n.div_ceil(TRAJECTORIES).max(1);
         let of_component = |k: usize| {
-            let (mut changes, mut pairs) = (0.0, 0.0_f64);
-            let (mut squares, mut count, mut largest) = (0.0, 0.0_f64, 0.0_f64);
-            for i in (0..n).step_by(stride) {
+            let of_trajectory = |i: usize| {
                 let length = if order == Order::TimeMajor { t } else { self.lengths[i] };
-                let value = |j| f64::from(self.values[order.at(self.shape, (i, j, k))]);
                 // Padding, which a wrong order mixes in, may be NaN.
-                let row: Vec<f64> = (0..length).map(value).filter(|x| x.is_finite()).collect();
-                let mean = row.iter().sum::<f64>() / row.len().max(1) as f64;
-                changes += row.windows(2).map(|w| (w[1] - w[0]).powi(2)).sum::<f64>();
-                pairs += row.len().saturating_sub(1) as f64;
-                squares += row.iter().map(|x| (x - mean).powi(2)).sum::<f64>();
-                count += row.len() as f64;
-                largest = row.iter().fold(largest, |most, x| most.max(x.abs()));
-            }
-            let variance = squares / count.max(1.0);
-            let moves = pairs >= 10.0 && variance > (1e-6 * largest).powi(2);
-            moves.then(|| changes / pairs / (2.0 * variance))
+                let value = |j| f64::from(self.values[order.at(self.shape, (i, j, k))]);
+                (0..length).map(value).filter(|x| x.is_finite()).collect()
+            };
+            let rows: Vec<Vec<f64>> = (0..n).step_by(stride).map(of_trajectory).collect();
+            let pairs: usize = rows.iter().map(|row| row.len().saturating_sub(1)).sum();
+            if pairs < PAIRS { None } else { roughness(&rows) }
         };
         (0..self.shape[2]).filter_map(of_component).min_by(f64::total_cmp)
     }

@@ -11,9 +11,10 @@ use sog_sim::{
 };
 
 use super::{
-    DataError, DemoFile, Labels,
+    DataError, DemoFile, Labels, StartStates, component_name, exported,
     foreign::{self, ForeignOptions},
     import::{self, ImportOptions},
+    rates::misplaced,
     record::{self, RecordOptions},
 };
 
@@ -300,7 +301,13 @@ fn finding_actions_out_of_bounds_are_refused_or_clipped() {
         all.insert("actions".to_string(), Tensor::f32(&good["actions"].shape, &actions));
         all
     };
-    for (factor, unit) in [(100.0, "hundredths"), (57.295_78, "degrees"), (1000.0, "thousandths")] {
+    for (factor, unit) in [
+        (100.0, "hundredths"),
+        (57.295_78, "degrees"),
+        // Nobody cut them off: half as large again as their bound.
+        (1.5 * 57.295_78, "degrees"),
+        (1000.0, "thousandths"),
+    ] {
         let error = import_error(&scaled(factor));
         for part in ["% of the action", "trajectory 0, step 0", "-1.5 to 1.5", unit, "--clip"] {
             assert!(error.contains(part), "{part}: {error}");
@@ -447,11 +454,136 @@ fn finding_steps_whose_change_is_out_of_line_are_flagged() {
     assert_eq!(places, [(Some(2), Some(300)), (Some(2), Some(301))], "{found:?}");
 }
 
+/// Of how many of the pairs of neighbouring joint angles it is told that they are exchanged, and how
+/// many there are.
+fn swapped_neighbours_told(file: &DemoFile, task: &TaskInfo) -> (usize, usize) {
+    let d = &file.demonstrations;
+    let lengths: Vec<usize> = (0..d.len()).map(|n| d.rows(n).len()).collect();
+    let s = d.obs_dim();
+    let angles: Vec<usize> =
+        (0..s).filter(|&c| component_name(&task.obs_terms, c).ends_with("_angle")).collect();
+    let neighbours = angles.windows(2).filter(|w| w[0] + 1 == w[1]);
+    let told = neighbours.clone().filter(|w| {
+        let mut rows = d.observations().to_vec();
+        rows.chunks_exact_mut(s).for_each(|row| row.swap(w[0], w[1]));
+        misplaced(&rows, &lengths, &task.obs_terms).is_some()
+    });
+    (told.count(), neighbours.count())
+}
+
 /// Steps whose change is out of line, as `sog demos info` reports them.
 fn jumps(file: &DemoFile, task: &TaskInfo) -> Vec<Finding> {
     let (recording, bounds) = foreign::recording_of(file, task, Path::new("own.safetensors"));
     let findings = inspect(&recording, &bounds).findings;
     findings.into_iter().filter(|f| f.kind == FindingKind::Jump).collect()
+}
+
+/// Findings: one wrong number is no wrong order; padding is not learned; what stands in another's
+/// place is told where the numbers can tell it.
+#[test]
+fn finding_a_spike_is_a_spike_and_padding_is_padding() {
+    let good = recorded_tensors(2);
+    let [n, t, s] = good["observations"].shape[..] else { panic!("three axes") };
+    let put = |name: &str, change: &dyn Fn(&mut [f32])| {
+        let mut all = good.clone();
+        let mut numbers = values(&good[name]);
+        change(&mut numbers);
+        all.insert(name.to_string(), Tensor::f32(&good[name].shape, &numbers));
+        all
+    };
+    let whole_row = put("observations", &|x| x[(2 * t + 300) * s..][..s].fill(1e6));
+    let one_number = put("observations", &|x| x[(2 * t + 300) * s] = -1e6);
+    for spiked in [whole_row, one_number] {
+        let file = imported_as(&spiked, &Metadata::new(), ImportOptions::default()).unwrap();
+        let found = jumps(&file, &info());
+        assert!(found.iter().any(|f| (f.episode, f.step) == (Some(2), Some(300))), "{found:?}");
+        let (recording, bounds) = foreign::recording_of(&file, &info(), Path::new(""));
+        let findings = inspect(&recording, &bounds).findings;
+        assert!(findings.iter().all(|f| f.kind != FindingKind::NoOrder), "{findings:?}");
+    }
+    let mut zeroed = good.clone();
+    for name in ["observations", "actions"] {
+        let w = good[name].shape[2];
+        let all = put(name, &|x| x[(3 * t + t - 40) * w..(4 * t) * w].fill(0.0));
+        zeroed.insert(name.to_string(), all[name].clone());
+    }
+    let error = import_error(&zeroed);
+    let (first, lengths) = (format!("from step {} of {t}", t - 40), "`lengths`");
+    for part in ["1 of 6", "trajectory 3", &first, "padding", lengths, "--accept-implausible"] {
+        assert!(error.contains(part), "{part}: {error}");
+    }
+    let accept = ImportOptions { accept_implausible: true, ..ImportOptions::default() };
+    let file = imported_as(&zeroed, &Metadata::new(), accept).unwrap();
+    let (recording, _) = foreign::recording_of(&file, &info(), Path::new(""));
+    let findings = inspect(&recording, &[]).findings;
+    let padding: Vec<_> = findings.iter().filter(|f| f.kind == FindingKind::Padding).collect();
+    assert_eq!(padding.len(), 1, "{findings:?}");
+    assert_eq!((padding[0].episode, padding[0].step), (Some(3), Some(t - 40)));
+    // With the lengths said, all is well.
+    let mut lengths = vec![t as u32; n];
+    lengths[3] -= 40;
+    zeroed.insert("lengths".to_string(), Tensor::u32(&[n], &lengths));
+    assert!(imported_as(&zeroed, &Metadata::new(), ImportOptions::default()).is_ok());
+}
+
+/// What an export for other programs brings back.
+#[test]
+fn finding_an_export_for_minari_comes_back_as_the_file_it_was() {
+    let noisy = recorded_with_noise(2, 5, 0.1);
+    let ragged = noisy.picked(&[(3, 0..40), (0, 0..200), (5, 0..17)]).unwrap();
+    let with = |labels, starts| DemoFile { labels: Some(labels), starts, ..ragged.clone() };
+    let dir = tempfile::tempdir().unwrap();
+    let starts = StartStates {
+        widths: (2, 1),
+        qpos: vec![0.1, 1.0 / 3.0, -2.5, 1e-300, 7.0, 0.0],
+        qvel: vec![0.3, -0.0, 1e17],
+    };
+    let free = TaskInfo {
+        name: "free".to_string(),
+        modes: Modes::Discrete(vec![]),
+        dt_s: 1.0 / 30.0,
+        action_high: vec![f64::INFINITY, 1.5],
+        ..info()
+    };
+    let goals = Labels::Goals { dims: 3, values: (0..9).map(|i| i as f32 / 7.0).collect() };
+    let cases = [
+        ("noisy", noisy.clone(), info()),
+        ("ragged", ragged.clone(), info()),
+        ("starts", with(Labels::Modes(vec![2, 0, 1]), Some(starts)), info()),
+        ("goals", with(goals, None), free.clone()),
+        ("unlabelled", DemoFile { labels: None, ..ragged.clone() }, free),
+    ];
+    let none = ForeignOptions::default();
+    for (name, file, task) in &cases {
+        let out = [dir.path().join(name)];
+        sog_formats::export::minari(&out[0], &exported::export_of(file, task)).unwrap();
+        let (back, _) = foreign::import_files(&out, task, &none, &|| ()).unwrap();
+        assert!(back.to_bytes(task) == file.to_bytes(task), "{name}: {:?}", back.provenance);
+        // Another task, whose terms and rate are the same, is refused; and another rate.
+        let named = TaskInfo { name: "other".to_string(), ..task.clone() };
+        let error = foreign::import_files(&out, &named, &none, &|| ()).unwrap_err();
+        assert!(matches!(error, DataError::Task { .. }), "{name}: {error}");
+        let slower = TaskInfo { dt_s: 2.0 * task.dt_s, ..task.clone() };
+        let error = foreign::import_files(&out, &slower, &none, &|| ()).unwrap_err();
+        assert!(matches!(error, DataError::Metadata { key: "dt", .. }), "{name}: {error}");
+    }
+    // Two of them, one after the other, keep their labels, as the tool that merges files does.
+    let paths = ["noisy", "ragged"].map(|name| dir.path().join(name));
+    let clip = ForeignOptions {
+        checks: ImportOptions { clip: true, ..ImportOptions::default() },
+        ..ForeignOptions::default()
+    };
+    let (both, _) = foreign::import_files(&paths, &info(), &clip, &|| ()).unwrap();
+    let mut merged = DemoFile::merged(&[noisy.clone(), ragged.clone()]).unwrap();
+    merged.clip(&info());
+    assert_eq!(both.labels, merged.labels);
+    assert_eq!(both.demonstrations.actions(), merged.demonstrations.actions());
+    assert!(both.provenance.expert.starts_with("imported:"));
+    // What was asked for goes before what the file says.
+    let by_file = ForeignOptions { mode_per_file: true, ..clip };
+    let (labelled, _) = foreign::import_files(&paths, &info(), &by_file, &|| ()).unwrap();
+    let expected = [vec![0; noisy.demonstrations.len()], vec![1; 3]].concat();
+    assert_eq!(labelled.labels, Some(Labels::Modes(expected)));
 }
 
 #[test]
@@ -475,17 +607,22 @@ fn recordings_of_every_task_are_plausible() {
         // The same from elsewhere: without our metadata.
         let bytes = std::fs::read(&path).unwrap();
         let read = TensorFile::parse(&bytes).unwrap();
-        let all: BTreeMap<String, Tensor> = ["observations", "actions"]
+        let mut all: BTreeMap<String, Tensor> = ["observations", "actions"]
             .map(|name| {
                 let shape = read.shape(name).unwrap();
                 (name.to_string(), Tensor::f32(&shape, &read.f32(name).unwrap()))
             })
             .into();
+        let lengths = read.u32("lengths").unwrap();
+        let count = lengths.len();
+        all.insert("lengths".to_string(), Tensor::u32(&[count], &lengths));
         std::fs::write(&path, tensors::serialize(&all, &Metadata::new())).unwrap();
         let clip = ImportOptions { clip: true, ..ImportOptions::default() };
         let imported = import::import_safetensors(&path, task, clip);
         assert!(imported.is_ok(), "{}: {}", task.name(), imported.unwrap_err());
         let nearly = crate::normalise::ObsNormaliser::nearly_constant(&file.demonstrations);
+        let misplaced = swapped_neighbours_told(&file, task);
+        assert!(misplaced.0 == misplaced.1, "{}: {misplaced:?}", task.name());
         // The fingers of the Fetch arm, which no action moves.
         let fingers: &[usize] = if task.name() == "fetchreach" { &[3, 4] } else { &[] };
         assert_eq!(nearly, fingers, "{}", task.name());
