@@ -6,13 +6,15 @@
 //! small for any other check.
 
 use alloc::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     format,
     string::{String, ToString},
     vec::Vec,
 };
+use core::fmt;
 
 use safetensors::{Dtype, SafeTensors};
+use serde::de::{self, Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 pub use sog_core::tensors::CHECKSUM_KEY;
 use sog_core::tensors::{Checksum, checksum_text};
 
@@ -138,6 +140,48 @@ pub enum TensorError {
     },
 }
 
+/// JSON in which no key stands twice in one object: nowhere is it said which one would count.
+struct Unique;
+
+impl<'de> Deserialize<'de> for Unique {
+    fn deserialize<D: Deserializer<'de>>(json: D) -> Result<Self, D::Error> {
+        json.deserialize_any(Self)
+    }
+}
+
+impl<'de> Visitor<'de> for Unique {
+    type Value = Self;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a header of a safetensors file")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self, A::Error> {
+        let mut seen = BTreeSet::new();
+        while let Some(key) = map.next_key::<String>()? {
+            if seen.contains(&key) {
+                return Err(A::Error::custom(format_args!("`{key}` stands twice in its header")));
+            }
+            seen.insert(key);
+            map.next_value::<Self>()?;
+        }
+        Ok(self)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self, A::Error> {
+        while list.next_element::<Self>()?.is_some() {}
+        Ok(self)
+    }
+
+    fn visit_str<E: de::Error>(self, _: &str) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_u64<E: de::Error>(self, _: u64) -> Result<Self, E> {
+        Ok(self)
+    }
+}
+
 /// A parsed file that borrows its bytes.
 pub struct TensorFile<'a> {
     tensors: SafeTensors<'a>,
@@ -158,6 +202,8 @@ impl<'a> TensorFile<'a> {
         if padding.iter().any(|&b| b != b' ') {
             return Err(bad("header padding is not spaces".to_string()));
         }
+        serde_json::from_slice::<Unique>(&bytes[8..8 + header_len])
+            .map_err(|e| bad(e.to_string()))?;
         let metadata =
             header.metadata().iter().flatten().map(|(k, v)| (k.clone(), v.clone())).collect();
         let tensors = SafeTensors::deserialize(bytes).map_err(|e| bad(e.to_string()))?;
@@ -384,6 +430,27 @@ mod tests {
         assert!(matches!(file.f32_of("b", &[4]), Err(TensorError::Shape { .. })));
         assert!(matches!(file.f32("a"), Err(TensorError::Dtype { .. })));
         assert!(matches!(file.f32("z"), Err(TensorError::Missing { .. })));
+    }
+
+    #[test]
+    fn what_stands_twice_is_refused() {
+        let data = [0; 4];
+        let with = |header: &str| {
+            [&(header.len() as u64).to_le_bytes(), header.as_bytes(), &data].concat()
+        };
+        let a = r#""a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}"#;
+        let once = format!(r#"{{"__metadata__":{{"x":"1","y":"1"}},{a}}}"#);
+        assert!(TensorFile::parse(&with(&once)).is_ok());
+        for (header, name) in [
+            (format!(r#"{{{a},{a}}}"#), "`a`"),
+            (format!(r#"{{"__metadata__":{{"x":"1","x":"1"}},{a}}}"#), "`x`"),
+            (format!(r#"{{"__metadata__":{{"x":"1","\u0078":"2"}},{a}}}"#), "`x`"),
+        ] {
+            let error = TensorFile::parse(&with(&header)).err().unwrap().to_string();
+            assert!(error.contains(&format!("{name} stands twice")), "{header}: {error}");
+        }
+        let metadata = format!(r#"{{"__metadata__":{{}},"__metadata__":{{}},{a}}}"#);
+        assert!(TensorFile::parse(&with(&metadata)).is_err());
     }
 
     #[test]

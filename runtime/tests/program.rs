@@ -215,6 +215,50 @@ fn outputs_destroy_nothing() {
     world.finish();
 }
 
+#[test]
+fn a_log_has_one_writer() {
+    let world = World::new(false);
+    let log = world.text("log");
+    let mut first = world.run(&["-q", "--log", &log]).stdout(Stdio::null()).spawn().unwrap();
+    await_bytes(&world.path("log"), policy().to_bytes().len() as u64 + 1000);
+    // Another run, on a robot of its own, with and without leave to replace the file.
+    let other = World::new(true);
+    for (force, needed) in
+        [(&[][..], "--force"), (&["--force"], "being written by another program")]
+    {
+        let mut second = other.run(&["--duration", "1", "-q", "--log", &log]);
+        let second = second.args(force).output().unwrap();
+        assert!(code(&second) == 2 && said(&second).contains(needed), "{}", said(&second));
+    }
+    let export = plain(&["export", &log, "--csv", &log, "--force"]);
+    assert_eq!(code(&export), 2);
+    Command::new("kill").args(["-TERM", &first.id().to_string()]).status().unwrap();
+    assert!(first.wait().unwrap().success());
+    let whole = Log::parse(&fs::read(&log).unwrap()).unwrap();
+    assert!(whole.complete && whole.lost() == 0 && !whole.records.is_empty());
+    // It is free again.
+    let third = other.run(&["--duration", "1", "-q", "--force", "--log", &log]).output().unwrap();
+    assert_eq!(code(&third), 0, "{}", said(&third));
+    world.finish();
+    other.finish();
+}
+
+#[test]
+fn a_named_pipe_is_no_log() {
+    let world = World::new(true);
+    let pipe = world.text("pipe");
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    for args in [&["--log", &pipe][..], &["--log", &pipe, "--force"]] {
+        let output = world.run(args).output().unwrap();
+        assert!(code(&output) == 2 && said(&output).contains("named pipe"), "{}", said(&output));
+    }
+    // One that the shell opened has a reader.
+    let piped = world.run(&["--duration", "1", "-q", "--log", "/dev/stdout"]).output().unwrap();
+    let begin = &piped.stdout[..piped.stdout.len().min(6)];
+    assert_eq!((code(&piped), begin), (0, &b"SOGLOG"[..]), "{}", said(&piped));
+    world.finish();
+}
+
 /// The code of a program whose reader is gone before it says anything.
 fn without_reader(command: &mut Command) -> i32 {
     let (reader, writer) = std::io::pipe().unwrap();
@@ -222,6 +266,21 @@ fn without_reader(command: &mut Command) -> i32 {
     let output = command.stdin(Stdio::null()).stdout(writer).output().unwrap();
     assert!(!said(&output).contains("panic"), "{}", said(&output));
     code(&output)
+}
+
+/// The end of a terminal whose other end is closed.
+fn vanished_terminal() -> Stdio {
+    use rustix::{
+        fs::{CWD, Mode, OFlags, openat},
+        pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt},
+    };
+    let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+    grantpt(&master).unwrap();
+    unlockpt(&master).unwrap();
+    let name = ptsname(&master, vec![]).unwrap();
+    let terminal = openat(CWD, name, OFlags::RDWR | OFlags::NOCTTY, Mode::empty()).unwrap();
+    drop(master);
+    Stdio::from(terminal)
 }
 
 #[test]
@@ -244,6 +303,11 @@ fn a_program_without_a_reader_ends_quietly() {
         &["--help"],
     ] {
         assert_eq!(without_reader(Command::new(PROGRAM).args(args)), 141, "{args:?}");
+    }
+    // A terminal that has vanished is no reader either.
+    for args in [&["info", &policy][..], &["doctor"], &["replay", &log, "--json"]] {
+        let output = Command::new(PROGRAM).args(args).stdout(vanished_terminal()).output().unwrap();
+        assert_eq!((code(&output), said(&output).as_str()), (141, ""), "{args:?}");
     }
     // A full disk is said to be one.
     let full = || fs::OpenOptions::new().write(true).open("/dev/full").unwrap();

@@ -255,11 +255,12 @@ fn finding_every_long_training_ends_with_a_word_when_it_is_told_to() {
     // What is there once it trains, what it is told, and what it says then.
     let cases = [
         ([&train[..], &long].concat(), "vae/config.toml", "-INT", "go on with --resume"),
-        ([&expert[..], &["--out", &out]].concat(), "experts", "-TERM", "go on with --resume"),
+        ([&expert[..], &["--out", &out]].concat(), "experts", "-HUP", "go on with --resume"),
+        // As a cluster ends a job.
         (
             [&reproduce[..], &["--out", &table]].concat(),
             "table/circles",
-            "-INT",
+            "-TERM",
             "goes on from there",
         ),
     ];
@@ -278,7 +279,12 @@ fn finding_every_long_training_ends_with_a_word_when_it_is_told_to() {
         std::thread::sleep(Duration::from_millis(700));
         let id = child.id().to_string();
         assert!(Command::new("kill").args([signal, &id]).status().unwrap().success());
-        assert_eq!(child.wait().unwrap().code(), Some(130), "{arguments:?}");
+        let code = match signal {
+            "-HUP" => 129,
+            "-INT" => 130,
+            _ => 143,
+        };
+        assert_eq!(child.wait().unwrap().code(), Some(code), "{arguments:?}");
         let mut said = String::new();
         child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
         assert!(said.contains(needed), "{said}");

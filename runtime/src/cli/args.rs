@@ -1,8 +1,8 @@
 //! The arguments of `sog-run`.
 
-use std::{net::SocketAddr, num::NonZeroU32, path::PathBuf, str::FromStr};
+use std::{ffi::OsString, net::SocketAddr, num::NonZeroU32, path::PathBuf, str::FromStr};
 
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use sog_runtime::{
     control::{OnMiss, RateLimit},
     link::Address,
@@ -20,6 +20,26 @@ pub(super) struct Args {
     pub(super) command: Option<Command>,
     #[command(flatten)]
     pub(super) run: RunArgs,
+}
+
+impl Args {
+    /// The arguments of a command line, its program first.
+    pub(super) fn from<T: Into<OsString> + Clone>(
+        line: impl IntoIterator<Item = T>,
+    ) -> Result<Self, clap::Error> {
+        let mut command = numbers(Self::command());
+        let mut matches = command.try_get_matches_from_mut(line)?;
+        Self::from_arg_matches_mut(&mut matches).map_err(|error| error.format(&mut command))
+    }
+}
+
+/// A number below 0 is the value of the option before it, so that the option says what it needs.
+fn numbers(command: clap::Command) -> clap::Command {
+    let number = |arg: clap::Arg| {
+        let takes = arg.get_action().takes_values();
+        arg.allow_negative_numbers(takes)
+    };
+    command.mut_args(number).mut_subcommands(numbers)
 }
 
 #[derive(Subcommand)]
@@ -387,7 +407,7 @@ mod tests {
 
     fn parse(args: &[&str]) -> Result<Args, clap::Error> {
         let run = ["sog-run", "p", "--robot", "udp://127.0.0.1:1"];
-        Args::try_parse_from(run.iter().chain(args))
+        Args::from(run.iter().chain(args))
     }
 
     #[test]
@@ -407,7 +427,19 @@ mod tests {
         );
         assert!(parse(&["--spin-us", "18446744073709551615"]).is_err());
         for bad in ["nan", "inf", "0"] {
-            assert!(Args::try_parse_from(["sog-run", "bench", "p", "--duration", bad]).is_err());
+            assert!(Args::from(["sog-run", "bench", "p", "--duration", bad]).is_err());
+        }
+        // A number below 0 is none of another option, nor a name.
+        for line in [
+            &["sog-run", "p", "--robot", "udp://127.0.0.1:1", "--damping", "-0.5"][..],
+            &["sog-run", "p", "--robot", "udp://127.0.0.1:1", "--rate-limit", "-1"],
+            &["sog-run", "p", "--robot", "udp://127.0.0.1:1", "--spin-us", "-7"],
+            &["sog-run", "bench", "p", "--duration", "-1e3"],
+        ] {
+            let error = Args::from(line).err().unwrap().to_string();
+            let value =
+                format!("invalid value '{}' for '{}", line[line.len() - 1], line[line.len() - 2]);
+            assert!(error.contains(&value), "{error}");
         }
     }
 

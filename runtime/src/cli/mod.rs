@@ -12,9 +12,8 @@ mod record;
 mod run;
 mod status;
 
-use std::process::ExitCode;
+use std::{env, process::ExitCode};
 
-use clap::Parser;
 use sog_runtime::os::with_causes;
 
 use args::{Args, Command};
@@ -22,7 +21,7 @@ use args::{Args, Command};
 /// Runs the program; 0: good, 1: a check or a run failed, 2: bad usage or input.
 pub(crate) fn main() -> ExitCode {
     // clap itself exits with 2 on bad usage.
-    let args = Args::parse();
+    let args = Args::from(env::args_os()).unwrap_or_else(|error| error.exit());
     let done = match (args.command, args.run) {
         (Some(Command::Doctor(args)), _) => doctor::main(&args),
         (Some(Command::Bench(args)), _) => bench::main(&args),

@@ -68,6 +68,18 @@ pub enum OutputError {
         /// The output.
         path: PathBuf,
     },
+    /// There is what no file can be written to.
+    #[error(
+        "output {} is a {kind}: nobody may be at its other end; give the name of a file (or \
+         /dev/stdout and a pipe of the shell's)",
+        path.display()
+    )]
+    NoFile {
+        /// The output.
+        path: PathBuf,
+        /// What it is.
+        kind: &'static str,
+    },
     /// Another program has begun the file and goes on writing it.
     #[error("output {} is being written by another program: end that first, or choose another name", path.display())]
     InUse {
@@ -143,7 +155,8 @@ impl Outputs {
 
     /// A place to write to.
     ///
-    /// Pipes, terminals and the like may always be written to, unless they are read.
+    /// Terminals, the null device and what the shell opened (`/dev/stdout`, `/dev/fd/3`) may always be
+    /// written to, unless they are read. A named pipe or socket may not: opening it can wait forever.
     ///
     /// # Errors
     /// [`OutputError`], naming both files where there are two.
@@ -158,6 +171,9 @@ impl Outputs {
         let kind = found.as_ref().map(fs::Metadata::file_type);
         if kind.is_some_and(|kind| kind.is_dir()) {
             return Err(OutputError::IsFolder { path: path.to_path_buf() });
+        }
+        if let Some(kind) = kind.filter(|_| !is_descriptor(&place)).and_then(no_file) {
+            return Err(OutputError::NoFile { path: path.to_path_buf(), kind });
         }
         let identity = match &found {
             Some(found) => there(found),
@@ -416,6 +432,16 @@ fn follow_links(path: &Path) -> io::Result<PathBuf> {
     Err(io::Error::other("too many symbolic links"))
 }
 
+/// What cannot be written as a file is.
+fn no_file(kind: fs::FileType) -> Option<&'static str> {
+    let kinds = [
+        (kind.is_fifo(), "named pipe"),
+        (kind.is_socket(), "socket"),
+        (kind.is_block_device(), "disk"),
+    ];
+    kinds.into_iter().find(|(is, _)| *is).map(|(_, name)| name)
+}
+
 fn there(found: &fs::Metadata) -> Identity {
     Identity::There(found.dev(), found.ino())
 }
@@ -429,6 +455,7 @@ fn to_come(place: &Path) -> io::Result<Identity> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rustix::fs::{Mode, mkfifoat};
     use std::os::unix::fs::{PermissionsExt, symlink};
 
     struct Folder(tempfile::TempDir);
@@ -502,6 +529,16 @@ mod tests {
         assert_eq!(fs::read(&path).unwrap(), b"new");
         let folder = Outputs::new(true).claim(dir.0.path()).unwrap_err();
         assert!(matches!(folder, OutputError::IsFolder { .. }));
+        // Opening it for writing would wait for a reader.
+        let pipe = dir.path("pipe");
+        mkfifoat(CWD, &pipe, Mode::RUSR | Mode::WUSR).unwrap();
+        let error = Outputs::new(true).claim(&pipe).unwrap_err().to_string();
+        assert!(error.contains("named pipe") && error.contains("name of a file"), "{error}");
+        let _socket = std::os::unix::net::UnixListener::bind(dir.path("socket")).unwrap();
+        let error = Outputs::new(true).claim(&dir.path("socket")).unwrap_err();
+        assert!(matches!(error, OutputError::NoFile { kind: "socket", .. }), "{error}");
+        fs::remove_file(pipe).unwrap();
+        fs::remove_file(dir.path("socket")).unwrap();
         let nowhere = Outputs::new(true).claim(&dir.path("no/such/file")).unwrap_err();
         assert!(matches!(nowhere, OutputError::Io { .. }));
 

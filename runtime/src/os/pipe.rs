@@ -1,11 +1,13 @@
 //! Outputs that nobody reads any more: closed pipes, vanished terminals, full disks.
 //!
-//! * [`end_quietly`]: a program whose reader is gone ends with 141, and says nothing;
+//! * [`end_quietly`]: a program whose reader is gone, a pipe's or a terminal's, ends with 141, and
+//!   says nothing;
 //! * [`Flight`]: while it lasts the program goes on instead: a robot is not dropped because a
 //!   terminal was closed.
 
 use std::{
     io::{self, Write},
+    os::fd::{AsFd, BorrowedFd},
     panic, process,
     sync::{
         Arc, LazyLock,
@@ -13,6 +15,10 @@ use std::{
     },
 };
 
+use rustix::{
+    fs::{FileType, fstat},
+    io::Errno,
+};
 use signal_hook::{
     consts::{SIGPIPE, SIGXFSZ},
     flag,
@@ -24,7 +30,7 @@ pub const CLOSED_PIPE: u8 = 141;
 /// Whether the program may end by itself for want of a reader.
 static MAY_END: LazyLock<Arc<AtomicBool>> = LazyLock::new(Arc::default);
 
-/// From now on a write into a closed pipe ends the program quietly with [`CLOSED_PIPE`], and a
+/// From now on a write into a closed pipe or to a terminal that has vanished ends the program quietly with [`CLOSED_PIPE`], and a
 /// `println!` that fails otherwise (a full disk) ends it with an error message and 1 instead of a
 /// panic. The first thing in `main`.
 pub fn end_quietly() {
@@ -40,7 +46,7 @@ pub fn end_quietly() {
         // The words of the standard library's print macros.
         match text.strip_prefix("failed printing to ") {
             Some(what) if MAY_END.load(Ordering::Relaxed) => {
-                if what.contains("os error 32") {
+                if is_gone(what) {
                     process::exit(i32::from(CLOSED_PIPE));
                 }
                 note(format_args!("error: cannot write to {what}"));
@@ -49,6 +55,20 @@ pub fn end_quietly() {
             _ => default(info),
         }
     }));
+}
+
+/// Whether a failure of the print macros, such as `stdout: Broken pipe (os error 32)`, is for want of
+/// a reader. A terminal that has vanished is an input/output error, as a broken disk is.
+fn is_gone(what: &str) -> bool {
+    let is = |error: Errno| what.contains(&format!("(os error {})", error.raw_os_error()));
+    let terminal = |of: BorrowedFd<'_>| {
+        fstat(of).is_ok_and(|found| FileType::from_raw_mode(found.st_mode).is_char_device())
+    };
+    let to_terminal = match what.starts_with("stdout") {
+        true => terminal(io::stdout().as_fd()),
+        false => terminal(io::stderr().as_fd()),
+    };
+    is(Errno::PIPE) || (is(Errno::IO) && to_terminal)
 }
 
 /// While it lasts, a write to a reader that is gone fails and no more; who writes ignores it (see

@@ -6,7 +6,7 @@ use anyhow::Result;
 use clap::Args;
 use serde_json::json;
 
-use super::{Outcome, RobotArgs, parse_task, print_json};
+use super::{Outcome, RobotArgs, print_json, task_parser};
 use crate::{
     bench::{BenchReport, bench},
     tasks::{self, TaskFolder, TaskMaker},
@@ -21,7 +21,7 @@ use crate::{
 )]
 pub(super) struct BenchArgs {
     /// Task to measure, a name or a folder; may be repeated [default: all built-in ones]
-    #[arg(long = "task", value_name = "TASK", value_parser = parse_task)]
+    #[arg(long = "task", value_name = "TASK", value_parser = task_parser())]
     tasks: Vec<Arc<TaskFolder>>,
     /// Seconds to spend on each task
     #[arg(long, value_name = "S", default_value = "3", value_parser = parse_seconds)]

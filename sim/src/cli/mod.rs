@@ -11,7 +11,10 @@ mod run;
 
 use std::{path::PathBuf, process::ExitCode, sync::Arc};
 
-use clap::{Args, Parser, Subcommand};
+use clap::{
+    Args, Parser, Subcommand,
+    builder::{OsStringValueParser, TypedValueParser},
+};
 use sog_runtime::os::{files::Outputs, with_causes};
 
 use crate::{
@@ -83,7 +86,7 @@ enum Outcome {
 pub fn main() -> ExitCode {
     sog_runtime::os::pipe::end_quietly();
     env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("warn")).init();
-    let outcome = match Cli::parse().command {
+    let outcome = match parsed::<Cli>().command {
         Command::Tasks(args) => list::run(&args),
         Command::Check(args) => check::run(&args),
         Command::Bench(args) => bench::run(&args),
@@ -102,9 +105,24 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// A task given by its name, or by the path of its folder.
-fn parse_task(name: &str) -> Result<Arc<TaskFolder>, crate::error::SimError> {
-    crate::tasks::open(name)
+/// The arguments of this process; whatever is wrong with them ends it. A number below 0 is the value
+/// of the option before it, so that the option says what it needs.
+pub fn parsed<C: Parser>() -> C {
+    fn numbers(command: clap::Command) -> clap::Command {
+        let number = |arg: clap::Arg| {
+            let takes = arg.get_action().takes_values();
+            arg.allow_negative_numbers(takes)
+        };
+        command.mut_args(number).mut_subcommands(numbers)
+    }
+    let mut command = numbers(C::command());
+    let mut matches = command.get_matches_mut();
+    C::from_arg_matches_mut(&mut matches).unwrap_or_else(|e| e.format(&mut command).exit())
+}
+
+/// Takes a task given by its name, or by the path of its folder, in whatever bytes.
+pub fn task_parser() -> impl TypedValueParser<Value = Arc<TaskFolder>> {
+    OsStringValueParser::new().try_map(crate::tasks::open)
 }
 
 /// Prints one JSON value.

@@ -22,7 +22,7 @@ use sog_runtime::{
     },
 };
 
-use super::{Outcome, RobotArgs, labels, parse_task, print_json};
+use super::{Outcome, RobotArgs, labels, print_json, task_parser};
 use crate::{
     demonstrator::{DemonstrateOptions, Demonstrator},
     expert::Guide,
@@ -41,7 +41,7 @@ use crate::{
 )]
 pub(super) struct PlantArgs {
     /// The task: a name (see `sog-sim tasks`) or a folder
-    #[arg(long, value_name = "TASK", value_parser = parse_task)]
+    #[arg(long, value_name = "TASK", value_parser = task_parser())]
     task: Arc<TaskFolder>,
     /// UDP address to listen on; loopback unless another is given
     #[arg(long, value_name = "[HOST:]PORT", value_parser = parse_listen, required_unless_present = "serial", conflicts_with = "serial")]

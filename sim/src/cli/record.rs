@@ -24,7 +24,7 @@ use sog_runtime::{
     recording::{Happened, Recorder, Saver, Store},
 };
 
-use super::{Outcome, RobotArgs, parse_task, plant::ShowArgs, print_json};
+use super::{Outcome, RobotArgs, plant::ShowArgs, print_json, task_parser};
 use crate::{
     demonstrator::Demonstrator,
     task::Modes,
@@ -51,7 +51,7 @@ const BAUD: u32 = 921_600;
 )]
 pub(super) struct RecordArgs {
     /// The task: a name (see `sog-sim tasks`) or a folder
-    #[arg(long, value_name = "TASK", value_parser = parse_task)]
+    #[arg(long, value_name = "TASK", value_parser = task_parser())]
     task: Arc<TaskFolder>,
     /// Demonstration file to write
     #[arg(long, value_name = "FILE")]

@@ -12,7 +12,7 @@ use sog_runtime::{
     time::{FreeRun, RealTime, Ticker},
 };
 
-use super::{Outcome, RobotArgs, labels, parse_task, print_json};
+use super::{Outcome, RobotArgs, labels, print_json, task_parser};
 use crate::{
     render::{FilmFiles, Reel, check_size},
     robot::{Recording, SimRobot},
@@ -32,7 +32,7 @@ pub(super) struct RunArgs {
     /// Policy file
     policy: PathBuf,
     /// The task, a name or a folder [default: the one that the policy names]
-    #[arg(long, value_name = "TASK", value_parser = parse_task)]
+    #[arg(long, value_name = "TASK", value_parser = task_parser())]
     task: Option<Arc<TaskFolder>>,
     /// Number of the code to run: one of the policy's K codes
     #[arg(long, value_name = "K", default_value_t = 0, conflicts_with = "code")]

@@ -3,6 +3,8 @@
 mod ffi;
 
 use std::{
+    fs::File,
+    os::fd::AsRawFd,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -68,7 +70,7 @@ pub(crate) fn load_model(
     if let Err(e) = std::fs::read(&path) {
         return Err(model.at.error(format!("cannot read {}: {e}", path.display())).into());
     }
-    MjModel::from_xml(&path).map(Arc::new).map_err(|e| refuse_model(model, &path, &e))
+    compiled(&path).map(Arc::new).map_err(|e| refuse_model(model, &path, &e))
 }
 
 /// Compiles a model file.
@@ -79,7 +81,17 @@ pub(crate) fn load_file(path: &Path) -> Result<Arc<MjModel>, String> {
     ffi::set_up().map_err(|e| e.to_string())?;
     // Read once, so that a missing file is told from a bad one.
     std::fs::read(path).map_err(|e| format!("cannot read it: {e}"))?;
-    MjModel::from_xml(path).map(Arc::new).map_err(|e| format!("MuJoCo refuses it: {e}"))
+    compiled(path).map(Arc::new).map_err(|e| format!("MuJoCo refuses it: {e}"))
+}
+
+/// Compiles a file that is there. MuJoCo takes paths of UTF-8 alone; a folder of another name is
+/// reached by the number under which it is open.
+fn compiled(path: &Path) -> Result<MjModel, MjModelError> {
+    let (Some(folder), Some(name), None) = (path.parent(), path.file_name(), path.to_str()) else {
+        return MjModel::from_xml(path);
+    };
+    let Ok(folder) = File::open(folder) else { return MjModel::from_xml(path) };
+    MjModel::from_xml(Path::new(&format!("/proc/self/fd/{}", folder.as_raw_fd())).join(name))
 }
 
 fn refuse_model(model: &Named, path: &Path, error: &MjModelError) -> SimError {

@@ -2,6 +2,7 @@
 
 use std::{
     borrow::Cow,
+    ffi::OsStr,
     fmt,
     path::{Path, PathBuf},
     sync::Arc,
@@ -72,9 +73,9 @@ pub fn names() -> Vec<&'static str> {
 /// [`SimError::UnknownTask`] if there is neither, [`SimError::Folder`] if the file cannot be read,
 /// [`SimError::Definition`] if it is faulty; as [`TaskMaker`](super::TaskMaker) where the model has
 /// to say how wide a term is.
-pub fn open(name_or_path: impl AsRef<str>) -> Result<Arc<TaskFolder>, SimError> {
+pub fn open(name_or_path: impl AsRef<OsStr>) -> Result<Arc<TaskFolder>, SimError> {
     let name_or_path = name_or_path.as_ref();
-    let folder = match Folder::built_in().find(|name| *name == name_or_path) {
+    let folder = match Folder::built_in().find(|name| name_or_path == *name) {
         Some(name) => Folder::BuiltIn(name.to_string()),
         None => on_disk(name_or_path)?,
     };
@@ -91,7 +92,7 @@ pub fn open(name_or_path: impl AsRef<str>) -> Result<Arc<TaskFolder>, SimError> 
 }
 
 /// The folder of a path.
-fn on_disk(path: &str) -> Result<Folder, SimError> {
+fn on_disk(path: &OsStr) -> Result<Folder, SimError> {
     let given = Path::new(path);
     match std::fs::metadata(given) {
         Ok(meta) if meta.is_dir() => Ok(Folder::Disk(given.to_path_buf())),
@@ -104,7 +105,9 @@ fn on_disk(path: &str) -> Result<Folder, SimError> {
             Err(SimError::Folder(FolderError { path: given.to_path_buf(), reason }))
         }
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
-            Err(SimError::UnknownTask { found: path.to_string(), hint: hint(path, names()) })
+            let found = given.display().to_string();
+            let hint = hint(&found, names());
+            Err(SimError::UnknownTask { found, hint })
         }
         Err(e) => {
             let reason = e.to_string();

@@ -72,7 +72,7 @@ impl TaskMaker {
     ///
     /// # Errors
     /// As [`open`] and [`TaskMaker::of`].
-    pub fn new(task: impl AsRef<str>, options: &TaskOptions) -> Result<Self, SimError> {
+    pub fn new(task: impl AsRef<std::ffi::OsStr>, options: &TaskOptions) -> Result<Self, SimError> {
         Self::of(&open(task)?, options)
     }
 
@@ -148,7 +148,10 @@ impl TaskMaker {
 ///
 /// # Errors
 /// As [`TaskMaker`].
-pub fn make(task: impl AsRef<str>, options: &TaskOptions) -> Result<Box<dyn Task>, SimError> {
+pub fn make(
+    task: impl AsRef<std::ffi::OsStr>,
+    options: &TaskOptions,
+) -> Result<Box<dyn Task>, SimError> {
     TaskMaker::new(task, options)?.make()
 }
 

@@ -5,7 +5,7 @@ use sog_runtime::policy::{LatentKind, MeanScale, Network, NetworkShape, PolicyFi
 use sog_sim::tasks;
 
 /// A policy file with random weights and `codes` codes that fits a task.
-pub fn policy_for(id: impl AsRef<str>, codes: usize) -> PolicyFile {
+pub fn policy_for(id: &str, codes: usize) -> PolicyFile {
     let info = tasks::open(id).unwrap().info().clone();
     let (s, h, a) = (info.obs_dim(), 16, info.action_dim());
     let mut numbers = example(3).network.hidden[1].weight.clone().into_iter().cycle();

@@ -15,7 +15,7 @@ use sog_sim::{
 use super::{
     OpenTask, Outcome,
     cuda::times::{Case, Kind},
-    open_task,
+    task_parser,
 };
 use crate::{
     config::{Algorithm, TrainConfig},
@@ -34,10 +34,10 @@ const HUMANOID: [usize; 3] = [376, 6, 17];
 #[derive(Args)]
 pub(super) struct BenchArgs {
     /// Task of the rollouts
-    #[arg(long, value_parser = open_task, default_value = "circles")]
+    #[arg(long, value_parser = task_parser(), default_value = "circles")]
     task: OpenTask,
     /// Seconds for each figure
-    #[arg(long, default_value = "1", value_parser = parse_seconds, allow_negative_numbers = true)]
+    #[arg(long, default_value = "1", value_parser = parse_seconds)]
     seconds: f64,
     /// Print JSON
     #[arg(long)]

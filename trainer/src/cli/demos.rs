@@ -17,6 +17,7 @@ use sog_sim::{
 
 use super::{
     OpenTask, Outcome, claim_in, edit, from_log, import, open_task, outputs, progress::Progress,
+    task_parser,
 };
 use crate::data::{DemoFile, Labels, foreign, record};
 
@@ -44,7 +45,7 @@ pub(super) enum DemosCommand {
 #[derive(Args)]
 pub(super) struct RecordArgs {
     /// The task: the name of a built-in one (see `sog tasks`), or the folder of your own
-    #[arg(long, value_parser = open_task)]
+    #[arg(long, value_parser = task_parser())]
     task: OpenTask,
     /// File to write
     #[arg(long, value_name = "FILE")]

@@ -8,7 +8,7 @@ use sog_runtime::policy::book::Book;
 use sog_sim::task::Modes;
 
 use super::{
-    OpenTask, Outcome, environments, info_of, load_policy, open_task, progress::Progress, task_of,
+    OpenTask, Outcome, environments, info_of, load_policy, progress::Progress, task_of, task_parser,
 };
 use crate::{
     data::DemoFile,
@@ -27,7 +27,7 @@ pub(super) struct EvalArgs {
     policy: PathBuf,
     /// The task: the name of a built-in one, or the folder of your own [default: the policy's, where it
     /// is built in]
-    #[arg(long, value_parser = open_task)]
+    #[arg(long, value_parser = task_parser())]
     task: Option<OpenTask>,
     /// Rollouts in all, at least 10 a code [default: 100; fetchreach 1000]
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]

@@ -23,7 +23,8 @@ use sog_sim::{
 };
 
 use super::{
-    OpenTask, Outcome, claim_in, open_task, outputs, progress::Progress, train::stop_on_signals,
+    OpenTask, Outcome, claim_in, interrupt::stop_on_signals, open_task, outputs,
+    progress::Progress, task_parser,
 };
 use crate::data::record;
 
@@ -47,7 +48,7 @@ pub(super) enum ExpertCommand {
 #[derive(Args)]
 struct Places {
     /// The task (see `sog tasks`)
-    #[arg(long, value_parser = open_task)]
+    #[arg(long, value_parser = task_parser())]
     task: OpenTask,
     /// Directory of the run directories [default: runs/experts/TASK]
     #[arg(long, value_name = "DIR")]
@@ -96,7 +97,7 @@ pub(super) struct AssembleArgs {
 #[derive(Args)]
 pub(super) struct EvalArgs {
     /// The task (see `sog tasks`)
-    #[arg(long, value_parser = open_task)]
+    #[arg(long, value_parser = task_parser())]
     task: OpenTask,
     /// Expert file [default: the one that comes with the program]
     #[arg(long, value_name = "FILE")]

@@ -12,7 +12,10 @@ use sog_rl::run::METRICS_FILE;
 use sog_runtime::policy::Policy;
 use sog_sim::rollout::Capture;
 
-use super::{OpenTask, Outcome, claim_in, environments, load_policy, open_task, outputs, task_of};
+use super::{
+    OpenTask, Outcome, claim_in, environments, load_policy, open_task, outputs, task_of,
+    task_parser,
+};
 use crate::{
     data::{DemoFile, foreign},
     evaluate::{
@@ -30,7 +33,7 @@ pub(super) struct FiguresArgs {
     #[arg(required = true, value_name = "DIR|FILE")]
     paths: Vec<PathBuf>,
     /// Folder of the task, where it is not a built-in one
-    #[arg(long, value_parser = open_task)]
+    #[arg(long, value_parser = task_parser())]
     task: Option<OpenTask>,
     /// Directory for the pictures [default: DIR/figures, and beside FILE]
     #[arg(long, value_name = "DIR")]

@@ -12,10 +12,8 @@ use sog_rl::run::{Run, parse_config};
 use sog_runtime::os::files::Outputs;
 
 use super::{
-    Outcome, claim_in,
-    cuda::device::DeviceArg,
-    progress::Progress,
-    train::{set_all, stop_on_signals},
+    Outcome, claim_in, cuda::device::DeviceArg, interrupt::stop_on_signals, progress::Progress,
+    train::set_all,
 };
 use crate::figures::images as drawn;
 use crate::images::{

@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use clap::Args;
 use sog_formats::{Format, mapping::Mapping};
 
-use super::{OpenTask, demos, open_task, progress::Progress};
+use super::{OpenTask, demos, progress::Progress, task_parser};
 use crate::data::{
     DemoFile,
     foreign::{self, ForeignOptions},
@@ -16,7 +16,7 @@ use crate::data::{
 #[derive(Args)]
 pub(super) struct ImportArgs {
     /// The task: the name of a built-in one (see `sog tasks`), or the folder of your own
-    #[arg(long, value_parser = open_task)]
+    #[arg(long, value_parser = task_parser())]
     pub(super) task: OpenTask,
     /// Files or folders to read, one after the other
     #[arg(long, value_name = "FILE", required = true, num_args = 1..)]

@@ -13,6 +13,7 @@ mod figures;
 mod from_log;
 mod image;
 mod import;
+mod interrupt;
 mod list_tasks;
 mod name;
 mod progress;
@@ -34,6 +35,7 @@ use sog_runtime::{
     policy::PolicyFile,
 };
 use sog_sim::{
+    cli::{parsed, task_parser},
     error::SimError,
     task::{Modes, TaskInfo},
     tasks::{self, Simulator, TaskFolder, TaskMaker, TaskOptions},
@@ -89,7 +91,7 @@ pub enum Outcome {
     Good,
     /// Exit code 1.
     CheckFailed,
-    /// Exit code 130, as of a program that a signal ends.
+    /// A signal ended it; exit code 128 and its number.
     Interrupted,
 }
 
@@ -97,7 +99,7 @@ pub enum Outcome {
 pub fn main() -> ExitCode {
     end_quietly();
     env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("warn")).init();
-    let cli = Cli::parse();
+    let cli = parsed::<Cli>();
     let outcome = match cli.command {
         Command::Tasks(args) => list_tasks::run(&args),
         Command::Task(command) => task::run(&command),
@@ -116,7 +118,7 @@ pub fn main() -> ExitCode {
     match outcome {
         Ok(Outcome::Good) => ExitCode::SUCCESS,
         Ok(Outcome::CheckFailed) => ExitCode::from(1),
-        Ok(Outcome::Interrupted) => ExitCode::from(130),
+        Ok(Outcome::Interrupted) => ExitCode::from(interrupt::exit_code()),
         Err(error) => {
             eprintln!("error: {}", with_causes(error.as_ref()));
             ExitCode::from(2)

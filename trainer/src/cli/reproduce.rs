@@ -16,7 +16,7 @@ use sog_sim::{
     tasks::{self, TaskFolder},
 };
 
-use super::{Outcome, progress::Progress, train::stop_on_signals};
+use super::{Outcome, interrupt::stop_on_signals, progress::Progress};
 use crate::{
     config::Algorithm,
     error::TrainError,

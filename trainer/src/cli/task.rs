@@ -10,7 +10,7 @@ use sog_sim::{
     tasks::{Checked, NewTask, TaskOptions, check, new_task},
 };
 
-use super::{OpenTask, Outcome, environments, list_tasks, open_task, outputs};
+use super::{OpenTask, Outcome, environments, list_tasks, outputs, task_parser};
 use crate::figures::encode;
 
 #[derive(Subcommand)]
@@ -31,14 +31,14 @@ pub(super) struct NewArgs {
     #[arg(long, value_name = "FILE")]
     mjcf: Option<PathBuf>,
     /// Control period in seconds [default: about 0.02]
-    #[arg(long, value_name = "S", allow_negative_numbers = true, value_parser = parse_period)]
+    #[arg(long, value_name = "S", value_parser = parse_period)]
     dt: Option<f64>,
 }
 
 #[derive(Args)]
 pub(super) struct CheckArgs {
     /// Folder of the task, or the name of a built-in one
-    #[arg(value_parser = open_task)]
+    #[arg(value_parser = task_parser())]
     task: OpenTask,
     /// Draw the robot as an episode begins
     #[arg(long, value_name = "FILE.png")]

@@ -3,19 +3,12 @@
 use std::{
     path::{Path, PathBuf},
     str::FromStr,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::atomic::Ordering,
 };
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use sha2::{Digest, Sha256};
-use signal_hook::{
-    consts::{SIGHUP, SIGINT, SIGTERM},
-    flag,
-};
 use sog_rl::run::{EVENTS_FILE, METRICS_FILE, Run, parse_config};
 use sog_runtime::{
     os::files::Outputs,
@@ -24,8 +17,8 @@ use sog_runtime::{
 use sog_sim::task::{Modes, TaskInfo};
 
 use super::{
-    OpenTask, Outcome, cuda::device::DeviceArg, environments, load_policy, open_task,
-    progress::Progress,
+    OpenTask, Outcome, cuda::device::DeviceArg, environments, interrupt::stop_on_signals,
+    load_policy, progress::Progress, task_parser,
 };
 use crate::{
     codes::separation::{Count, MOST_BETWEEN, Separation, count},
@@ -99,7 +92,7 @@ impl FromStr for Seeds {
 #[derive(Args, Clone)]
 pub(super) struct TrainArgs {
     /// The task: the name of a built-in one (see `sog tasks`), or the folder of your own
-    #[arg(long, value_parser = open_task)]
+    #[arg(long, value_parser = task_parser())]
     task: OpenTask,
     /// bc, sog-bc, gail, sog-gail, infogail or vae-gail
     #[arg(long, value_parser = |s: &str| s.parse::<Algorithm>())]
@@ -299,17 +292,6 @@ fn say(count: &Count, dir: &Path) -> Result<()> {
         println!("wrote {}", path.display());
     }
     Ok(())
-}
-
-/// A flag that the first signal to end sets; the second one ends the program at once.
-pub(super) fn stop_on_signals() -> Result<Arc<AtomicBool>> {
-    let stop = Arc::new(AtomicBool::new(false));
-    for signal in [SIGINT, SIGTERM, SIGHUP] {
-        // In this order: the first signal finds the flag unset.
-        flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(&stop))?;
-        flag::register(signal, Arc::clone(&stop))?;
-    }
-    Ok(stop)
 }
 
 /// The policy to start from, with its SHA-256; its network must be the configured one.

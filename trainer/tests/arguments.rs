@@ -1,0 +1,51 @@
+//! What the arguments of `sog` may be.
+#![allow(clippy::unwrap_used)] // a test may panic
+
+use std::{
+    ffi::OsStr,
+    os::unix::ffi::OsStrExt as _,
+    process::{Command, Output},
+};
+
+fn sog<T: AsRef<OsStr>>(args: &[T]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_sog")).args(args).output().unwrap()
+}
+
+#[test]
+fn a_number_below_zero_is_the_value_of_its_option() {
+    for (args, option) in [
+        (&["eval", "--policy", "p", "--rollouts", "-3"][..], "--rollouts"),
+        (&["train", "--task", "circles", "--demos", "d", "--out", "o", "--seed", "-1"], "--seed"),
+        (
+            &["demos", "record", "--task", "circles", "--out", "o", "--action-noise", "-1"],
+            "--action-noise",
+        ),
+        (&["bench", "--seconds", "-1"], "--seconds"),
+        (&["task", "new", "d", "--dt", "-0.02"], "--dt"),
+    ] {
+        let output = sog(args);
+        let said = String::from_utf8(output.stderr).unwrap();
+        let value = format!("invalid value '{}' for '{option}", args[args.len() - 1]);
+        assert!(output.status.code() == Some(2) && said.contains(&value), "{said}");
+    }
+}
+
+#[test]
+fn a_path_may_be_of_any_bytes() {
+    let temp = tempfile::tempdir().unwrap();
+    let folder = temp.path().join(OsStr::from_bytes(b"t\xffsk"));
+    let text = std::fs::read_to_string("../models/tasks/hopper-vel-6/task.toml").unwrap();
+    let text =
+        text.replace("../../robots/hopper.xml", "hopper.xml").replace("hopper-vel-6", "mine");
+    std::fs::create_dir(&folder).unwrap();
+    std::fs::copy("../models/robots/hopper.xml", folder.join("hopper.xml")).unwrap();
+    std::fs::write(folder.join("task.toml"), text).unwrap();
+    let output = sog(&[OsStr::new("task"), OsStr::new("check"), folder.as_os_str()]);
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!((output.status.code(), said.as_str()), (Some(0), ""));
+    assert!(String::from_utf8(output.stdout).unwrap().starts_with("mine: 11 numbers seen"));
+    let missing = temp.path().join(OsStr::from_bytes(b"n\xffthing"));
+    let output = sog(&[OsStr::new("task"), OsStr::new("check"), missing.as_os_str()]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("n\u{fffd}thing"));
+}
