@@ -93,6 +93,11 @@ pub struct TrainConfig {
     /// `one-hot:K`, `gaussian:d` or `none`. Default: K modes of a discrete task; for continuous
     /// tasks as many Gaussian dimensions as a goal has.
     pub latent: String,
+    /// Observation terms of the task that no network of the run sees (all of a group's, by their names in
+    /// `task.toml`): where a robot's position gives away what was done there, for instance. The policy file has
+    /// a variance for them that makes them 0.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unseen_terms: Vec<String>,
     /// The networks.
     pub network: NetworkConfig,
     /// Cloning: all of BC and SOG-BC, the start of the adversarial algorithms.

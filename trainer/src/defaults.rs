@@ -92,6 +92,7 @@ impl TrainConfig {
             demos_sha256: String::new(),
             start_sha256: String::new(),
             latent: latent.to_string(),
+            unseen_terms: vec![],
             network: NetworkConfig::default(),
             cloning,
             adversarial: AdversarialConfig {

@@ -19,6 +19,9 @@ const CONSTANT: f32 = 1e-6;
 /// adds to every variance, below which nothing is told apart anyhow.
 const NEARLY: f32 = 1e-4;
 
+/// Variance of a component that shall not be seen: the largest observation that there is becomes nothing.
+const UNSEEN: f32 = 1e30;
+
 /// x = clip((obs − mean)/√(var + 1e-8), ±clip), as the runtime computes it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ObsNormaliser {
@@ -50,6 +53,15 @@ impl ObsNormaliser {
             }
         }
         Self::new(Normaliser { mean, var, clip: OBS_CLIP })
+    }
+
+    /// The same, under which the components marked in `hidden` `[S]` are 0 within rounding, whatever they are.
+    #[must_use]
+    pub fn without(self, hidden: &[bool]) -> Self {
+        let mut normaliser = self.normaliser;
+        let marked = normaliser.var.iter_mut().zip(hidden).filter(|(_, hidden)| **hidden);
+        marked.for_each(|(var, _)| *var = UNSEEN);
+        Self::new(normaliser)
     }
 
     /// The components that change in the demonstrations, but so little that they count as constant.

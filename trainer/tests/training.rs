@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, path::Path, sync::Arc};
 use candle_core::Device;
 use sog_rl::run::{Config, Run};
 use sog_runtime::{
-    policy::{LatentKind, PolicyFile},
+    policy::{LatentKind, Policy, PolicyFile, Terms},
     tensors::{Metadata, Tensor, TensorFile, serialize},
 };
 use sog_sim::{
@@ -319,6 +319,51 @@ fn behaviour_cloning_needs_no_code() {
     assert!(lines.iter().all(|line| !line.keys().any(|key| key.starts_with("code_"))));
     let loss = |line: &BTreeMap<String, f64>| line["sog_loss"];
     assert!(loss(&lines[lines.len() - 1]) < 0.9 * loss(&lines[0]), "{lines:?}");
+}
+
+#[test]
+fn a_term_that_is_not_to_be_seen_moves_nothing() {
+    let demos = demos(2);
+    let task = TaskInfo { obs_terms: Terms::new(&[("before", 8), ("now", 2)]), ..info() };
+    let trained = |unseen: &[&str]| -> Result<Vec<u8>, TrainError> {
+        let temp = tempfile::tempdir().unwrap();
+        let unseen_terms = unseen.iter().map(ToString::to_string).collect();
+        let config = TrainConfig { unseen_terms, ..config(Algorithm::SogBc) };
+        let (mut run, config) = Run::create_or_resume(temp.path(), &config).unwrap();
+        let job = Job {
+            config: &config,
+            task: &task,
+            env: None,
+            demos: &demos,
+            start: None,
+            compute: &Compute::Engine,
+            progress: &|_, _, _| (),
+            interrupted: &never,
+        };
+        train(&mut run, job)?;
+        Ok(std::fs::read(temp.path().join(POLICY_FILE)).unwrap())
+    };
+    let moved = |unseen: &[&str]| -> f32 {
+        let policy = Policy::new(&PolicyFile::parse(&trained(unseen).unwrap()).unwrap());
+        let rows = 20;
+        let mut obs = demos.observations()[..rows * 10].to_vec();
+        let codes = [1.0, 0.0, 0.0].repeat(rows);
+        let mut actions = || {
+            let mut actions = vec![0.0; rows * 2];
+            policy.mean_actions(&mut policy.workspace(rows), &obs, &codes, &mut actions);
+            obs.chunks_exact_mut(10).for_each(|row| row[9] += 0.5);
+            actions
+        };
+        let (before, after) = (actions(), actions());
+        before.iter().zip(&after).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
+    };
+    assert_eq!(moved(&["now"]), 0.0);
+    assert!(moved(&[]) > 1e-3);
+    let error = trained(&["colour"]).unwrap_err().to_string();
+    let needed = "found colour, need observation terms of the task, which are before, now";
+    assert!(error.contains(needed), "{error}");
+    let error = trained(&["before", "now"]).unwrap_err().to_string();
+    assert!(error.contains("found all terms, need at least one that is seen"), "{error}");
 }
 
 /// Parameters of every network in the newest checkpoint of a run, by name.

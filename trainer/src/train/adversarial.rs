@@ -121,7 +121,7 @@ pub(super) fn train(run: &mut Run, job: Job<'_>) -> Result<PolicyFile, TrainErro
             let codes = match config.sog_gail.codes {
                 SogCodes::Searched => ExpertCodes::Search(search),
                 SogCodes::Assigned => {
-                    let codes = assigned_codes(job, latent);
+                    let codes = assigned_codes(job, latent)?;
                     let seed = stream(EMBED_STREAM);
                     let best = embed(&net, &normaliser, search, job.demos, usize::MAX, seed)?;
                     let given = losses_under(&net, &normaliser, job.demos, &codes)?;
@@ -193,7 +193,7 @@ fn demonstration_codes(run: &Run, job: Job<'_>, seed: u64) -> Result<Vec<f32>, T
     if path.exists() {
         return Ok(read_codes(&path, [job.demos.len(), code])?);
     }
-    let (config, normaliser) = (&job.config.vae_gail, ObsNormaliser::of(job.demos));
+    let (config, normaliser) = (&job.config.vae_gail, job.normaliser()?);
     let device = job.compute.device();
     let mut vae = TrajectoryVae::new(job.demos, &normaliser, code, config, seed, &device)?;
     let finished = vae.train(seed, |update, loss| {

@@ -11,7 +11,6 @@ use crate::{
     config::TrainConfig,
     error::TrainError,
     export,
-    normalise::ObsNormaliser,
 };
 
 /// Stream of the run's seed that cloning draws from.
@@ -23,9 +22,9 @@ fn cloning_seed(config: &TrainConfig, attempt: u64) -> u64 {
 }
 
 /// The codes `[N, Z]` that cloning with the run's seed begins with.
-pub(super) fn assigned_codes(job: Job<'_>, latent: LatentKind) -> Vec<f32> {
-    let normaliser = ObsNormaliser::of(job.demos);
-    first_codes(job.demos, &normaliser, latent, cloning_seed(job.config, 0))
+pub(super) fn assigned_codes(job: Job<'_>, latent: LatentKind) -> Result<Vec<f32>, TrainError> {
+    let seed = cloning_seed(job.config, 0);
+    Ok(first_codes(job.demos, &job.normaliser()?, latent, seed))
 }
 
 /// Cloning: Algorithm 2 until its updates are done; writes and returns the policy.
@@ -39,7 +38,7 @@ pub(super) fn cloning(
 ) -> Result<PolicyFile, TrainError> {
     let (config, task) = (job.config, job.task);
     let latent = config.latent()?;
-    let normaliser = ObsNormaliser::of(job.demos);
+    let normaliser = job.normaliser()?;
     let frozen = normaliser.frozen().clone();
     let learner = |attempt: u64| -> Result<SogBc<'_>, TrainError> {
         let seed = cloning_seed(config, attempt);

@@ -3,11 +3,14 @@
 use std::path::Path;
 
 use sog_engine::net::{Init, PolicyNet};
-use sog_rl::run::write_atomic;
+use sog_rl::run::{ConfigError, write_atomic};
 use sog_runtime::policy::PolicyFile;
 use sog_sim::{seed, task::TaskInfo, tasks::TaskMaker};
 
-use crate::{config::TrainConfig, data::Demonstrations, device::Compute, error::TrainError};
+use crate::{
+    config::TrainConfig, data::Demonstrations, device::Compute, error::TrainError,
+    normalise::ObsNormaliser,
+};
 
 /// Stream of the run's seed that networks start from.
 const INIT_STREAM: u64 = 1;
@@ -53,6 +56,33 @@ impl Job<'_> {
             algorithm: self.config.algorithm,
             task: self.task.name().to_string(),
         })
+    }
+
+    /// The normaliser of the demonstrations' observations, under which the unseen terms are 0.
+    ///
+    /// # Errors
+    /// [`TrainError::Config`] if the task has no such term, or no other.
+    pub fn normaliser(&self) -> Result<ObsNormaliser, TrainError> {
+        let (terms, unseen) = (&self.task.obs_terms.0, &self.config.unseen_terms);
+        let names: Vec<&str> = terms.iter().map(|term| term.name.as_str()).collect();
+        let unknown = unseen.iter().find(|name| !names.contains(&name.as_str()));
+        let refused = |found: &str, needed: String| ConfigError::Range {
+            key: "unseen_terms".to_string(),
+            found: found.to_string(),
+            needed,
+        };
+        if let Some(name) = unknown {
+            let needed = format!("observation terms of the task, which are {}", names.join(", "));
+            return Err(refused(name, needed).into());
+        }
+        let mut hidden = vec![];
+        for term in terms {
+            hidden.extend(std::iter::repeat_n(unseen.contains(&term.name), term.width));
+        }
+        if hidden.iter().all(|&hidden| hidden) {
+            return Err(refused("all terms", "at least one that is seen".to_string()).into());
+        }
+        Ok(ObsNormaliser::of(self.demos).without(&hidden))
     }
 }
 
