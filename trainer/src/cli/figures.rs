@@ -9,8 +9,8 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use sog_formats::inspect::inspect;
 use sog_rl::run::METRICS_FILE;
-use sog_runtime::policy::Policy;
-use sog_sim::rollout::Capture;
+use sog_runtime::policy::{LatentKind, Policy};
+use sog_sim::{rollout::Capture, task::Modes};
 
 use super::{
     OpenTask, Outcome, claim_in, environments, load_policy, open_task, outputs, task_of,
@@ -19,11 +19,11 @@ use super::{
 use crate::{
     data::{DemoFile, foreign},
     evaluate::{
-        goals::rollouts_by_code,
+        goals::{rollouts_by_code, speeds_by_code},
         measure::{default_rollouts, mode_labels},
         modes::{ModeOptions, evaluate_modes},
     },
-    figures::{contents, curves, trajectories},
+    figures::{contents, curves, trajectories, velocities},
     train::POLICY_FILE,
 };
 
@@ -104,7 +104,11 @@ fn places(path: &Path, out: Option<&Path>) -> (PathBuf, Vec<String>) {
         let names = vec![stem(path), contents_of(path)];
         return (out_or(path.parent().unwrap_or(Path::new("")).to_path_buf()), names);
     }
-    let drawn = [(POLICY_FILE, trajectories::NAME), (METRICS_FILE, curves::NAME)];
+    let drawn = [
+        (POLICY_FILE, trajectories::NAME),
+        (POLICY_FILE, velocities::NAME),
+        (METRICS_FILE, curves::NAME),
+    ];
     let drawn = drawn.into_iter().filter(|(file, _)| path.join(file).exists());
     (out_or(path.join("figures")), drawn.map(|(_, name)| name.to_string()).collect())
 }
@@ -176,5 +180,14 @@ fn draw_policy(
         return Ok(trajectories::draw(&report, &task, &title, out)?);
     }
     let groups = rollouts_by_code(&maker, &file, trajectories::GOAL_BINS, &options)?;
-    Ok(trajectories::draw_by_code(&groups, &task, &title, out)?)
+    let mut paths = trajectories::draw_by_code(&groups, &task, &title, out)?;
+    if let (Modes::Continuous(space), LatentKind::Gaussian(1)) = (&task.info().modes, file.latent)
+        && space.dims() == 1
+    {
+        let speeds = speeds_by_code(&maker, &file, &options)?;
+        let title = format!("{algorithm} on {}: speed by code", task.info().name());
+        let shown = (space.low[0], space.high[0]);
+        paths.extend(velocities::draw(&speeds, shown, &title, out)?);
+    }
+    Ok(paths)
 }

@@ -144,6 +144,29 @@ pub fn rollouts_by_code(
     Ok(grouped)
 }
 
+/// Speeds in the second half of the rollouts under each of equally spaced quantiles of a one-dimensional code, by
+/// rising quantile (for a picture).
+///
+/// # Errors
+/// [`TrainError`].
+pub fn speeds_by_code(
+    maker: &TaskMaker,
+    file: &PolicyFile,
+    options: &ModeOptions,
+) -> Result<Vec<(f64, Vec<f64>)>, TrainError> {
+    let (cdf, episodes) = Rollouts { maker, policy: Policy::new(file), options }.quantiles()?;
+    let mut all: Vec<(f64, Vec<f64>)> = vec![];
+    for (cdf, episode) in cdf.into_iter().zip(episodes) {
+        let probes = &episode.trace.probes;
+        let late = probes[probes.len() / 2..].iter().map(|probe| probe.velocity_m_s[0]);
+        match all.last_mut().filter(|(last, _)| *last == cdf) {
+            Some((_, speeds)) => speeds.extend(late),
+            None => all.push((cdf, late.collect())),
+        }
+    }
+    Ok(all)
+}
+
 struct Rollouts<'a> {
     maker: &'a TaskMaker,
     policy: Policy,

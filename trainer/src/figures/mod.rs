@@ -14,6 +14,7 @@ pub mod curves;
 pub mod images;
 pub mod robustness;
 pub mod trajectories;
+pub mod velocities;
 
 use std::{
     path::{Path, PathBuf},

@@ -1,0 +1,126 @@
+//! Speed against the code of a policy with one continuous code (paper, Fig. 2).
+
+use std::path::{Path, PathBuf};
+
+use plotters::{
+    backend::DrawingBackend,
+    chart::{ChartBuilder, LabelAreaPosition, SeriesLabelPosition},
+    coord::Shift,
+    drawing::DrawingArea,
+    element::{PathElement, Polygon, Rectangle},
+    series::{DashedLineSeries, LineSeries},
+    style::{Color, IntoFont},
+};
+
+use super::{Figure, FigureError, INK, TITLE_PX, axes, colour, legend, save};
+
+/// Name of the picture.
+pub const NAME: &str = "velocities";
+
+/// Quantiles of the speeds under one code that the band lies between, and its middle.
+const BAND: [f64; 3] = [0.1, 0.5, 0.9];
+
+struct Velocities {
+    title: String,
+    /// Distribution function at the code, and [`BAND`] of the speeds under it.
+    points: Vec<(f64, [f64; 3])>,
+    /// Least and largest speed that was demonstrated.
+    demonstrated: [f64; 2],
+}
+
+/// Draws the band that the middle 80 % of the speeds under each code lie in, over the distribution function of
+/// the prior at the code, as `DIR/velocities.png` and `.svg`. `speeds`: the function's value with the speeds in
+/// m/s, of rising values. Demonstrations, spread evenly over the speeds from `low` to `high`, would be the
+/// dashed line, or its mirror image: which end of the code is fast is not said to the learner.
+///
+/// # Errors
+/// [`FigureError`].
+pub fn draw(
+    speeds: &[(f64, Vec<f64>)],
+    (low, high): (f64, f64),
+    title: &str,
+    dir: &Path,
+) -> Result<Vec<PathBuf>, FigureError> {
+    let band = |speeds: &[f64]| {
+        let mut sorted = speeds.to_vec();
+        sorted.sort_by(f64::total_cmp);
+        BAND.map(|q| {
+            sorted.get(((sorted.len().max(1) - 1) as f64 * q) as usize).copied().unwrap_or(f64::NAN)
+        })
+    };
+    let points: Vec<(f64, [f64; 3])> = speeds.iter().map(|(cdf, all)| (*cdf, band(all))).collect();
+    let rises = match (points.first(), points.last()) {
+        (Some(first), Some(last)) => last.1[1] >= first.1[1],
+        _ => true,
+    };
+    let demonstrated = if rises { [low, high] } else { [high, low] };
+    save(&Velocities { title: title.to_string(), points, demonstrated }, dir, NAME)
+}
+
+impl Figure for Velocities {
+    fn size(&self) -> (u32, u32) {
+        (760, 560)
+    }
+
+    fn draw<DB: DrawingBackend>(
+        &self,
+        area: &DrawingArea<DB, Shift>,
+    ) -> Result<(), Box<dyn std::error::Error>>
+    where
+        DB::ErrorType: 'static,
+    {
+        let all = || self.points.iter().flat_map(|(_, band)| *band).chain(self.demonstrated);
+        let low = all().fold(f64::INFINITY, f64::min).min(0.0);
+        let high = all().fold(f64::NEG_INFINITY, f64::max);
+        let mut chart = ChartBuilder::on(area)
+            .margin(16)
+            .caption(&self.title, ("sans-serif", TITLE_PX).into_font())
+            .set_label_area_size(LabelAreaPosition::Left, 70)
+            .set_label_area_size(LabelAreaPosition::Bottom, 56)
+            .build_cartesian_2d(0.0..1.0, low..high + 0.25 * (high - low))?;
+        axes(&mut chart)
+            .x_desc("distribution function of the prior at the code")
+            .y_desc("speed in the second half of an episode, m/s")
+            .draw()?;
+        let (fill, line) = (colour(0).mix(0.25), colour(0).stroke_width(3));
+        let edge = |i: usize| self.points.iter().map(move |(cdf, band)| (*cdf, band[i]));
+        let outline: Vec<(f64, f64)> = edge(0).chain(edge(2).rev()).collect();
+        chart
+            .draw_series([Polygon::new(outline, fill.filled())])?
+            .label("middle 80 %")
+            .legend(move |(x, y)| Rectangle::new([(x, y - 6), (x + 24, y + 6)], fill.filled()));
+        chart
+            .draw_series(LineSeries::new(edge(1), line))?
+            .label("median")
+            .legend(move |(x, y)| PathElement::new([(x, y), (x + 24, y)], line));
+        let [from, to] = self.demonstrated;
+        chart
+            .draw_series(DashedLineSeries::new(
+                [(0.0, from), (1.0, to)],
+                8,
+                6,
+                INK.stroke_width(2),
+            ))?
+            .label("demonstrations")
+            .legend(|(x, y)| PathElement::new([(x, y), (x + 24, y)], INK.stroke_width(2)));
+        legend(&mut chart, SeriesLabelPosition::UpperMiddle)?;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_dashed_line_rises_as_the_band_does() {
+        let dir = tempfile::tempdir().unwrap();
+        let speeds: Vec<(f64, Vec<f64>)> =
+            (1..10).map(|i| (0.1 * f64::from(i), vec![3.0 - 0.3 * f64::from(i); 5])).collect();
+        let paths = draw(&speeds, (0.5, 3.0), "falling", dir.path()).unwrap();
+        let svg = std::fs::read_to_string(&paths[1]).unwrap();
+        assert!(svg.contains("falling") && svg.contains("middle 80 %") && svg.contains("<polygon"));
+        let empty = draw(&[], (0.5, 3.0), "nothing", dir.path());
+        assert!(empty.is_ok(), "{empty:?}");
+    }
+}
