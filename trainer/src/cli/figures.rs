@@ -19,11 +19,11 @@ use super::{
 use crate::{
     data::{DemoFile, foreign},
     evaluate::{
-        goals::{rollouts_by_code, speeds_by_code},
+        goals::{places_by_dimension, rollouts_by_code, speeds_by_code},
         measure::{default_rollouts, mode_labels},
         modes::{ModeOptions, evaluate_modes},
     },
-    figures::{contents, curves, trajectories, velocities},
+    figures::{contents, curves, reaches, trajectories, velocities},
     train::POLICY_FILE,
 };
 
@@ -107,6 +107,7 @@ fn places(path: &Path, out: Option<&Path>) -> (PathBuf, Vec<String>) {
     let drawn = [
         (POLICY_FILE, trajectories::NAME),
         (POLICY_FILE, velocities::NAME),
+        (POLICY_FILE, reaches::NAME),
         (METRICS_FILE, curves::NAME),
     ];
     let drawn = drawn.into_iter().filter(|(file, _)| path.join(file).exists());
@@ -188,6 +189,13 @@ fn draw_policy(
         let title = format!("{algorithm} on {}: speed by code", task.info().name());
         let shown = (space.low[0], space.high[0]);
         paths.extend(velocities::draw(&speeds, shown, &title, out)?);
+    }
+    if let Modes::Continuous(space) = &task.info().modes
+        && let (&[a, b, c], &[d, e, f]) = (&space.low[..], &space.high[..])
+    {
+        let places = places_by_dimension(&maker, &file, &options)?;
+        let title = format!("{algorithm} on {}", task.info().name());
+        paths.extend(reaches::draw(&places, [[a, b, c], [d, e, f]], &title, out)?);
     }
     Ok(paths)
 }

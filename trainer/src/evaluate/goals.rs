@@ -167,6 +167,34 @@ pub fn speeds_by_code(
     Ok(all)
 }
 
+/// Quantiles of the prior that one dimension of a code takes in [`places_by_dimension`].
+const STEPS: usize = 15;
+
+/// Where rollouts end while one dimension of the code takes rising quantiles of [0.05, 0.95] and the others are 0,
+/// metres, dimension by dimension (for a picture).
+///
+/// # Errors
+/// [`TrainError`].
+pub fn places_by_dimension(
+    maker: &TaskMaker,
+    file: &PolicyFile,
+    options: &ModeOptions,
+) -> Result<Vec<Vec<[f64; 3]>>, TrainError> {
+    let evaluation = Rollouts { maker, policy: Policy::new(file), options };
+    let dims = file.latent.width();
+    let code = |i: usize| {
+        let mut code = vec![0.0; dims];
+        let quantile = 0.05 + 0.9 * (i % STEPS) as f64 / (STEPS - 1) as f64;
+        code[i / STEPS] = normal_quantile(quantile) as f32;
+        code
+    };
+    // All from one start: only the code differs.
+    let plans: Vec<Plan> = (0..dims * STEPS).map(|i| evaluation.plan(0, code(i), vec![])).collect();
+    let ends: Vec<[f64; 3]> =
+        evaluation.run(&plans)?.iter().map(|episode| episode.end.position_m).collect();
+    Ok(ends.chunks(STEPS).map(<[_]>::to_vec).collect())
+}
+
 struct Rollouts<'a> {
     maker: &'a TaskMaker,
     policy: Policy,

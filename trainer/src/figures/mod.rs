@@ -12,6 +12,7 @@ pub mod codes;
 pub mod contents;
 pub mod curves;
 pub mod images;
+pub mod reaches;
 pub mod robustness;
 pub mod trajectories;
 pub mod velocities;
