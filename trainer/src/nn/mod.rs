@@ -117,10 +117,11 @@ impl Params {
         self.set_flat(&(self.flat()? - change)?)
     }
 
-    /// Brings a tensor's numbers back between `low` and `high`.
-    fn bound(&self, name: &str, low: f32, high: f32) -> Result<()> {
+    /// Brings a tensor's numbers back between those of `bounds` `[2]`.
+    fn bound(&self, name: &str, bounds: &Tensor) -> Result<()> {
         let leaf = &self.leaves[self.index(name)?];
-        leaf.set(&leaf.clamp(low, high)?)
+        let at_least = leaf.broadcast_maximum(&bounds.narrow(0, 0, 1)?)?;
+        leaf.set(&at_least.broadcast_minimum(&bounds.narrow(0, 1, 1)?)?)
     }
 
     /// Gradient of a scalar with respect to all parameters, flat; zeros where it does not depend on

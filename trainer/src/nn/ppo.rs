@@ -91,14 +91,16 @@ impl Updates for DevicePpo {
         let there = self.nets.insert(there);
         let arch = nets.policy.arch();
         let key = Key {
-            config: *config,
+            // The bounds of log σ may move from one iteration to the next.
+            config: PpoConfig { log_std_min: 0.0, log_std_max: 0.0, ..*config },
             rows: batch.advantages.len(),
             with_code: nets.critic.arch().inputs != arch.obs,
             with_values: !batch.values.is_empty(),
             sog: sog.as_ref().map(|term| (Sizes::of(&term.batch, arch.action), term.weight)),
         };
         let place = self.places.of(key, || Place::new(there, key))?;
-        Ok(place.update(there, lr, batch, sog, &mut self.search)?)
+        let bounds = [config.log_std_min, config.log_std_max];
+        Ok(place.update(there, lr, bounds, batch, sog, &mut self.search)?)
     }
 
     fn finish(&mut self, nets: &mut ActorCritic) -> std::result::Result<(), HookError> {
@@ -112,7 +114,7 @@ impl Updates for DevicePpo {
     }
 }
 
-/// What an update depends on besides its numbers.
+/// What an update depends on besides its numbers and the bounds of log σ.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Key {
     config: PpoConfig,
@@ -132,6 +134,8 @@ struct Place {
     batch: Batch,
     sog: Option<Sog>,
     scalars: Tensor,
+    /// Of log σ.
+    bounds: Tensor,
     told: Told<7>,
     recorded: Recorded,
 }
@@ -161,7 +165,8 @@ impl Place {
         let sog_rows = key.sog.map_or(0, |(sizes, _)| sizes.rows());
         let old = if key.with_values { rows } else { 0 };
         let lengths = [arch.obs, z, arch.action, 1, 1, 1].map(|width| rows * width);
-        let inputs = Inputs::new(&[&lengths[..], &[old, sog_rows * z, SCALARS]].concat(), device)?;
+        let inputs =
+            Inputs::new(&[&lengths[..], &[old, sog_rows * z, SCALARS, 2]].concat(), device)?;
         let code =
             |part: usize, rows: usize| (z > 0).then(|| inputs.view(part, (rows, z))).transpose();
         let batch = Batch {
@@ -185,6 +190,7 @@ impl Place {
             batch,
             sog,
             scalars: inputs.view(8, SCALARS)?,
+            bounds: inputs.view(9, 2)?,
             inputs,
             told: Told::new(device)?,
             recorded: Recorded::default(),
@@ -195,11 +201,12 @@ impl Place {
         &mut self,
         nets: &mut Nets,
         lr: f32,
+        log_std: [f32; 2],
         batch: PpoBatch<'_>,
         term: Option<SogTerm<'_>>,
         search: &mut Search,
     ) -> Result<PpoStats> {
-        let Self { key, inputs, batch: views, sog, scalars: step, told, recorded } = self;
+        let Self { key, inputs, batch: views, sog, scalars: step, bounds, told, recorded } = self;
         let (config, device) = (&key.config, nets.policy.params.device().clone());
         let mut row_codes = vec![];
         if let (Some(sog), Some(term)) = (&mut *sog, term) {
@@ -220,6 +227,7 @@ impl Place {
         let PpoBatch { obs, latents, actions, log_probs, advantages, targets, values } = batch;
         inputs.upload(&[
             obs, latents, actions, log_probs, advantages, targets, values, &row_codes, &scalars,
+            &log_std,
         ])?;
         let nets = &*nets;
         recorded.run(&device, || {
@@ -239,7 +247,7 @@ impl Place {
                 (&nets.critic.params, &nets.critic_adam),
             ];
             let norm = minimise(&networks, &loss.backward()?, step)?;
-            nets.policy.params.bound("log_std", config.log_std_min, config.log_std_max)?;
+            nets.policy.params.bound("log_std", bounds)?;
             let PolicyLoss { loss, entropy, approx_kl, clip_fraction } = &policy;
             let sog_loss = sog_loss.as_ref().unwrap_or(&norm);
             told.tell([loss, &value_loss, entropy, approx_kl, clip_fraction, &norm, sog_loss])
