@@ -39,6 +39,11 @@ impl Place {
         FormatError { place: Box::new(self.clone()), problem }
     }
 
+    /// The error of what cannot be written, with the reason that its writer gave.
+    pub(crate) fn unwritten(&self, reason: impl fmt::Display) -> FormatError {
+        self.error(Problem::Unwritten { reason: reason.to_string() })
+    }
+
     /// The error of a part that cannot be read, with the reason that its reader gave.
     pub(crate) fn unreadable(&self, reason: impl fmt::Display) -> FormatError {
         self.error(Problem::Unreadable { reason: reason.to_string() })
@@ -107,6 +112,15 @@ pub enum Problem {
         /// What the parser said.
         reason: String,
     },
+    /// It cannot be written.
+    #[error("it cannot be written: {reason}")]
+    Unwritten {
+        /// What the writer said.
+        reason: String,
+    },
+    /// There is something of this name.
+    #[error("it exists: choose another name")]
+    Exists,
     /// Something that the format needs is not there.
     #[error("{what} is missing; found {found}")]
     Missing {

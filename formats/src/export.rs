@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeMap, fs, path::Path};
 
+#[cfg(feature = "hdf5")]
+use rust_hdf5::{H5File, types::HBool};
 use serde_json::{Value, json};
 
 use crate::{FormatError, Place, Problem, minari::OURS};
@@ -50,7 +52,10 @@ fn in_new_folder(
     if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
         fs::create_dir_all(parent).map_err(|e| place.error(e.into()))?;
     }
-    fs::create_dir(path).map_err(|e| place.error(e.into()))?;
+    fs::create_dir(path).map_err(|e| match e.kind() {
+        std::io::ErrorKind::AlreadyExists => place.error(Problem::Exists),
+        _ => place.error(e.into()),
+    })?;
     let filled = fill(path);
     if filled.is_err() {
         // The first error says what is wrong.
@@ -70,7 +75,7 @@ fn write(path: &Path, text: &str) -> Result<(), FormatError> {
 /// group of each episode.
 ///
 /// # Errors
-/// [`Problem::Io`], also where the folder is there already; [`Problem::Unreadable`] where HDF5 refuses.
+/// [`Problem::Exists`] where the folder is there already; [`Problem::Io`] and [`Problem::Unwritten`].
 #[cfg(feature = "hdf5")]
 pub fn minari(path: &Path, export: &Export<'_>) -> Result<(), FormatError> {
     in_new_folder(path, |folder| minari_in(folder, export))
@@ -78,49 +83,16 @@ pub fn minari(path: &Path, export: &Export<'_>) -> Result<(), FormatError> {
 
 #[cfg(feature = "hdf5")]
 fn minari_in(folder: &Path, export: &Export<'_>) -> Result<(), FormatError> {
-    use rust_hdf5::{H5File, types::HBool};
-
+    let s = export.observation_names.len();
     let folder = folder.join("data");
     fs::create_dir(&folder).map_err(|e| Place::file(&folder).error(e.into()))?;
     let main = folder.join("main_data.hdf5");
     let place = Place::file(&main);
-    let fails = |e: rust_hdf5::Hdf5Error| place.unreadable(e);
-    let file = H5File::create(&main).map_err(fails)?;
-    let (s, a) = (export.observation_names.len(), export.action_names.len());
-    for (n, &(observations, actions)) in export.episodes.iter().enumerate() {
-        let length = export.length((observations, actions));
-        let group = file.create_group(&format!("episode_{n}")).map_err(fails)?;
-        group.set_attr_numeric("id", &(n as i64)).map_err(fails)?;
-        group.set_attr_numeric("total_steps", &(length as i64)).map_err(fails)?;
-        let mut rows = observations.to_vec();
-        rows.extend_from_slice(&observations[observations.len().saturating_sub(s)..]);
-        let put = |name: &str, width: usize, values: &[f32]| {
-            let shape = [values.len() / width.max(1), width];
-            let dataset = group.new_dataset::<f32>().shape(shape).create(name)?;
-            dataset.write_raw(values)
-        };
-        put("observations", s, &rows).map_err(fails)?;
-        put("actions", a, actions).map_err(fails)?;
-        let rewards =
-            group.new_dataset::<f64>().shape([length]).create("rewards").map_err(fails)?;
-        rewards.write_raw(&vec![0.0_f64; length]).map_err(fails)?;
-        for (name, last) in [("terminations", false), ("truncations", true)] {
-            let flags: Vec<HBool> =
-                (0..length).map(|t| HBool::from(last && t + 1 == length)).collect();
-            let dataset =
-                group.new_dataset::<HBool>().shape([length]).create(name).map_err(fails)?;
-            dataset.write_raw(&flags).map_err(fails)?;
-        }
-        if !export.whole.is_empty() {
-            let ours = group.create_group(OURS).map_err(fails)?;
-            for (name, rows) in &export.whole {
-                let shape = [1, rows[n].len()];
-                let dataset = ours.new_dataset::<f64>().shape(shape).create(name).map_err(fails)?;
-                dataset.write_raw(&rows[n]).map_err(fails)?;
-            }
-        }
-    }
-    file.close().map_err(fails)?;
+    let file = H5File::create(&main).map_err(|e| place.unwritten(e))?;
+    let written = episodes(&file, export);
+    // Closed also after an error, which else would be said once more.
+    let closed = file.close();
+    written.and(closed).map_err(|e| place.unwritten(e))?;
     let bounds = |all: &[f64]| -> Value {
         let bound = |&x: &f64| match x {
             f64::INFINITY => json!("Infinity"),
@@ -168,11 +140,48 @@ fn minari_in(folder: &Path, export: &Export<'_>) -> Result<(), FormatError> {
     write(&folder.join("metadata.json"), &metadata.to_string())
 }
 
+/// One group an episode.
+#[cfg(feature = "hdf5")]
+fn episodes(file: &H5File, export: &Export<'_>) -> rust_hdf5::Result<()> {
+    let (s, a) = (export.observation_names.len(), export.action_names.len());
+    for (n, &(observations, actions)) in export.episodes.iter().enumerate() {
+        let length = export.length((observations, actions));
+        let group = file.create_group(&format!("episode_{n}"))?;
+        group.set_attr_numeric("id", &(n as i64))?;
+        group.set_attr_numeric("total_steps", &(length as i64))?;
+        let mut rows = observations.to_vec();
+        rows.extend_from_slice(&observations[observations.len().saturating_sub(s)..]);
+        let put = |name: &str, width: usize, values: &[f32]| {
+            let shape = [values.len() / width.max(1), width];
+            let dataset = group.new_dataset::<f32>().shape(shape).create(name)?;
+            dataset.write_raw(values)
+        };
+        put("observations", s, &rows)?;
+        put("actions", a, actions)?;
+        let rewards = group.new_dataset::<f64>().shape([length]).create("rewards")?;
+        rewards.write_raw(&vec![0.0_f64; length])?;
+        for (name, last) in [("terminations", false), ("truncations", true)] {
+            let flags: Vec<HBool> =
+                (0..length).map(|t| HBool::from(last && t + 1 == length)).collect();
+            let dataset = group.new_dataset::<HBool>().shape([length]).create(name)?;
+            dataset.write_raw(&flags)?;
+        }
+        if !export.whole.is_empty() {
+            let ours = group.create_group(OURS)?;
+            for (name, rows) in &export.whole {
+                let shape = [1, rows[n].len()];
+                let dataset = ours.new_dataset::<f64>().shape(shape).create(name)?;
+                dataset.write_raw(&rows[n])?;
+            }
+        }
+    }
+    Ok(())
+}
+
 /// Writes a data set of LeRobot's, version 2.1, into the new folder `path`.
 ///
 /// # Errors
-/// [`Problem::Io`], also where the folder is there already; [`Problem::Unreadable`] where Parquet
-/// refuses.
+/// [`Problem::Exists`] where the folder is there already; [`Problem::Io`] and [`Problem::Unwritten`].
 #[cfg(feature = "lerobot")]
 pub fn lerobot(path: &Path, export: &Export<'_>) -> Result<(), FormatError> {
     in_new_folder(path, |folder| lerobot_in(folder, export))
@@ -259,14 +268,14 @@ mod lerobot {
     impl Episode<'_> {
         pub(super) fn write(&self, path: &Path) -> Result<(), FormatError> {
             let place = Place::file(path);
-            let batch = self.batch().map_err(|e| place.unreadable(e))?;
+            let batch = self.batch().map_err(|e| place.unwritten(e))?;
             let file = File::create(path).map_err(|e| place.error(e.into()))?;
             let properties =
                 WriterProperties::builder().set_compression(Compression::SNAPPY).build();
             let mut writer = ArrowWriter::try_new(file, batch.schema(), Some(properties))
-                .map_err(|e| place.unreadable(e))?;
-            writer.write(&batch).map_err(|e| place.unreadable(e))?;
-            writer.close().map_err(|e| place.unreadable(e))?;
+                .map_err(|e| place.unwritten(e))?;
+            writer.write(&batch).map_err(|e| place.unwritten(e))?;
+            writer.close().map_err(|e| place.unwritten(e))?;
             Ok(())
         }
 

@@ -49,3 +49,31 @@ fn a_path_may_be_of_any_bytes() {
     assert_eq!(output.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&output.stderr).contains("n\u{fffd}thing"));
 }
+#[test]
+fn a_file_of_another_kind_is_called_what_it_is() {
+    let policy = "../models/policies/circles-sog-bc.safetensors";
+    let temp = tempfile::tempdir().unwrap();
+    let (out, pictures) = (temp.path().join("out"), temp.path().join("pictures"));
+    let (out, pictures) = (out.to_str().unwrap(), pictures.to_str().unwrap());
+    for args in [
+        &["demos", "info", policy][..],
+        &["figures", policy, "--out", pictures],
+        &["demos", "clean", policy, "--out", out],
+        &["demos", "import", "--task", "circles", "--from", policy, "--out", out],
+    ] {
+        let output = sog(args);
+        let said = String::from_utf8(output.stderr).unwrap();
+        let known = said.contains("`sog.policy/1`") && said.contains("no demonstrations");
+        assert!(output.status.code() == Some(2) && known, "{args:?}: {said}");
+    }
+    let demos = temp.path().join("demos");
+    let demos = demos.to_str().unwrap();
+    let record = ["demos", "record", "--task", "circles", "--episodes-per-mode", "1"];
+    assert!(sog(&[&record[..], &["--out", demos]].concat()).status.success());
+    let output = sog(&["embed", "--policy", demos, "--demos", demos]);
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.code() == Some(2) && said.contains("this is no policy"), "{said}");
+    let output = sog(&["demos", "export", demos, "--format", "minari", "--out", demos]);
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.code() == Some(2) && said.contains("choose another name"), "{said}");
+}

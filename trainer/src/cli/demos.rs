@@ -125,6 +125,10 @@ fn info(args: &InfoArgs) -> Result<Outcome> {
         let (file, task) = open(path)?;
         return print(&file, &task, args.json);
     };
+    // A file of ours is no foreign one, whatever else it is.
+    if ours.is_of_ours() {
+        return Err(ours).with_context(|| format!("cannot read {}", path.display()));
+    }
     match sog_formats::read(path, None) {
         Ok(recording) => foreign_info(&recording, args.json),
         // Of a damaged file of ours, our own reader knows better what is wrong.

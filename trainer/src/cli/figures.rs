@@ -128,9 +128,15 @@ fn contents_of(path: &Path) -> String {
 /// where their task is known, what they do, mode by mode.
 fn draw_demos(path: &Path, task: Option<&OpenTask>, out: &Path) -> Result<Vec<PathBuf>> {
     let contents = contents_of(path);
-    let Ok(said) = DemoFile::task_of(path) else {
-        let recording = sog_formats::read(path, None)?;
-        return Ok(contents::draw(&recording, &inspect(&recording, &[]), out, &contents)?);
+    let said = match DemoFile::task_of(path) {
+        Ok(said) => said,
+        Err(error) if error.is_of_ours() => {
+            return Err(error).with_context(|| format!("{}", path.display()));
+        }
+        Err(_) => {
+            let recording = sog_formats::read(path, None)?;
+            return Ok(contents::draw(&recording, &inspect(&recording, &[]), out, &contents)?);
+        }
     };
     let known = own_or_named(task, &said.name).ok();
     let info = known.as_ref().map_or(said, |task| task.info().clone());

@@ -34,9 +34,13 @@ pub enum DataError {
     },
     /// Another schema, perhaps a later one.
     #[error(
-        "schema is `{found}`, need `{}`; demonstrations written elsewhere are brought in by \
-         `sog demos import`",
-        super::SCHEMA
+        "schema is `{found}`, need `{}`; {}",
+        super::SCHEMA,
+        if found.starts_with("sog.") && !found.starts_with("sog.demonstrations/") {
+            "these are no demonstrations"
+        } else {
+            "demonstrations written elsewhere are brought in by `sog demos import`"
+        }
     )]
     Schema {
         /// Schema in the file.
@@ -206,4 +210,11 @@ pub enum DataError {
         /// What was looked for.
         reason: String,
     },
+}
+
+impl DataError {
+    /// Whether the file is one of ours of another kind or version, and so no foreign one.
+    pub fn is_of_ours(&self) -> bool {
+        matches!(self, Self::Schema { found } if found.starts_with("sog."))
+    }
 }

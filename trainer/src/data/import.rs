@@ -54,8 +54,8 @@ pub fn import_safetensors(
     let bytes =
         std::fs::read(path).map_err(|source| DataError::Io { path: path.to_path_buf(), source })?;
     let file = TensorFile::parse(&bytes)?;
-    names::check(&file)?;
     check_schema(file.metadata())?;
+    names::check(&file)?;
     check_task(file.metadata(), task)?;
     if file.metadata().contains_key(CHECKSUM_KEY) {
         file.verify_checksum()?;

@@ -53,7 +53,14 @@ pub enum PolicyError {
         key: &'static str,
     },
     /// Another schema, perhaps a later one.
-    #[error("schema is `{found}`, this runtime reads `{SCHEMA}`; use the runtime of that version")]
+    #[error(
+        "schema is `{found}`, need `{SCHEMA}`; {}",
+        if found.as_str().starts_with("sog.policy/") {
+            "use the runtime of that version"
+        } else {
+            "this is no policy"
+        }
+    )]
     Schema {
         /// Schema in the file.
         found: Excerpt,
