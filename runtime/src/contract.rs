@@ -108,7 +108,11 @@ impl Contract {
     }
 
     /// Borrowed, with its terms as they are written.
-    fn view<'a>(&'a self, obs_terms: &'a str, action_terms: &'a str) -> ContractView<'a> {
+    pub(crate) fn view<'a>(
+        &'a self,
+        obs_terms: &'a str,
+        action_terms: &'a str,
+    ) -> ContractView<'a> {
         ContractView {
             task: &self.task,
             obs_terms: TermsView::as_written(obs_terms),

@@ -1,7 +1,6 @@
 //! The contract as it crosses the wire.
 
 use super::wire::{self, get_numbers, put_numbers};
-pub(super) use sog_core::link::robot::is_asking;
 
 use crate::{contract::Contract, policy::Terms};
 

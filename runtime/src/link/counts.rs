@@ -2,6 +2,8 @@
 
 use sog_core::link::{Fate, LinkCounts};
 
+use super::Transport;
+
 /// What reports say of a link.
 pub trait CountsToJson {
     /// As a JSON object: `sent, received` and every kind of drop.
@@ -16,4 +18,12 @@ impl CountsToJson for LinkCounts {
         }
         json
     }
+}
+
+/// Counts, with those of the transport.
+pub(super) fn with_those_of(transport: &impl Transport, counts: &LinkCounts) -> LinkCounts {
+    let mut counts = *counts;
+    counts.add(Fate::Foreign, transport.foreign());
+    counts.add(Fate::Corrupt, transport.corrupt());
+    counts
 }

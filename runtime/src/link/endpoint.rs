@@ -6,7 +6,8 @@ use sog_core::link::{Endpoint as Machine, Received as Opened};
 
 use super::{
     Fate, Key, LinkCounts, MAX_PACKET, Transport,
-    wire::{self, Frame, Message},
+    counts::with_those_of,
+    wire::{self, Message},
 };
 use crate::{
     io::IoError,
@@ -14,9 +15,9 @@ use crate::{
 };
 
 /// How many send times are kept to measure round trips by.
-const SENT_KEPT: usize = 256;
+pub(super) const SENT_KEPT: usize = 256;
 /// Packets looked at in one go: a flood must not hold up a tick.
-const MOST_AT_ONCE: u32 = 64;
+pub(super) const MOST_AT_ONCE: u32 = 64;
 
 /// What came in, apart from the message itself.
 #[derive(Clone, Copy, Debug)]
@@ -65,11 +66,6 @@ impl<T: Transport> Endpoint<T> {
         self.machine.speak(version);
     }
 
-    /// Begins a session, or the time between two: sequence numbers start again.
-    pub(super) fn begin(&mut self, session: u64, late_ns: u64) {
-        self.machine.begin(session, late_ns);
-    }
-
     /// Begins a session, in the version of a packet of it that has already come; `sent` of its own
     /// have already been sent.
     pub(super) fn begin_with(&mut self, first: Received, late_ns: u64, sent: u32) {
@@ -78,10 +74,7 @@ impl<T: Transport> Endpoint<T> {
 
     /// Counts, with those of the transport.
     pub(super) fn counts(&self) -> LinkCounts {
-        let mut counts = *self.machine.counts();
-        counts.add(Fate::Foreign, self.transport.foreign());
-        counts.add(Fate::Corrupt, self.transport.corrupt());
-        counts
+        with_those_of(&self.transport, self.machine.counts())
     }
 
     pub(super) fn count(&mut self, fate: Fate) {
@@ -114,26 +107,6 @@ impl<T: Transport> Endpoint<T> {
         let sent = self.transport.send(&self.tx[..len]);
         self.machine.count_sent(sent.is_ok());
         sent
-    }
-
-    /// Version and nonce of a peer that is not heard and asks for a session.
-    pub(super) fn stranger_asks(&mut self) -> Option<(u8, u64)> {
-        let len = self.transport.stranger(&mut self.rx)?;
-        match wire::open(&self.rx[..len], self.machine.key()).ok()? {
-            Frame { version, message: Message::Hello { nonce, .. }, .. } => Some((version, nonce)),
-            _ => None,
-        }
-    }
-
-    /// Tells that peer that there is no session to have.
-    pub(super) fn refuse_stranger(&mut self, (version, nonce): (u8, u64), reason: &str) {
-        let (session, seq, sent_ns) = (0, 1, monotonic_ns());
-        let (echo_seq, echo_hold_ns) = (0, 0);
-        let message = Message::Refuse { nonce, reason };
-        let frame = Frame { version, session, seq, sent_ns, echo_seq, echo_hold_ns, message };
-        if let Some(len) = wire::seal(&frame, self.machine.key(), &mut self.tx) {
-            self.transport.answer_stranger(&self.tx[..len]);
-        }
     }
 
     /// Allows [`receive`](Self::receive) another [`MOST_AT_ONCE`] packets.

@@ -1,6 +1,7 @@
 //! What a robot showed last, for a controller that asks for it again.
 
-use super::wire::{Message, Seen};
+use sog_core::link::robot::Observed;
+
 use crate::io::Reading;
 
 /// Observations that are kept.
@@ -18,24 +19,12 @@ pub(super) struct Shown {
 }
 
 impl Shown {
-    /// The message that shows it, with numbers as they are sent; an observation alone where there
-    /// is nothing more to say, or `version` cannot say it.
-    pub(super) fn message<'a>(
-        &self,
-        values: &'a [u8],
-        applied: &'a [u8],
-        version: u8,
-    ) -> Message<'a> {
+    /// The same for the core, with numbers as they are sent.
+    pub(super) fn observed<'a>(&self, values: &'a [u8], applied: &'a [u8]) -> Observed<'a> {
         let Reading { step, reward, terminated } = self.reading;
-        let seen = Seen { step, reward, terminated, follows: self.follows, values };
         let (buttons, taken_over) = (self.buttons, self.taken_over);
         let applied = self.tells_applied.then_some(applied);
-        let is_guided = applied.is_some() || taken_over || buttons != 0;
-        if is_guided && version >= 2 {
-            Message::Guided { seen, applied, buttons, taken_over }
-        } else {
-            Message::Observation(seen)
-        }
+        Observed { step, reward, terminated, values, applied, buttons, taken_over }
     }
 }
 

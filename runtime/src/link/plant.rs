@@ -1,16 +1,22 @@
-//! The robot's end: serves any [`RobotIo`] to a controller behind a link.
+//! The robot's end: serves any [`RobotIo`] to a controller behind a link. The session is the core's
+//! [`RobotSide`]; here are transport, clock and robot.
 
 use std::{
     sync::atomic::{AtomicBool, Ordering},
     time::Duration,
 };
 
+use sog_core::{
+    Numbers,
+    link::robot::{Description, Duty, Heard, LOCK_STEP_SILENCE_NS, RobotSide, SideOptions},
+};
+
 use super::{
-    CountsToJson, Fate, Key, LinkCounts, Transport,
-    contract::{Packed, is_asking, to_bytes, unpack},
-    endpoint::Endpoint,
+    CountsToJson, Key, LinkCounts, MAX_PACKET, Transport,
+    counts::with_those_of,
+    endpoint::{MOST_AT_ONCE, SENT_KEPT},
     history::{History, Shown},
-    wire::{Message, WireCommand, get_numbers, put_numbers},
+    wire::{WireCommand, put_numbers},
 };
 use crate::{
     io::{Command, Guidance, IoError, RobotIo, RobotSpec},
@@ -20,14 +26,8 @@ use crate::{
 
 /// How long a wait for packets lasts before the stop flag is looked at again.
 const POLL: Duration = Duration::from_millis(20);
-/// A lock-step session whose controller is silent for so long is over.
-const LOCK_STEP_SILENCE_NS: u64 = 10_000_000_000;
-/// In real time, so long and the watchdog's periods.
-const SILENCE_NS: u64 = 1_000_000_000;
 /// Observations that are sent again at once.
 const MOST_AGAIN: u32 = 8;
-/// A controller that was granted a session begins it within this time, or another may have it.
-const GRANT_NS: u64 = 500_000_000;
 
 /// Settings of a robot's end.
 #[derive(Clone, Debug)]
@@ -94,11 +94,16 @@ impl PlantReport {
 /// the robot damps, and the next controller may come. While a session lasts, other controllers are
 /// told that the robot is busy, since when, and when it would be free.
 pub struct PlantServer<T: Transport> {
-    endpoint: Endpoint<T>,
-    spec: RobotSpec,
-    options: PlantOptions,
-    /// The session, or the one that was granted and whose first packet has not come.
-    granted: Option<Granted>,
+    transport: T,
+    side: RobotSide<SENT_KEPT>,
+    robot: Told,
+    lock_step: bool,
+    most_sessions: Option<u64>,
+    rx: Vec<u8>,
+    tx: Vec<u8>,
+    /// Packets looked at in this round.
+    looked_at: u32,
+    round_trip: Histogram,
     step: u64,
     obs: Vec<f32>,
     /// The last observation, and it and its applied action as they are sent.
@@ -106,59 +111,69 @@ pub struct PlantServer<T: Transport> {
     bytes: Vec<u8>,
     applied_bytes: Vec<u8>,
     history: History,
+    /// That of the newest command that had one.
     action: Vec<f32>,
-    /// Whether the robot follows actions.
-    follows: bool,
-    heard_ns: u64,
     sessions: u64,
     steps: u64,
     misses: u64,
-    watchdog: u64,
+    /// Sessions of lock step that ended for want of a word.
+    silences: u64,
     commands: [u64; 4],
 }
 
-/// A session that waits for its controller.
-#[derive(Clone, Copy, Debug)]
-struct Granted {
-    nonce: u64,
-    session: u64,
-    period_ns: u64,
-    at_ns: u64,
-    begun: bool,
+/// What a controller is told of the robot.
+struct Told {
+    spec: RobotSpec,
+    obs_terms: String,
+    action_terms: String,
 }
 
-/// What came in and matters to the session.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Heard {
-    Nothing,
-    Ready,
-    Bye,
-    Again { first: u64, count: u32 },
-    Command { kind: WireCommand, step: u64 },
+impl Told {
+    fn new(spec: &RobotSpec) -> Self {
+        let contract = &spec.contract;
+        let texts = [&contract.obs_terms, &contract.action_terms].map(ToString::to_string);
+        let [obs_terms, action_terms] = texts;
+        Self { spec: spec.clone(), obs_terms, action_terms }
+    }
+
+    fn description(&self) -> Description<'_> {
+        let RobotSpec { contract, damping_action, stop_action, max_action_step, .. } = &self.spec;
+        Description {
+            contract: contract.view(&self.obs_terms, &self.action_terms),
+            damping_action: damping_action.as_slice().into(),
+            stop_action: stop_action.as_slice().into(),
+            max_action_step: max_action_step.as_slice().into(),
+        }
+    }
 }
 
 impl<T: Transport> PlantServer<T> {
     /// A service of a robot of this description.
     pub fn new(transport: T, spec: &RobotSpec, options: PlantOptions) -> Self {
+        let PlantOptions { key, lock_step, watchdog_periods, late_periods, sessions } = options;
+        let (obs, action) = (spec.obs_dim(), spec.action_dim());
         Self {
-            endpoint: Endpoint::new(transport, options.key.clone()),
-            options,
-            granted: None,
+            transport,
+            side: RobotSide::new(key, SideOptions { lock_step, watchdog_periods, late_periods }),
+            robot: Told::new(spec),
+            lock_step,
+            most_sessions: sessions,
+            rx: vec![0; MAX_PACKET],
+            tx: vec![0; MAX_PACKET],
+            looked_at: 0,
+            round_trip: Histogram::default(),
             step: 0,
+            obs: vec![0.0; obs],
             shown: Shown::default(),
-            history: History::new(spec.obs_dim() * 4, spec.action_dim() * 4),
-            obs: vec![0.0; spec.obs_dim()],
-            action: vec![0.0; spec.action_dim()],
-            bytes: vec![0; spec.obs_dim() * 4],
-            applied_bytes: vec![0; spec.action_dim() * 4],
-            follows: true,
-            heard_ns: 0,
+            bytes: vec![0; obs * 4],
+            applied_bytes: vec![0; action * 4],
+            history: History::new(obs * 4, action * 4),
+            action: vec![0.0; action],
             sessions: 0,
             steps: 0,
             misses: 0,
-            watchdog: 0,
+            silences: 0,
             commands: [0; 4],
-            spec: spec.clone(),
         }
     }
 
@@ -186,10 +201,13 @@ impl<T: Transport> PlantServer<T> {
         stop: &AtomicBool,
         mut pace: impl FnMut(u64) -> C,
     ) -> Result<PlantReport, IoError> {
-        while !stop.load(Ordering::Relaxed) && self.options.sessions != Some(self.sessions) {
-            match self.await_session() {
-                Ok(Some(period_ns)) => self.serve_session(robot, stop, period_ns, &mut pace)?,
-                Ok(None) => {}
+        while !stop.load(Ordering::Relaxed) && self.most_sessions != Some(self.sessions) {
+            self.looked_at = 0;
+            match self.hear(POLL) {
+                Ok(Heard::Begun { period_ns }) => {
+                    self.serve_session(robot, stop, period_ns, &mut pace)?;
+                }
+                Ok(_) => {}
                 Err(IoError::Closed) => break,
                 Err(error) => return Err(error),
             }
@@ -204,24 +222,22 @@ impl<T: Transport> PlantServer<T> {
         period_ns: u64,
         pace: impl FnOnce(u64) -> C,
     ) -> Result<(), IoError> {
+        self.transport.lock_peer();
         if self.sessions > 0 {
             robot.write(Command::Reset)?;
         }
         self.sessions += 1;
-        self.follows = true;
-        self.heard_ns = monotonic_ns();
         self.observe(robot)?;
-        let served = if self.options.lock_step {
+        let served = if self.lock_step {
             self.lock_step(robot, stop)
         } else {
-            self.real_time(robot, stop, period_ns, &mut pace(period_ns))
+            self.real_time(robot, stop, &mut pace(period_ns))
         };
         // However the session ended, the robot is not left to its last action.
         robot.write(Command::Damp)?;
-        self.endpoint.send(Message::Bye).ok();
-        self.endpoint.begin(0, 0);
-        self.endpoint.transport().unlock_peer();
-        self.granted = None;
+        let farewell = self.side.end(monotonic_ns(), &mut self.tx);
+        self.send(farewell);
+        self.transport.unlock_peer();
         match served {
             Err(IoError::Closed) => Ok(()),
             served => served,
@@ -234,159 +250,67 @@ impl<T: Transport> PlantServer<T> {
             sessions: self.sessions,
             steps: self.steps,
             misses: self.misses,
-            watchdog: self.watchdog,
+            watchdog: self.side.watchdog() + self.silences,
             commands: self.commands,
-            round_trip_ns: self.endpoint.round_trip().summary(),
-            link: self.endpoint.counts(),
+            round_trip_ns: self.round_trip.summary(),
+            link: with_those_of(&self.transport, self.side.counts()),
         }
     }
 
     /// Round trips, ns.
     pub fn round_trip(&self) -> &Histogram {
-        self.endpoint.round_trip()
+        &self.round_trip
     }
 
-    /// Waits a little for a controller, and says at what period it runs once it is there.
-    fn await_session(&mut self) -> Result<Option<u64>, IoError> {
-        self.endpoint.begin_round();
-        let Some(received) = self.endpoint.receive(POLL)? else { return Ok(None) };
-        if let Some(granted) = &mut self.granted
-            && granted.session == received.session
-            && self.endpoint.message(received) == Some(Message::Ready)
-        {
-            granted.begun = true;
-            let period_ns = granted.period_ns;
-            let late_periods = if self.options.lock_step { 0.0 } else { self.options.late_periods };
-            // The welcome, however often it was sent, is the first packet of the session.
-            self.endpoint.begin_with(received, (late_periods * period_ns as f64) as u64, 1);
-            self.endpoint.transport().lock_peer();
-            return Ok(Some(period_ns));
+    /// Sends what was sealed. A packet that cannot be sent is counted; the controller will notice
+    /// that it lacks.
+    fn send(&mut self, sealed: Option<usize>) {
+        if let Some(len) = sealed {
+            let sent = self.transport.send(&self.tx[..len]);
+            self.side.count_sent(sent.is_ok());
         }
-        let answer = match self.endpoint.message(received) {
-            // Who asks what the robot is runs at the robot's own period, or any other.
-            Some(Message::Hello { nonce, contract, period_ns })
-                if is_asking(&contract, received.version) =>
-            {
-                let natural_ns = (self.spec.contract.dt_s * 1e9).round() as u64;
-                Some((nonce, if period_ns == 0 { natural_ns } else { period_ns }, None))
-            }
-            Some(Message::Hello { nonce, contract, period_ns }) => {
-                let bounds = 1_000_000_000 / 2_000..=1_000_000_000;
-                let theirs = unpack(&contract, received.version, &self.spec.contract);
-                let refusal = match theirs {
-                    Err(what) => Some(format!("the policy describes itself badly: {what}")),
-                    Ok(theirs) => match theirs.check_fits(&self.spec.contract) {
-                        Err(error) => Some(error.between("the policy", "the robot").to_string()),
-                        Ok(()) if !bounds.contains(&period_ns) => {
-                            Some(format!("a period of {period_ns} ns, need 0.5 ms to 1 s"))
-                        }
-                        Ok(()) => None,
-                    },
-                };
-                Some((nonce, period_ns, refusal))
-            }
-            _ => None,
-        };
-        let Some((nonce, period_ns, refusal)) = answer else {
-            self.endpoint.count(Fate::Foreign);
-            return Ok(None);
-        };
-        // It is answered in its own version; the session will be in that of its first packet.
-        self.endpoint.speak(received.version);
-        if let Some(reason) = refusal {
-            self.endpoint.send_as(0, 1, Message::Refuse { nonce, reason: &reason }).ok();
-            return Ok(None);
-        }
-        let now_ns = monotonic_ns();
-        // Who asks again, because the answer takes its time, gets the same one.
-        let session = match self.granted {
-            Some(granted) if granted.nonce == nonce => granted.session,
-            Some(granted) if now_ns.saturating_sub(granted.at_ns) < GRANT_NS => {
-                let reason = self.busy();
-                self.endpoint.send_as(0, 1, Message::Refuse { nonce, reason: &reason }).ok();
-                return Ok(None);
-            }
-            // Never 0, which means that there is no session.
-            _ => os::random_u64() | 1,
-        };
-        self.granted = Some(Granted { nonce, session, period_ns, at_ns: now_ns, begun: false });
-        let contract = Packed::new(&self.spec.contract);
-        let RobotSpec { damping_action, stop_action, max_action_step, .. } = &self.spec;
-        let welcome = Message::Welcome {
-            nonce,
-            contract: contract.as_wire(),
-            lock_step: self.options.lock_step,
-            damping_action: &to_bytes(damping_action),
-            stop_action: &to_bytes(stop_action),
-            max_action_step: &to_bytes(max_action_step),
-        };
-        self.endpoint.send_as(session, 1, welcome).ok();
-        Ok(None)
     }
 
-    /// Why another controller cannot have the robot now.
-    fn busy(&self) -> String {
-        let Some(granted) = self.granted else { return "busy".to_string() };
-        let since_s = monotonic_ns().saturating_sub(granted.at_ns) as f64 / 1e9;
-        let free_ns = match (granted.begun, self.options.lock_step) {
-            (false, _) => GRANT_NS,
-            (true, true) => LOCK_STEP_SILENCE_NS,
-            (true, false) => {
-                SILENCE_NS + u64::from(self.options.watchdog_periods) * granted.period_ns
+    /// Waits at most `timeout` for a packet that matters to the session, and answers others. The
+    /// action of a command is kept, and does not come with it.
+    fn hear(&mut self, timeout: Duration) -> Result<Heard<'static>, IoError> {
+        let deadline_ns = monotonic_ns() + timeout.as_nanos() as u64;
+        while self.looked_at < MOST_AT_ONCE {
+            let left_ns = deadline_ns.saturating_sub(monotonic_ns());
+            let left = if timeout.is_zero() { timeout } else { Duration::from_nanos(left_ns) };
+            let Some(len) = self.transport.receive(&mut self.rx, left)? else { break };
+            self.looked_at += 1;
+            let (packet, robot) = (&self.rx[..len], self.robot.description());
+            let (heard, round_trip_ns, answer) =
+                self.side.receive(monotonic_ns(), packet, &robot, os::random_u64, &mut self.tx);
+            let heard = match heard {
+                Heard::Nothing => Heard::Nothing,
+                Heard::Begun { period_ns } => Heard::Begun { period_ns },
+                Heard::Ready => Heard::Ready,
+                Heard::Again { first, count } => Heard::Again { first, count },
+                Heard::Bye => Heard::Bye,
+                Heard::Command { kind, step, action } => {
+                    // Its width was checked; other kinds have none.
+                    action.copy_to(&mut self.action);
+                    Heard::Command { kind, step, action: Numbers::EMPTY }
+                }
+            };
+            round_trip_ns.into_iter().for_each(|ns| self.round_trip.record(ns));
+            self.send(answer);
+            if !matches!(heard, Heard::Nothing) {
+                return Ok(heard);
             }
-        };
-        let free_s = free_ns as f64 / 1e9;
-        format!(
-            "busy: another controller has it since {since_s:.1} s; it is free {free_s:.1} s after \
-             that one falls silent"
-        )
+        }
+        Ok(Heard::Nothing)
     }
 
     /// Turns away who else asks for a session, now that there is one.
     fn turn_away(&mut self) {
-        if let Some(asker) = self.endpoint.stranger_asks() {
-            let reason = self.busy();
-            self.endpoint.refuse_stranger(asker, &reason);
-        }
-    }
-
-    /// One packet of the session.
-    fn hear(&mut self, timeout: Duration) -> Result<Heard, IoError> {
-        loop {
-            let Some(received) = self.endpoint.receive(timeout)? else { return Ok(Heard::Nothing) };
-            if received.session != self.endpoint.session() {
-                // A controller that was started anew at the address of the one before it.
-                let anew = match self.endpoint.message(received) {
-                    Some(Message::Hello { nonce, .. }) => Some(nonce),
-                    _ => None,
-                };
-                self.endpoint.count(Fate::Foreign);
-                if let Some(nonce) = anew.filter(|n| self.granted.is_none_or(|g| g.nonce != *n)) {
-                    let reason = self.busy();
-                    self.endpoint.send_as(0, 1, Message::Refuse { nonce, reason: &reason }).ok();
-                }
-                continue;
-            }
-            let heard = match self.endpoint.message(received) {
-                Some(Message::Ready) => Heard::Ready,
-                Some(Message::Bye) => Heard::Bye,
-                Some(Message::Again { first, count }) => Heard::Again { first, count },
-                Some(Message::Command { step, kind, action }) => {
-                    let fits = kind != WireCommand::Act || get_numbers(action, &mut self.action);
-                    if !fits || !self.action.iter().all(|v| v.is_finite()) {
-                        self.action.copy_from_slice(&self.spec.damping_action);
-                        self.endpoint.count(Fate::Misfit);
-                        continue;
-                    }
-                    Heard::Command { kind, step }
-                }
-                _ => {
-                    self.endpoint.count(Fate::Foreign);
-                    continue;
-                }
-            };
-            self.heard_ns = monotonic_ns();
-            return Ok(heard);
+        let now_ns = monotonic_ns();
+        if let Some(len) = self.transport.stranger(&mut self.rx)
+            && let Some(len) = self.side.turn_away(now_ns, &self.rx[..len], &mut self.tx)
+        {
+            self.transport.answer_stranger(&self.tx[..len]);
         }
     }
 
@@ -397,25 +321,28 @@ impl<T: Transport> PlantServer<T> {
     ) -> Result<(), IoError> {
         self.send_observation();
         while !stop.load(Ordering::Relaxed) {
-            self.endpoint.begin_round();
+            self.looked_at = 0;
             let heard = self.hear(POLL)?;
             self.turn_away();
             match heard {
                 Heard::Bye => return Ok(()),
                 Heard::Again { first, count } => self.send_again(first, count),
                 Heard::Nothing => {
-                    if monotonic_ns().saturating_sub(self.heard_ns) > LOCK_STEP_SILENCE_NS {
-                        self.watchdog += 1;
+                    if self.side.silence_ns(monotonic_ns()) > LOCK_STEP_SILENCE_NS {
+                        self.silences += 1;
                         return Ok(());
                     }
                 }
-                Heard::Command { kind, step } if step == self.step => {
-                    self.follow(robot, kind)?;
+                Heard::Command { kind, step, .. } if step == self.step => {
+                    let kind = self.side.follow(kind);
+                    self.obey(robot, kind)?;
                     self.observe(robot)?;
                     self.send_observation();
                 }
                 // The controller asks again: the answer was lost.
-                Heard::Ready | Heard::Command { .. } => self.send_observation(),
+                Heard::Begun { .. } | Heard::Ready | Heard::Command { .. } => {
+                    self.send_observation();
+                }
             }
         }
         Ok(())
@@ -425,71 +352,39 @@ impl<T: Transport> PlantServer<T> {
         &mut self,
         robot: &mut R,
         stop: &AtomicBool,
-        period_ns: u64,
         ticker: &mut impl Ticker,
     ) -> Result<(), IoError> {
-        // Periods since the last command, and since anything at all.
-        let (mut uncommanded, mut unheard) = (0, 0);
-        let mut last = WireCommand::Damp;
-        // A controller that says nothing for a second is gone: the robot waits for a new session.
-        let patience = self.options.watchdog_periods + (SILENCE_NS / period_ns) as u32;
         self.send_observation();
         while !stop.load(Ordering::Relaxed) {
             let wake = ticker.wait();
             self.misses += u64::from(wake.missed);
-            self.endpoint.begin_round();
-            (uncommanded, unheard) = (uncommanded + 1, unheard + 1);
-            let mut newest = None;
+            self.looked_at = 0;
             loop {
                 match self.hear(Duration::ZERO)? {
                     Heard::Nothing => break,
                     Heard::Bye => return Ok(()),
-                    Heard::Ready => unheard = 0,
-                    Heard::Again { first, count } => {
-                        unheard = 0;
-                        self.send_again(first, count);
+                    Heard::Again { first, count } => self.send_again(first, count),
+                    // A stop or a reset is never overtaken by what came after it.
+                    Heard::Command {
+                        kind: kind @ (WireCommand::Stop | WireCommand::Reset),
+                        ..
+                    } => {
+                        let kind = self.side.follow(kind);
+                        self.obey(robot, kind)?;
                     }
-                    Heard::Command { kind, .. } => {
-                        (uncommanded, unheard) = (0, 0);
-                        // A stop or a reset is never overtaken by what came after it.
-                        if matches!(kind, WireCommand::Stop | WireCommand::Reset) {
-                            self.obey(robot, kind)?;
-                        }
-                        newest = Some(kind);
-                    }
+                    Heard::Begun { .. } | Heard::Ready | Heard::Command { .. } => {}
                 }
             }
             self.turn_away();
-            // Only an action must not go on without its controller; in damping and stop silence
-            // does no harm, and a controller that idles has nothing to command.
-            if last == WireCommand::Act && uncommanded >= self.options.watchdog_periods {
-                self.watchdog += u64::from(self.follows);
-                self.follows = false;
-                last = WireCommand::Damp;
-            }
-            if unheard >= patience {
-                return Ok(());
-            }
-            last = newest.unwrap_or(last);
-            match last {
-                // Obeyed above, and once is enough.
-                WireCommand::Reset => last = WireCommand::Damp,
-                kind => self.follow(robot, kind)?,
+            match self.side.tick() {
+                Duty::Obey(kind) => self.obey(robot, kind)?,
+                Duty::Rest => {}
+                Duty::End => return Ok(()),
             }
             self.observe(robot)?;
             self.send_observation();
         }
         Ok(())
-    }
-
-    /// Obeys a command, or damps if the robot does not follow.
-    fn follow<R: RobotIo + ?Sized>(
-        &mut self,
-        robot: &mut R,
-        kind: WireCommand,
-    ) -> Result<(), IoError> {
-        let kind = if self.follows || kind != WireCommand::Act { kind } else { WireCommand::Damp };
-        self.obey(robot, kind)
     }
 
     fn obey<R: RobotIo + ?Sized>(
@@ -498,18 +393,12 @@ impl<T: Transport> PlantServer<T> {
         kind: WireCommand,
     ) -> Result<(), IoError> {
         self.commands[kind as usize] += 1;
-        match kind {
-            WireCommand::Act => robot.write(Command::Act(&self.action)),
-            WireCommand::Damp => robot.write(Command::Damp),
-            WireCommand::Stop => {
-                self.follows = false;
-                robot.write(Command::Stop)
-            }
-            WireCommand::Reset => {
-                self.follows = true;
-                robot.write(Command::Reset)
-            }
-        }
+        robot.write(match kind {
+            WireCommand::Act => Command::Act(&self.action),
+            WireCommand::Damp => Command::Damp,
+            WireCommand::Stop => Command::Stop,
+            WireCommand::Reset => Command::Reset,
+        })
     }
 
     fn observe<R: RobotIo + ?Sized>(&mut self, robot: &mut R) -> Result<(), IoError> {
@@ -523,7 +412,7 @@ impl<T: Transport> PlantServer<T> {
                     put_numbers(applied, &mut self.applied_bytes);
                 }
                 put_numbers(&self.obs, &mut self.bytes);
-                let (follows, tells_applied) = (self.follows, applied.is_some());
+                let (follows, tells_applied) = (self.side.follows(), applied.is_some());
                 self.shown = Shown { reading, follows, tells_applied, buttons, taken_over };
                 self.history.keep(self.shown, &self.bytes, &self.applied_bytes);
                 Ok(())
@@ -535,10 +424,9 @@ impl<T: Transport> PlantServer<T> {
     }
 
     fn send_observation(&mut self) {
-        self.shown.follows = self.follows;
-        let message = self.shown.message(&self.bytes, &self.applied_bytes, self.endpoint.version());
-        // A packet that cannot be sent is counted; the controller will notice that it lacks.
-        self.endpoint.send(message).ok();
+        let observed = self.shown.observed(&self.bytes, &self.applied_bytes);
+        let sealed = self.side.observe(monotonic_ns(), &observed, &mut self.tx);
+        self.send(sealed);
     }
 
     /// Sends what was shown at these steps, as far as it is kept; no more at once than a serial line
@@ -546,8 +434,9 @@ impl<T: Transport> PlantServer<T> {
     fn send_again(&mut self, first: u64, count: u32) {
         for step in first..first.saturating_add(u64::from(count.min(MOST_AGAIN))) {
             if let Some((shown, values, applied)) = self.history.of(step) {
-                let message = shown.message(values, applied, self.endpoint.version());
-                self.endpoint.send(message).ok();
+                let observed = shown.observed(values, applied);
+                let sealed = self.side.observe(monotonic_ns(), &observed, &mut self.tx);
+                self.send(sealed);
             }
         }
     }
