@@ -1,13 +1,14 @@
 //! The arguments of `sog-run`.
 
-use std::{ffi::OsString, net::SocketAddr, num::NonZeroU32, path::PathBuf, str::FromStr};
+use std::{ffi::OsString, num::NonZeroU32, path::PathBuf, str::FromStr};
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use sog_runtime::{
     control::{OnMiss, RateLimit},
-    link::Address,
     os::Strictness,
 };
+
+use super::link::LinkArgs;
 
 /// Runs a policy on a robot: read → check → infer → limit → write, at a fixed rate.
 ///
@@ -70,9 +71,8 @@ Exit codes: 0 good, 1 the robot or the disk ended it, 2 bad usage or input.";
 
 #[derive(clap::Args)]
 pub(super) struct RecordArgs {
-    /// Where the robot is: `udp://HOST:PORT` or `serial:///dev/DEVICE?baud=N`
-    #[arg(long, value_name = "ADDRESS")]
-    pub(super) robot: Address,
+    #[command(flatten)]
+    pub(super) link: LinkArgs,
     /// Demonstration file to write
     #[arg(long, value_name = "FILE")]
     pub(super) out: PathBuf,
@@ -82,24 +82,10 @@ pub(super) struct RecordArgs {
     /// Replaces the file if it is there
     #[arg(long)]
     pub(super) force: bool,
-    /// Policy or demonstration file of the same task; without it the robot says what it is
+    /// Policy or demonstration file of the same task (with an adapter it is needed); without it the
+    /// robot says what it is
     #[arg(long, value_name = "FILE")]
     pub(super) like: Option<PathBuf>,
-    /// What lies between this robot and the task: joints, units, frames, filters (`robot.toml`)
-    #[arg(long, value_name = "FILE", requires = "like")]
-    pub(super) adapter: Option<PathBuf>,
-    /// Local address of a UDP link; without it any port, on loopback if the robot is there
-    #[arg(long, value_name = "HOST:PORT")]
-    pub(super) bind: Option<SocketAddr>,
-    /// File with a secret shared with the robot: every packet is authenticated
-    #[arg(long, value_name = "FILE")]
-    pub(super) key: Option<PathBuf>,
-    /// How long to wait for the robot's answer, s
-    #[arg(long, default_value_t = 5.0, value_name = "S", value_parser = positive_seconds)]
-    pub(super) timeout: f64,
-    /// Rate that the robot is asked to run at, 1 to 2000 Hz; without it the task's own
-    #[arg(long, value_name = "HZ")]
-    pub(super) rate: Option<f64>,
     /// Ends after this many episodes
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub(super) episodes: Option<u64>,
@@ -122,21 +108,8 @@ pub(super) struct RunArgs {
     /// Policy file
     #[arg(required = true)]
     pub(super) policy: Option<PathBuf>,
-    /// Where the robot is: `udp://HOST:PORT` or `serial:///dev/DEVICE?baud=N`
-    #[arg(long, required = true, value_name = "ADDRESS")]
-    pub(super) robot: Option<Address>,
-    /// What lies between this robot and the policy: joints, units, frames, filters (`robot.toml`)
-    #[arg(long, value_name = "FILE")]
-    pub(super) adapter: Option<PathBuf>,
-    /// Local address of a UDP link; without it any port, on loopback if the robot is there
-    #[arg(long, value_name = "HOST:PORT")]
-    pub(super) bind: Option<SocketAddr>,
-    /// File with a secret shared with the robot: every packet is authenticated
-    #[arg(long, value_name = "FILE")]
-    pub(super) key: Option<PathBuf>,
-    /// How long to wait for the robot's answer, s
-    #[arg(long, default_value_t = 5.0, value_name = "S", value_parser = positive_seconds)]
-    pub(super) timeout: f64,
+    #[command(flatten)]
+    pub(super) link: LinkArgs,
 
     /// Number or name of the code to begin with
     #[arg(long, alias = "mode", default_value = "0", value_name = "K")]
@@ -155,9 +128,6 @@ pub(super) struct RunArgs {
     /// Selects the next code after every so many seconds of the policy's command
     #[arg(long, value_name = "S", value_parser = positive_seconds)]
     pub(super) switch_every: Option<f64>,
-    /// Control rate, 1 to 2000 Hz; without it the policy's own
-    #[arg(long, value_name = "HZ")]
-    pub(super) rate: Option<f64>,
     /// Ends the run after this many seconds of the policy's command
     #[arg(long, value_name = "S", value_parser = positive_seconds)]
     pub(super) duration: Option<f64>,
@@ -394,7 +364,7 @@ fn seconds(text: &str) -> Result<f64, String> {
 }
 
 /// A time in seconds, above 0.
-fn positive_seconds(text: &str) -> Result<f64, String> {
+pub(super) fn positive_seconds(text: &str) -> Result<f64, String> {
     seconds(text)
         .ok()
         .filter(|&time_s| time_s > 0.0)

@@ -5,6 +5,7 @@ mod bench;
 mod doctor;
 mod host;
 mod info;
+mod link;
 mod logs;
 mod names;
 mod operator;

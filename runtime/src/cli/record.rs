@@ -15,9 +15,7 @@ use sog_runtime::{
     adapter::{Adapter, AdapterProgram, Between, RobotFile},
     contract::Contract,
     io::{Command, Guidance, IoError, Reading, RobotIo},
-    link::{
-        CountsToJson, LinkError, LinkOptions, LinkRobot, ObservationStream, Transport, open_key,
-    },
+    link::{CountsToJson, LinkError, LinkOptions, LinkRobot, ObservationStream, Transport},
     os::{self, files::Outputs, pipe::note},
     recording::{self, Episode, Happened, Recorder, Saver, Store, Want},
 };
@@ -134,10 +132,9 @@ fn ask(to: &mpsc::Sender<Asked>, said: Said) -> String {
 }
 
 pub(super) fn main(args: &RecordArgs) -> Result<bool> {
-    let reads = [args.like.as_deref(), args.adapter.as_deref(), args.key.as_deref()];
+    let reads = args.link.reads().chain(args.like.as_deref());
     // A file that is gone on with is replaced by itself and more.
-    let mut outputs =
-        Outputs::new(args.force || args.append).reads_all(reads.into_iter().flatten());
+    let mut outputs = Outputs::new(args.force || args.append).reads_all(reads);
     let output = outputs.claim(&args.out)?;
     let mut source = open(args)?;
     let contract = source.contract().clone();
@@ -193,9 +190,13 @@ fn open(args: &RecordArgs) -> Result<Source> {
         Ok(recording::contract_of(path, &bytes)?)
     });
     let like = like.transpose()?;
-    let program = match (&args.adapter, &like) {
+    let program = match (&args.link.adapter, &like) {
         (Some(path), Some(like)) => Some(AdapterProgram::new(&RobotFile::read(path)?, like)?),
-        _ => None,
+        (Some(_), None) => bail!(
+            "--adapter needs --like with a policy or demonstration file of the task: it lies between \
+             that and the robot"
+        ),
+        (None, _) => None,
     };
     if program.as_ref().is_some_and(AdapterProgram::has_pd) {
         bail!(
@@ -207,26 +208,17 @@ fn open(args: &RecordArgs) -> Result<Source> {
         bail!("the adapter runs the robot faster than the policy; record at the policy's rate");
     }
     let expected = program.as_ref().map(AdapterProgram::robot_contract).or(like.as_ref());
-    let key = args.key.as_ref();
-    let key =
-        key.map(|path| open_key(path).with_context(|| format!("key file {}", path.display())));
-    let period_ns = match args.rate {
+    let period_ns = match args.link.rate {
         Some(rate) => {
             ensure!((1.0..=2000.0).contains(&rate), "--rate {rate}: need 1 to 2000 Hz");
             (1e9 / rate).round() as u64
         }
         None => 0,
     };
-    let options = LinkOptions {
-        key: key.transpose()?,
-        timeout: Duration::from_secs_f64(args.timeout),
-        period_ns,
-        // What comes late is recorded all the same.
-        late_periods: 0.0,
-        ..LinkOptions::default()
-    };
-    let context = || args.robot.to_string();
-    let transport = args.robot.connect(args.bind).with_context(context)?;
+    let (transport, options) = args.link.open(period_ns)?;
+    // What comes late is recorded all the same.
+    let options = LinkOptions { late_periods: 0.0, ..options };
+    let address = args.link.robot()?;
     let robot = LinkRobot::watch(transport, expected, &options).map_err(|error| {
         let asked = expected.is_none();
         let hint = match &error {
@@ -236,13 +228,13 @@ fn open(args: &RecordArgs) -> Result<Source> {
             }
             _ => "",
         };
-        anyhow::anyhow!("{error}{hint}").context(context())
+        anyhow::anyhow!("{error}{hint}").context(address.to_string())
     })?;
     ensure!(
         robot.version() >= 2,
         "{}: the robot speaks version 1 of the wire format, which does not tell the action that it \
          applied; docs/protocol.md says what version 2 needs",
-        args.robot
+        address
     );
     let stream = ObservationStream::new(robot, WAIT);
     Ok(match &program {

@@ -4,9 +4,8 @@ use std::{
     cell::RefCell,
     fmt,
     fs::File,
-    io,
+    io, iter,
     path::{Path, PathBuf},
-    time::Duration,
 };
 
 use anyhow::{Context, Result, bail, ensure};
@@ -18,7 +17,7 @@ use sog_runtime::{
         TickReport, run,
     },
     io::{Command, FaultPlan, FaultyRobot, Guidance, IoError, Reading, RobotIo, RobotSpec},
-    link::{Address, CountsToJson, LinkOptions, LinkRobot, Transport, open_key},
+    link::{CountsToJson, LinkRobot, Transport},
     os::{
         self, Obtained, RealTimeConfig,
         files::{Output, Outputs},
@@ -117,15 +116,9 @@ pub(super) fn main(args: &RunArgs) -> Result<bool> {
     let (bytes, file) = info::load(path)?;
     let names = Names::of_run(args, &bytes, &file)?;
     let config = config(args, &names)?;
-    let program = args.adapter.as_deref().map(|path| adapter(path, &file)).transpose()?;
-    let reads = [
-        Some(path),
-        args.key.as_deref(),
-        args.faults.as_deref(),
-        args.adapter.as_deref(),
-        device(args),
-    ];
-    let log = claim_log(args.log.as_deref(), args.force, reads.into_iter().flatten())?;
+    let program = args.link.adapter.as_deref().map(|path| adapter(path, &file)).transpose()?;
+    let reads = iter::once(path).chain(args.faults.as_deref()).chain(args.link.reads());
+    let log = claim_log(args.log.as_deref(), args.force, reads)?;
     // Checked against the policy's own robot first: what is wrong here is no fault of the link.
     let expected = expected_robot(&file);
     let period_ns = Controller::new(&file, &expected, config.clone())?.period_ns();
@@ -250,18 +243,10 @@ fn adapter(path: &Path, file: &PolicyFile) -> Result<AdapterProgram> {
     Ok(AdapterProgram::new(&RobotFile::read(path)?, &file.contract)?)
 }
 
-/// The device of a serial line.
-fn device(args: &RunArgs) -> Option<&Path> {
-    match args.robot.as_ref()? {
-        Address::Serial { device, .. } => Some(device),
-        Address::Udp(_) => None,
-    }
-}
-
 fn config(args: &RunArgs, names: &Names) -> Result<Config> {
     let safety = &args.safety;
     Ok(Config {
-        rate_hz: args.rate,
+        rate_hz: args.link.rate,
         codes: args.codes.as_ref().map_or_else(|| names.codes(), |codes| codes.0.clone()),
         code: names.number(&args.code).context("--code")?,
         on_miss: safety.on_miss.into(),
@@ -357,18 +342,8 @@ fn connect(
     expected: &RobotSpec,
     period_ns: u64,
 ) -> Result<LinkRobot<Box<dyn Transport + Send>>> {
-    let address = args.robot.as_ref().context("no robot given")?;
-    let key = args
-        .key
-        .as_ref()
-        .map(|path| open_key(path).with_context(|| format!("key file {}", path.display())));
-    let options = LinkOptions {
-        key: key.transpose()?,
-        timeout: Duration::from_secs_f64(args.timeout),
-        period_ns,
-        ..LinkOptions::default()
-    };
-    let transport = address.connect(args.bind).with_context(|| address.to_string())?;
+    let (transport, options) = args.link.open(period_ns)?;
+    let address = args.link.robot()?;
     LinkRobot::connect(transport, expected, &options).with_context(|| address.to_string())
 }
 
