@@ -129,6 +129,9 @@ pub enum Problem {
         /// What is there instead.
         found: String,
     },
+    /// Two columns have one name.
+    #[error("it stands there twice: rename one, or leave it out")]
+    Twice,
     /// A column's rows do not fit its episode.
     #[error("{found} rows, need {needed}")]
     Rows {

@@ -330,9 +330,10 @@ fn episode(
         times_s: None,
         end: End::default(),
     };
-    // A name can occur twice only in a damaged file; the second is as good as the first.
     arrays.sort_by_key(|(name, _)| names.iter().position(|n| n == name));
-    arrays.dedup_by(|a, b| a.0 == b.0);
+    if let Some(pair) = arrays.windows(2).find(|pair| pair[0].0 == pair[1].0) {
+        return Err(place.column(pair[0].0.clone()).error(Problem::Twice));
+    }
     for (name, array) in arrays {
         let place = place.column(name.clone());
         let (rows, width) = (array.rows(), array.width());

@@ -214,3 +214,15 @@ fn what_is_wrong_is_named_with_file_episode_and_column() {
     let message = read(&write("huge.npy", &npy), None).unwrap_err().to_string();
     assert!(message.contains("more than a file of"), "{message}");
 }
+
+#[test]
+fn a_name_that_stands_twice_is_no_column() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("arm.csv");
+    for (head, twice) in [("t,q,q,act", "`q`"), ("act,t,q,act", "`act`")] {
+        let rows: String = (0..5).map(|i| format!("{i},{},{},{}\n", i + 1, i + 2, i + 3)).collect();
+        std::fs::write(&file, format!("{head}\n{rows}")).unwrap();
+        let error = read(&file, None).unwrap_err().to_string();
+        assert!(error.contains(twice) && error.contains("twice"), "{error}");
+    }
+}
