@@ -9,7 +9,7 @@ use arrow_array::{
     Array as _, ArrayRef, BooleanArray, FixedSizeListArray, LargeListArray, ListArray, RecordBatch,
     StructArray, cast::AsArray, types,
 };
-use arrow_ipc::{reader::StreamReader, root_as_message};
+use arrow_ipc::{Message, reader::StreamReader, root_as_message};
 use arrow_schema::DataType;
 
 use crate::{
@@ -199,11 +199,26 @@ fn batches(stream: &[u8], place: &Place) -> Result<Vec<RecordBatch>, FormatError
         let (header, after) = after.split_at_checked(size).ok_or_else(cut)?;
         let message = root_as_message(header).map_err(|e| place.unreadable(e))?;
         let body = usize::try_from(message.bodyLength()).map_err(|_| cut())?;
+        if !is_within(&message, body) {
+            return Err(place.unreadable("a buffer of Arrow goes on behind its message's end"));
+        }
         rest = after.get(body..).ok_or_else(cut)?;
     }
     let reader =
         StreamReader::try_new(Cursor::new(stream), None).map_err(|e| place.unreadable(e))?;
     reader.map(|batch| batch.map_err(|e| place.unreadable(e))).collect()
+}
+
+/// Whether the buffers of a message's columns lie in its body, of so many bytes: Arrow's reader takes that for
+/// granted.
+fn is_within(message: &Message<'_>, body: usize) -> bool {
+    let of_dictionary = || message.header_as_dictionary_batch().and_then(|batch| batch.data());
+    let Some(batch) = message.header_as_record_batch().or_else(of_dictionary) else { return true };
+    batch.buffers().iter().flatten().all(|buffer| {
+        let (start, length) = (usize::try_from(buffer.offset()), usize::try_from(buffer.length()));
+        let end = start.ok().zip(length.ok()).and_then(|(start, length)| start.checked_add(length));
+        end.is_some_and(|end| end <= body)
+    })
 }
 
 /// Columns of several batches, one under the other.
