@@ -1,4 +1,4 @@
-//! What the arguments of `sog` may be.
+//! What the arguments of `sog` may be, and what becomes of an output.
 #![allow(clippy::unwrap_used)] // a test may panic
 
 use std::{
@@ -76,4 +76,23 @@ fn a_file_of_another_kind_is_called_what_it_is() {
     let output = sog(&["demos", "export", demos, "--format", "minari", "--out", demos]);
     let said = String::from_utf8(output.stderr).unwrap();
     assert!(output.status.code() == Some(2) && said.contains("choose another name"), "{said}");
+}
+
+#[test]
+fn an_export_on_a_full_disk_leaves_nothing_and_is_said_once() {
+    let temp = tempfile::tempdir().unwrap();
+    let at = |name: &str| temp.path().join(name).to_str().unwrap().to_string();
+    let (demos, out) = (at("demos"), at("out"));
+    let record = ["demos", "record", "--task", "circles", "--episodes-per-mode", "1", "--out"];
+    assert!(sog(&[&record[..], &[&demos]].concat()).status.success());
+    // A file may have 8 KiB.
+    let output = Command::new("sh")
+        .args(["-c", "ulimit -f 8; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_sog")])
+        .args(["demos", "export", &demos, "--format", "minari", "--out", &out])
+        .output()
+        .unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.code() == Some(2) && said.contains("cannot be written"), "{said}");
+    assert_eq!(said.lines().count(), 1, "{said}");
+    assert!(!temp.path().join("out").exists());
 }
