@@ -259,6 +259,24 @@ fn a_named_pipe_is_no_log() {
     world.finish();
 }
 
+#[test]
+fn a_recording_refuses_what_it_cannot_use() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name).to_str().unwrap().to_string();
+    for (args, needed) in [
+        // An adapter lies between the robot and a task.
+        (["udp://127.0.0.1:1", &at("out"), "--adapter", &at("robot.toml")], "needs --like"),
+        // The robot's own line.
+        (["serial:///dev/zero?baud=115200", "/dev/zero", "--timeout", "1"], "is the input"),
+    ] {
+        let [robot, out, more @ ..] = args;
+        let record = ["record", "--no-keys", "--robot", robot, "--out", out];
+        let output = plain(&[&record[..], &more].concat());
+        assert!(code(&output) == 2 && said(&output).contains(needed), "{}", said(&output));
+    }
+    assert!(!dir.path().join("out").exists());
+}
+
 /// The code of a program whose reader is gone before it says anything.
 fn without_reader(command: &mut Command) -> i32 {
     let (reader, writer) = std::io::pipe().unwrap();
