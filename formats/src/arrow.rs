@@ -3,7 +3,14 @@
 //! Minari writes IPC files, one an episode, with a row more than there are actions; `imitation`
 //! (Hugging Face's `save_to_disk`) an IPC stream with one row an episode.
 
-use std::{fs, io::Cursor, path::Path};
+use std::{
+    cell::Cell,
+    fs,
+    io::Cursor,
+    panic::{self, AssertUnwindSafe},
+    path::Path,
+    sync::Once,
+};
 
 use arrow_array::{
     Array as _, ArrayRef, BooleanArray, FixedSizeListArray, LargeListArray, ListArray, RecordBatch,
@@ -16,6 +23,32 @@ use crate::{
     Format, FormatError, Place, Problem, Recording, minari, names,
     recording::{Array, Dtype, Part, assemble},
 };
+
+thread_local! {
+    /// Whether what panics here is caught and told as an error.
+    static CAUGHT: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Reads a file with Arrow's crates, which take the numbers in it for good here and there and panic where they are
+/// not: that is an error of the file's.
+pub(crate) fn guarded(
+    path: &Path,
+    read: impl FnOnce(&Path) -> Result<Recording, FormatError>,
+) -> Result<Recording, FormatError> {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let told = panic::take_hook();
+        panic::set_hook(Box::new(move |info| {
+            if !CAUGHT.get() {
+                told(info);
+            }
+        }));
+    });
+    let before = CAUGHT.replace(true);
+    let found = panic::catch_unwind(AssertUnwindSafe(|| read(path)));
+    CAUGHT.set(before);
+    found.unwrap_or_else(|_| Err(Place::file(path).unreadable("Arrow's reader gave up on it")))
+}
 
 /// Reads a data set of Minari's: the folder, the `data` folder in it, or one episode's file.
 pub(crate) fn minari(path: &Path) -> Result<Recording, FormatError> {
@@ -200,7 +233,7 @@ fn batches(stream: &[u8], place: &Place) -> Result<Vec<RecordBatch>, FormatError
         let message = root_as_message(header).map_err(|e| place.unreadable(e))?;
         let body = usize::try_from(message.bodyLength()).map_err(|_| cut())?;
         if !is_within(&message, body) {
-            return Err(place.unreadable("a buffer of Arrow goes on behind its message's end"));
+            return Err(place.unreadable("a column of Arrow is larger than its message"));
         }
         rest = after.get(body..).ok_or_else(cut)?;
     }
@@ -209,16 +242,24 @@ fn batches(stream: &[u8], place: &Place) -> Result<Vec<RecordBatch>, FormatError
     reader.map(|batch| batch.map_err(|e| place.unreadable(e))).collect()
 }
 
-/// Whether the buffers of a message's columns lie in its body, of so many bytes: Arrow's reader takes that for
-/// granted.
+/// Whether a message's columns have their buffers in its body, of so many bytes, and no more rows than those can
+/// hold: Arrow's reader takes both for granted.
 fn is_within(message: &Message<'_>, body: usize) -> bool {
+    /// Rows of columns that take no room, such as those of nulls.
+    const EMPTY: usize = 1 << 20;
     let of_dictionary = || message.header_as_dictionary_batch().and_then(|batch| batch.data());
     let Some(batch) = message.header_as_record_batch().or_else(of_dictionary) else { return true };
-    batch.buffers().iter().flatten().all(|buffer| {
+    let fits = |rows: i64| {
+        usize::try_from(rows).is_ok_and(|rows| rows <= EMPTY.max(body.saturating_mul(8)))
+    };
+    let (nodes, buffers) = (batch.nodes(), batch.buffers());
+    let ends = buffers.iter().flatten().map(|buffer| {
         let (start, length) = (usize::try_from(buffer.offset()), usize::try_from(buffer.length()));
-        let end = start.ok().zip(length.ok()).and_then(|(start, length)| start.checked_add(length));
-        end.is_some_and(|end| end <= body)
-    })
+        start.ok().zip(length.ok()).and_then(|(start, length)| start.checked_add(length))
+    });
+    fits(batch.length())
+        && nodes.iter().flatten().map(|node| node.length()).all(fits)
+        && ends.map(|end| end.is_some_and(|end| end <= body)).all(|within| within)
 }
 
 /// Columns of several batches, one under the other.

@@ -305,7 +305,14 @@ fn read_hdf5(path: &Path, _: Format) -> Result<Recording, FormatError> {
 }
 
 #[cfg(feature = "arrow")]
-use crate::arrow::{imitation, minari as minari_arrow};
+fn minari_arrow(path: &Path) -> Result<Recording, FormatError> {
+    crate::arrow::guarded(path, crate::arrow::minari)
+}
+
+#[cfg(feature = "arrow")]
+fn imitation(path: &Path) -> Result<Recording, FormatError> {
+    crate::arrow::guarded(path, crate::arrow::imitation)
+}
 
 #[cfg(not(feature = "arrow"))]
 fn minari_arrow(path: &Path) -> Result<Recording, FormatError> {
@@ -318,7 +325,9 @@ fn imitation(path: &Path) -> Result<Recording, FormatError> {
 }
 
 #[cfg(feature = "lerobot")]
-use crate::lerobot::read as lerobot;
+fn lerobot(path: &Path) -> Result<Recording, FormatError> {
+    crate::arrow::guarded(path, crate::lerobot::read)
+}
 
 #[cfg(not(feature = "lerobot"))]
 fn lerobot(path: &Path) -> Result<Recording, FormatError> {
