@@ -72,6 +72,10 @@ pub(super) fn misplaced(observations: &[f32], lengths: &[usize], terms: &Terms) 
     for &(position, velocity) in &pairs {
         let Some(own) = rows.correlation(position, velocity) else { continue };
         let needed = (own + CLEARLY).max(TOGETHER);
+        // No correlation is so large: nothing can be clearly better, and nothing is looked for.
+        if needed > 1.0 {
+            continue;
+        }
         let together = |p, v| rows.correlation(p, v).is_some_and(|r| r > needed);
         let other = (0..s).find(|&c| {
             (c != position && together(c, velocity)) || (c != velocity && together(position, c))
