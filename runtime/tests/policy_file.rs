@@ -174,7 +174,8 @@ fn a_later_schema_is_named() {
     let bytes = rewritten(|_, metadata| {
         metadata.insert("schema".to_string(), "sog.policy/2".to_string());
     });
-    assert!(refusal(&bytes).contains("schema is `sog.policy/2`, this runtime reads"));
+    let needed = "schema is `sog.policy/2`, need `sog.policy/1`; use the runtime of that version";
+    assert!(refusal(&bytes).contains(needed), "{}", refusal(&bytes));
 }
 
 #[test]

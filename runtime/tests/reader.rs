@@ -4,7 +4,7 @@
 
 use std::{collections::BTreeSet, path::Path};
 
-use sog_core::policy as in_place;
+use sog_core::policy::{self as in_place, BOOK_KEY};
 use sog_runtime::{
     contract::Contract,
     io::Random,
@@ -105,13 +105,16 @@ fn other_reader(bytes: &[u8]) -> Result<PolicyFile, String> {
             created: meta("created")?,
         },
     };
-    // What it would be written with, and nothing else.
+    // What it would be written with, and nothing else but a book of codes.
     let written = read.to_bytes();
     let written = TensorFile::parse(&written).map_err(text)?;
     let keys = |file: &TensorFile<'_>| -> BTreeSet<String> {
-        file.metadata().keys().filter(|key| *key != CHECKSUM_KEY).cloned().collect()
+        let others = [CHECKSUM_KEY, BOOK_KEY];
+        file.metadata().keys().filter(|key| !others.contains(&key.as_str())).cloned().collect()
     };
-    if file.names() != written.names() || keys(&file) != keys(&written) {
+    let mut names = file.names();
+    names.retain(|name| *name != BOOK_KEY);
+    if names != written.names() || keys(&file) != keys(&written) {
         return Err("not what it would be written with".to_string());
     }
     for name in file.names() {
