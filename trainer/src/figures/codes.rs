@@ -4,15 +4,14 @@ use std::path::{Path, PathBuf};
 
 use plotters::{
     backend::DrawingBackend,
-    chart::{ChartBuilder, LabelAreaPosition},
     coord::Shift,
     drawing::DrawingArea,
     element::Circle,
     series::{DashedLineSeries, LineSeries},
-    style::{Color, IntoFont},
+    style::Color,
 };
 
-use super::{Figure, FigureError, INK, TITLE_PX, axes, colour, save};
+use super::{Figure, FigureError, INK, axes, colour, save, titled};
 
 /// Name of the picture of how many codes demonstrations ask for.
 pub const NAME: &str = "codes";
@@ -70,12 +69,8 @@ impl Figure for Count<'_> {
         {
             let of = |row: &CountRow| if which == 0 { row.loss } else { row.between };
             let highest = self.rows.iter().map(of).fold(2.0 * self.limit, f64::max);
-            let mut chart = ChartBuilder::on(panel)
-                .margin(16)
-                .caption(title, ("sans-serif", TITLE_PX).into_font())
-                .set_label_area_size(LabelAreaPosition::Left, 64)
-                .set_label_area_size(LabelAreaPosition::Bottom, 56)
-                .build_cartesian_2d(0.5..most + 0.5, 0.0..1.1 * highest)?;
+            let mut chart =
+                titled(panel, title, 64).build_cartesian_2d(0.5..most + 0.5, 0.0..1.1 * highest)?;
             axes(&mut chart)
                 .x_labels(self.rows.len().max(1))
                 .x_desc("codes K")

@@ -4,18 +4,17 @@ use std::path::{Path, PathBuf};
 
 use plotters::{
     backend::DrawingBackend,
-    chart::{ChartBuilder, LabelAreaPosition},
     coord::Shift,
     drawing::DrawingArea,
     element::{Circle, PathElement, Rectangle},
-    style::{Color, IntoFont},
+    style::Color,
 };
 use sog_formats::{
     Recording,
     inspect::{FindingKind, Report},
 };
 
-use super::{Figure, FigureError, INK, TITLE_PX, axes, colour, save};
+use super::{Figure, FigureError, INK, axes, colour, save, titled};
 
 /// Width and height of a panel in pixels.
 const PANEL_PX: (u32, u32) = (620, 420);
@@ -197,12 +196,8 @@ impl Figure for Contents {
     {
         for (place, panel) in area.split_evenly((2, 2)).iter().zip(self.panels()) {
             let [left, right, low, high] = panel.range;
-            let mut chart = ChartBuilder::on(place)
-                .margin(16)
-                .caption(panel.title, ("sans-serif", TITLE_PX).into_font())
-                .set_label_area_size(LabelAreaPosition::Left, 72)
-                .set_label_area_size(LabelAreaPosition::Bottom, 56)
-                .build_cartesian_2d(left..right, low..high)?;
+            let mut chart =
+                titled(place, panel.title, 72).build_cartesian_2d(left..right, low..high)?;
             // Episodes and components have whole numbers.
             let decimals = if panel.x == "ms" { 1 } else { 0 };
             axes(&mut chart)

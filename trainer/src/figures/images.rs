@@ -8,7 +8,6 @@ use std::path::{Path, PathBuf};
 
 use plotters::{
     backend::DrawingBackend,
-    chart::{ChartBuilder, LabelAreaPosition},
     coord::Shift,
     drawing::DrawingArea,
     element::{Circle, Rectangle},
@@ -19,7 +18,7 @@ use plotters::{
 };
 use sog_engine::conv::Grid;
 
-use super::{FAINT, Figure, FigureError, INK, LABEL_PX, TICK_PX, TITLE_PX, axes, save_png};
+use super::{FAINT, Figure, FigureError, INK, LABEL_PX, TICK_PX, TITLE_PX, axes, save_png, titled};
 use crate::codes::quantile::{normal_cdf, normal_quantile};
 
 /// Ten colours that keep apart, for digits and other classes (Tableau's; Okabe and Ito's are fewer).
@@ -319,11 +318,7 @@ impl Figure for Embedding<'_> {
         DB::ErrorType: 'static,
     {
         let (plot, key) = area.split_horizontally(900);
-        let mut chart = ChartBuilder::on(&plot)
-            .margin(16)
-            .caption("Codes of held-out pictures", ("sans-serif", TITLE_PX).into_font())
-            .set_label_area_size(LabelAreaPosition::Left, 64)
-            .set_label_area_size(LabelAreaPosition::Bottom, 56)
+        let mut chart = titled(&plot, "Codes of held-out pictures", 64)
             .build_cartesian_2d(0.0..1.0, 0.0..1.0)?;
         axes(&mut chart).x_desc("Φ(z₁)").y_desc("Φ(z₂)").draw()?;
         let colour = |label: u8| CLASSES[usize::from(label) % CLASSES.len()];

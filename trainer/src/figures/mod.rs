@@ -24,7 +24,7 @@ use std::{
 
 use plotters::{
     backend::DrawingBackend,
-    chart::{ChartContext, MeshStyle, SeriesLabelPosition},
+    chart::{ChartBuilder, ChartContext, LabelAreaPosition, MeshStyle, SeriesLabelPosition},
     coord::{
         Shift,
         cartesian::Cartesian2d,
@@ -146,6 +146,21 @@ pub(crate) fn encode(
     writer.write_image_data(pixels)?;
     writer.finish()?;
     Ok(bytes)
+}
+
+/// A chart with a title, `left` pixels for the names and numbers of the vertical axis, still to be given its ranges.
+pub(crate) fn titled<'a, 'b, DB: DrawingBackend>(
+    area: &'a DrawingArea<DB, Shift>,
+    title: &str,
+    left: u32,
+) -> ChartBuilder<'a, 'b, DB> {
+    let mut chart = ChartBuilder::on(area);
+    chart
+        .margin(16)
+        .caption(title, ("sans-serif", TITLE_PX).into_font())
+        .set_label_area_size(LabelAreaPosition::Left, left)
+        .set_label_area_size(LabelAreaPosition::Bottom, 56);
+    chart
 }
 
 /// Axes in the style of all figures, still to be named and drawn.

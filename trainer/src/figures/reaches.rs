@@ -4,15 +4,15 @@ use std::path::{Path, PathBuf};
 
 use plotters::{
     backend::DrawingBackend,
-    chart::{ChartBuilder, LabelAreaPosition, SeriesLabelPosition},
+    chart::SeriesLabelPosition,
     coord::Shift,
     drawing::DrawingArea,
     element::{Circle, PathElement},
     series::LineSeries,
-    style::{Color, IntoFont},
+    style::Color,
 };
 
-use super::{Figure, FigureError, INK, TITLE_PX, axes, colour, legend, save};
+use super::{Figure, FigureError, INK, axes, colour, legend, save, titled};
 
 /// Name of the picture.
 pub const NAME: &str = "reaches";
@@ -74,12 +74,8 @@ impl Figure for Reaches {
                 let middle = 0.5 * (low + high);
                 middle - 1.4 * half..middle + 1.4 * half
             });
-            let mut chart = ChartBuilder::on(panel)
-                .margin(16)
-                .caption(format!("{}, {view}", self.title), ("sans-serif", TITLE_PX).into_font())
-                .set_label_area_size(LabelAreaPosition::Left, 76)
-                .set_label_area_size(LabelAreaPosition::Bottom, 56)
-                .build_cartesian_2d(x, y)?;
+            let mut chart =
+                titled(panel, &format!("{}, {view}", self.title), 76).build_cartesian_2d(x, y)?;
             axes(&mut chart)
                 .x_desc(names[0])
                 .y_desc(names[1])

@@ -5,16 +5,16 @@ use std::path::{Path, PathBuf};
 
 use plotters::{
     backend::DrawingBackend,
-    chart::{ChartBuilder, LabelAreaPosition, SeriesLabelPosition},
+    chart::SeriesLabelPosition,
     coord::Shift,
     drawing::DrawingArea,
     element::{Circle, PathElement},
     prelude::IntoLogRange,
     series::{DashedLineSeries, LineSeries},
-    style::{Color, IntoFont},
+    style::Color,
 };
 
-use super::{Figure, FigureError, INK, TITLE_PX, axes, colour, legend, save};
+use super::{Figure, FigureError, INK, axes, colour, legend, save, titled};
 
 /// Width and height of a panel in pixels.
 const PANEL_PX: (u32, u32) = (620, 560);
@@ -90,11 +90,7 @@ impl Figure for Sweep {
         for (which, (panel, title)) in
             area.split_evenly((1, 2)).iter().zip(["its own actions", &random]).enumerate()
         {
-            let mut chart = ChartBuilder::on(panel)
-                .margin(16)
-                .caption(title, ("sans-serif", TITLE_PX).into_font())
-                .set_label_area_size(LabelAreaPosition::Left, 70)
-                .set_label_area_size(LabelAreaPosition::Bottom, 56)
+            let mut chart = titled(panel, title, 70)
                 .build_cartesian_2d((0.008..1.25).log_scale(), -0.05..1.3)?;
             axes(&mut chart)
                 .y_labels(7)
@@ -165,12 +161,8 @@ impl Figure for Switching<'_> {
         let all = || self.0.iter().flat_map(|(_, paths)| paths).flat_map(|p| p.points.clone());
         let reach = all().map(|(x, y)| x.abs().max(y.abs())).fold(1.0, f64::max) * 1.05;
         for (panel, (title, paths)) in area.split_evenly((1, self.0.len())).iter().zip(self.0) {
-            let mut chart = ChartBuilder::on(panel)
-                .margin(16)
-                .caption(title, ("sans-serif", TITLE_PX).into_font())
-                .set_label_area_size(LabelAreaPosition::Left, 64)
-                .set_label_area_size(LabelAreaPosition::Bottom, 56)
-                .build_cartesian_2d(-reach..reach, -reach..reach)?;
+            let mut chart =
+                titled(panel, title, 64).build_cartesian_2d(-reach..reach, -reach..reach)?;
             axes(&mut chart)
                 .x_desc("x / m")
                 .y_desc("y / m")

@@ -4,15 +4,15 @@ use std::path::{Path, PathBuf};
 
 use plotters::{
     backend::DrawingBackend,
-    chart::{ChartBuilder, LabelAreaPosition, SeriesLabelPosition},
+    chart::SeriesLabelPosition,
     coord::Shift,
     drawing::DrawingArea,
     element::{PathElement, Polygon, Rectangle},
     series::{DashedLineSeries, LineSeries},
-    style::{Color, IntoFont},
+    style::Color,
 };
 
-use super::{Figure, FigureError, INK, TITLE_PX, axes, colour, legend, save};
+use super::{Figure, FigureError, INK, axes, colour, legend, save, titled};
 
 /// Name of the picture.
 pub const NAME: &str = "velocities";
@@ -49,12 +49,16 @@ pub fn draw(
         })
     };
     let points: Vec<(f64, [f64; 3])> = speeds.iter().map(|(cdf, all)| (*cdf, band(all))).collect();
-    let rises = match (points.first(), points.last()) {
-        (Some(first), Some(last)) => last.1[1] >= first.1[1],
-        _ => true,
-    };
-    let demonstrated = if rises { [low, high] } else { [high, low] };
+    let demonstrated = if rises(&points) { [low, high] } else { [high, low] };
     save(&Velocities { title: title.to_string(), points, demonstrated }, dir, NAME)
+}
+
+/// Whether the median rises from the first code to the last.
+fn rises(points: &[(f64, [f64; 3])]) -> bool {
+    match points {
+        [first, .., last] => last.1[1] >= first.1[1],
+        _ => true,
+    }
 }
 
 impl Figure for Velocities {
@@ -72,11 +76,7 @@ impl Figure for Velocities {
         let all = || self.points.iter().flat_map(|(_, band)| *band).chain(self.demonstrated);
         let low = all().fold(f64::INFINITY, f64::min).min(0.0);
         let high = all().fold(f64::NEG_INFINITY, f64::max);
-        let mut chart = ChartBuilder::on(area)
-            .margin(16)
-            .caption(&self.title, ("sans-serif", TITLE_PX).into_font())
-            .set_label_area_size(LabelAreaPosition::Left, 70)
-            .set_label_area_size(LabelAreaPosition::Bottom, 56)
+        let mut chart = titled(area, &self.title, 70)
             .build_cartesian_2d(0.0..1.0, low..high + 0.25 * (high - low))?;
         axes(&mut chart)
             .x_desc("distribution function of the prior at the code")
@@ -114,6 +114,13 @@ mod tests {
 
     #[test]
     fn the_dashed_line_rises_as_the_band_does() {
+        let band = |median: f64| [median - 0.1, median, median + 0.1];
+        assert!(rises(&[(0.1, band(1.0)), (0.9, band(2.0))]));
+        assert!(!rises(&[(0.1, band(2.0)), (0.5, band(3.0)), (0.9, band(1.0))]));
+    }
+
+    #[test]
+    fn any_number_of_codes_is_drawn() {
         let dir = tempfile::tempdir().unwrap();
         let speeds: Vec<(f64, Vec<f64>)> =
             (1..10).map(|i| (0.1 * f64::from(i), vec![3.0 - 0.3 * f64::from(i); 5])).collect();
