@@ -9,7 +9,7 @@ use std::sync::{
 use rand::{RngExt, seq::SliceRandom};
 use rand_distr::StandardNormal;
 use sog_runtime::{
-    io::{Command, Guidance, IoError, Reading, RobotIo, RobotSpec},
+    io::{Command, Guidance, IoError, NO_WAY_HOME, Reading, RobotIo, RobotSpec},
     recording::{EPISODE_BUTTON, Episode},
 };
 
@@ -268,6 +268,7 @@ impl RobotIo for Demonstrator {
                 self.begin().map_err(|_| IoError::Robot("it could not start an episode"))?;
             }
             Command::Stop => self.stopped = true,
+            Command::Home => return Err(IoError::Robot(NO_WAY_HOME)),
             Command::Act(_) | Command::Damp => {}
         }
         if !self.stopped && command != Command::Reset {

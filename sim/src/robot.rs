@@ -1,6 +1,6 @@
 //! A task as a robot: what the control loop, in this process or behind a link, sees of it.
 
-use sog_runtime::io::{Command, IoError, Reading, RobotIo, RobotSpec};
+use sog_runtime::io::{Command, IoError, NO_WAY_HOME, Reading, RobotIo, RobotSpec};
 
 use crate::{
     error::SimError,
@@ -211,6 +211,7 @@ impl RobotIo for SimRobot {
                     recording.put_step(&*self.task, action, &self.rewards);
                 }
             }
+            Command::Home => return Err(IoError::Robot(NO_WAY_HOME)),
             other => {
                 self.stopped |= other == Command::Stop;
                 let rest =

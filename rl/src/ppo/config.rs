@@ -25,6 +25,12 @@ pub struct PpoConfig {
     /// learned there. Written only where it is not 0.
     #[serde(skip_serializing_if = "is_zero")]
     pub carry_over: f64,
+    /// Probability that a step is the last of its episode, which then ran out of time (its last
+    /// state keeps its value). With `carry_over` the code changes in every state that an episode
+    /// passes, from slow to fast, and what to do about it is learned from the easy ones on. Written
+    /// only where it is not 0.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub cut: f64,
     /// Probability that a step of a perturbed environment gets a uniform action instead of the
     /// policy's (paper, B.2). The policy learns from what it had decided: the rest is the world's
     /// doing. Written only where it is not 0.
@@ -78,6 +84,7 @@ impl Default for PpoConfig {
             steps: 256,
             restart_envs: 0,
             carry_over: 0.0,
+            cut: 0.0,
             perturb: 0.0,
             perturbed_share: 1.0,
             epochs: 5,
@@ -106,6 +113,7 @@ impl PpoConfig {
         within(&key("steps"), self.steps, 1..=65_536)?;
         within(&key("restart_envs"), self.restart_envs, 0..=self.envs)?;
         within(&key("carry_over"), self.carry_over, 0.0..=1.0)?;
+        within(&key("cut"), self.cut, 0.0..=1.0)?;
         within(&key("perturb"), self.perturb, 0.0..=1.0)?;
         within(&key("perturbed_share"), self.perturbed_share, 0.0..=1.0)?;
         within(&key("epochs"), self.epochs, 1..=1000)?;

@@ -92,6 +92,7 @@ impl Ppo {
             envs: config.envs,
             latent_dim: latent,
             carry_over: config.carry_over,
+            cut: config.cut,
             perturb: config.perturb,
             perturbed: config.perturbed_envs(),
             seed: seed::derive(setup.seed, FLEET_STREAM),

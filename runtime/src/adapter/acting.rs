@@ -6,9 +6,13 @@ use super::{
     command::{ActionTerm, Sets, ToldHolds},
     file::RobotFile,
     filter::{Coefficients, Memory},
+    homing::Way,
     joint::Part,
 };
-use crate::definition::{At, DefinitionError};
+use crate::{
+    definition::{At, DefinitionError},
+    io::Homing,
+};
 
 /// From an action to targets, and from targets to a command. Its state is a function of the
 /// actions since the policy began to act.
@@ -21,6 +25,7 @@ pub(super) struct Acting {
     /// The action as it was given last; zeros while the policy does not act. `[A]`
     action: Vec<f64>,
     command: Vec<f32>,
+    way: Option<Way>,
 }
 
 /// What an action component sets: default + scale · action, within bounds, smoothed.
@@ -67,8 +72,19 @@ impl Acting {
             }));
         }
         let outs = Wiring::new(file, terms)?.outs()?;
+        let way = file.homing.as_ref().map(|table| {
+            let number = |command: usize, i: usize| {
+                let mut all = terms.iter();
+                let sets = |term: &&&ActionTerm| {
+                    matches!(term.sets, Sets::Numbers { command: c, .. } if c == command)
+                };
+                all.find(sets).map_or(0.0, |term| term.at_rest(i))
+            };
+            Way::new(file, table, number)
+        });
         let (actions, commands) = (targets.len(), outs.len());
-        Ok(Self { targets, outs, action: vec![0.0; actions], command: vec![0.0; commands] })
+        let (action, command) = (vec![0.0; actions], vec![0.0; commands]);
+        Ok(Self { targets, outs, action, command, way: way.transpose()? })
     }
 
     /// Whether torque is computed here.
@@ -93,8 +109,31 @@ impl Acting {
 
     /// The policy does not act: smoothing begins anew with its next action.
     pub(super) fn rest(&mut self) {
+        self.rest_actions();
+        if let Some(way) = &mut self.way {
+            way.rest();
+        }
+    }
+
+    fn rest_actions(&mut self) {
         self.action.fill(0.0);
         self.targets.iter_mut().for_each(|target| target.memory = Memory::default());
+    }
+
+    /// Whether the robot stands where its policy starts from.
+    pub(super) fn homing(&self, signals: &[f64]) -> Homing {
+        self.way.as_ref().map_or(Homing::Unable, |way| way.status(signals))
+    }
+
+    /// What the robot is told on the way to its start pose, one period of its own further; `None`
+    /// where the file says nothing of it.
+    pub(super) fn home(&mut self, signals: &[f64], fresh: bool) -> Option<&[f32]> {
+        self.rest_actions();
+        let told = self.way.as_mut()?.step(signals, fresh);
+        for ((command, out), told) in self.command.iter_mut().zip(&self.outs).zip(told) {
+            *command = told.clamp(out.low, out.high) as f32;
+        }
+        Some(&self.command)
     }
 
     /// What the robot is told now, one period of its own further.

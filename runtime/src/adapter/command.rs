@@ -71,6 +71,13 @@ impl ActionTerm {
     }
 }
 
+impl ActionTerm {
+    /// What component `i` sets where the action is 0.
+    pub(super) fn at_rest(&self, i: usize) -> f64 {
+        self.clip.map_or(self.default[i], |[low, high]| self.default[i].clamp(low, high))
+    }
+}
+
 pub(super) fn read_told(mut table: Table<'_>, joints: &[Joint]) -> Read<Told> {
     let at = table.at();
     let name = channel::name(&mut table)?;

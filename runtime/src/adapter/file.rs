@@ -6,6 +6,7 @@ use super::{
     channel::{self, Holds},
     command::{self, ActionTerm, Told, ToldHolds},
     has::Has,
+    homing::{self, HomingTable},
     joint::{self, Part},
     observation::{self, Wanted},
 };
@@ -27,6 +28,7 @@ pub struct RobotFile {
     pub(super) observation: Vec<Wanted>,
     pub(super) told: Vec<Told>,
     pub(super) action: Vec<ActionTerm>,
+    pub(super) homing: Option<HomingTable>,
     pub(super) at: At,
     pub(super) dt_at: At,
     /// The text, as it was read.
@@ -131,6 +133,7 @@ fn read(mut table: Table<'_>, text: &Arc<str>) -> Read<RobotFile> {
         observation: vec![],
         told: vec![],
         action: vec![],
+        homing: None,
         at,
         dt_at,
         text: Arc::clone(text),
@@ -148,6 +151,9 @@ fn read(mut table: Table<'_>, text: &Arc<str>) -> Read<RobotFile> {
     for table in action.tables()? {
         file.action.extend(command::read_action(table, &file.has.joints, &file.told, dt_s)?);
     }
+    file.homing = table.read("homing", |value| {
+        homing::read(value.table()?, &file.has, &file.told, &file.action)
+    })?;
     table.finish()?;
     Ok(file)
 }

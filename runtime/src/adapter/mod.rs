@@ -79,6 +79,7 @@ mod command;
 mod file;
 mod filter;
 mod has;
+mod homing;
 mod joint;
 mod observation;
 mod pace;

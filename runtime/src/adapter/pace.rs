@@ -1,10 +1,11 @@
 //! Two rates on one thread: the robot's periods between those of the policy.
 
+use alloc::vec::Vec;
 use core::cell::RefCell;
 
 use super::Adapter;
 use crate::{
-    io::{Command, Guidance, IoError, KeptGuidance, Reading, RobotIo, RobotSpec},
+    io::{Command, Guidance, Homing, IoError, KeptGuidance, Reading, RobotIo, RobotSpec},
     time::{Ticker, Wake},
 };
 
@@ -13,13 +14,16 @@ pub struct PacedRobot<'a, R> {
     adapter: &'a RefCell<Adapter<R>>,
     spec: RobotSpec,
     guidance: KeptGuidance,
+    /// `[A]`
+    home_action: Option<Vec<f32>>,
 }
 
 impl<'a, R: RobotIo> PacedRobot<'a, R> {
     /// The loop's side of an adapter of [`Between::Ticker`](super::Between::Ticker).
     pub fn new(adapter: &'a RefCell<Adapter<R>>) -> Self {
         let spec = adapter.borrow().spec().clone();
-        Self { guidance: KeptGuidance::new(spec.action_dim()), spec, adapter }
+        let home_action = adapter.borrow().home_action().map(<[f32]>::to_vec);
+        Self { guidance: KeptGuidance::new(spec.action_dim()), spec, adapter, home_action }
     }
 }
 
@@ -39,8 +43,21 @@ impl<R: RobotIo> RobotIo for PacedRobot<'_, R> {
         self.guidance.get()
     }
 
+    fn homing(&self) -> Homing {
+        self.adapter.borrow().homing()
+    }
+
+    fn home_action(&self) -> Option<&[f32]> {
+        self.home_action.as_deref()
+    }
+
     fn write(&mut self, command: Command<'_>) -> Result<(), IoError> {
-        self.adapter.borrow_mut().write(command)
+        let mut adapter = self.adapter.borrow_mut();
+        let written = adapter.write(command);
+        if let (Some(kept), Some(action)) = (&mut self.home_action, adapter.home_action()) {
+            kept.copy_from_slice(action);
+        }
+        written
     }
 }
 

@@ -6,7 +6,9 @@ use alloc::{vec, vec::Vec};
 use super::{acting::Acting, program::AdapterProgram, sensing::Sensing};
 use crate::{
     contract::{Contract, ContractError},
-    io::{Command, Guidance, IoError, KeptGuidance, Reading, RobotIo, RobotSpec},
+    io::{
+        Command, Guidance, Homing, IoError, KeptGuidance, NO_WAY_HOME, Reading, RobotIo, RobotSpec,
+    },
 };
 
 /// Who drives the robot's periods between two of the policy's.
@@ -27,6 +29,7 @@ enum Last {
     Act,
     Damp,
     Stop,
+    Home,
 }
 
 /// A robot of the policy's contract, made of one of its own.
@@ -44,6 +47,10 @@ pub struct Adapter<R> {
     between: Between,
     /// What the robot sent last, `[channels]`.
     readings: Vec<f32>,
+    /// Whether a reading came since the last command on the way to the start pose.
+    moved_on: bool,
+    /// The action that gives what was told on that way last, `[A]`.
+    home_action: Vec<f32>,
     /// What came since the policy last read.
     news: Option<Reading>,
     /// Control steps since the policy began to act.
@@ -83,6 +90,8 @@ impl<R: RobotIo> Adapter<R> {
             acting: program.acting.clone(),
             steps: program.steps,
             between,
+            moved_on: false,
+            home_action: vec![0.0; program.policy.action_dim()],
             news: None,
             step: 0,
             last: Last::Nothing,
@@ -193,6 +202,7 @@ impl<R: RobotIo> Adapter<R> {
     /// Takes one reading of the robot's.
     fn take(&mut self) -> Result<(), IoError> {
         let reading = self.robot.read(&mut self.readings)?;
+        self.moved_on = true;
         self.take_guidance();
         if let Err(bad) = self.sensing.take(&self.readings, reading.step) {
             self.bad_quaternion = Some((bad.channel, bad.length));
@@ -216,6 +226,15 @@ impl<R: RobotIo> Adapter<R> {
             Last::Act => {
                 let command = self.acting.command(self.sensing.signals());
                 self.robot.write(Command::Act(command))
+            }
+            Last::Home => {
+                let fresh = core::mem::take(&mut self.moved_on);
+                let Some(command) = self.acting.home(self.sensing.signals(), fresh) else {
+                    return Err(IoError::Robot(NO_WAY_HOME));
+                };
+                self.robot.write(Command::Act(command))?;
+                self.acting.action_of(self.acting.last_command(), &mut self.home_action);
+                Ok(())
             }
         }
     }
@@ -263,6 +282,14 @@ impl<R: RobotIo> RobotIo for Adapter<R> {
         self.guidance.get()
     }
 
+    fn homing(&self) -> Homing {
+        self.acting.homing(self.sensing.signals())
+    }
+
+    fn home_action(&self) -> Option<&[f32]> {
+        Some(&self.home_action)
+    }
+
     fn write(&mut self, command: Command<'_>) -> Result<(), IoError> {
         match command {
             Command::Act(action) => {
@@ -276,6 +303,7 @@ impl<R: RobotIo> RobotIo for Adapter<R> {
             }
             Command::Damp => self.rest(Last::Damp),
             Command::Stop => self.rest(Last::Stop),
+            Command::Home => (self.step, self.last) = (0, Last::Home),
             Command::Reset => {
                 self.rest(Last::Nothing);
                 self.sensing.reset();

@@ -6,7 +6,8 @@
 //! | command | does |
 //! |---|---|
 //! | `arm` | watches the sensors: idle → ready |
-//! | `start` | lets the policy act: ready → policy |
+//! | `home` | moves to the start pose and holds it: ready → homing; needs an adapter with `[homing]` |
+//! | `start` | lets the policy act: ready → policy, by way of homing where the robot can be moved to its start pose |
 //! | `code K` | selects code K, live; where codes are Gaussian, `mode K` does |
 //! | `code NAME` | selects the code of this name, live |
 //! | `code Z` | selects the code of these numbers (with commas), live; Gaussian codes only |
@@ -55,7 +56,7 @@ const MAX_LINE: u64 = 256;
 
 /// The keys, in one line for the operator.
 pub(super) const KEYS: &str =
-    "keys: a arm · s start · 0-9 code · d damp · SPACE stop · r reset · q quit";
+    "keys: a arm · h home · s start · 0-9 code · d damp · SPACE stop · r reset · q quit";
 
 /// What an operator can say.
 #[derive(Clone, Debug, PartialEq)]
@@ -78,6 +79,7 @@ impl FromStr for Said {
         let request = match words.next().unwrap_or_default() {
             "arm" => Request::Arm,
             "start" => Request::Start,
+            "home" => Request::Home,
             "damp" => Request::Damp,
             "stop" | "estop" => Request::Stop,
             "reset" => Request::Reset,
@@ -104,7 +106,7 @@ impl FromStr for Said {
             }
             other => {
                 return Err(format!(
-                    "`{other}`: need arm, start, code K, code NAME, code Z, damp, stop, reset, quit or status"
+                    "`{other}`: need arm, home, start, code K, code NAME, code Z, damp, stop, reset, quit or status"
                 ));
             }
         };
@@ -147,6 +149,7 @@ fn request_of_key(key: u8) -> Option<Said> {
     }
     let request = match key {
         b'a' => Some(Request::Arm),
+        b'h' => Some(Request::Home),
         b's' => Some(Request::Start),
         b'd' => Some(Request::Damp),
         b' ' | b'e' => Some(Request::Stop),
@@ -355,8 +358,9 @@ impl Pilot {
 /// Whether a run is where a request leads, or beyond.
 fn has_come(request: Request, state: State) -> bool {
     match request {
-        Request::Arm => matches!(state, State::Ready | State::Policy),
-        Request::Start => state == State::Policy,
+        Request::Arm => matches!(state, State::Ready | State::Homing | State::Policy),
+        Request::Start => matches!(state, State::Homing | State::Policy),
+        Request::Home => state == State::Homing,
         Request::Damp => state == State::Damping,
         Request::Stop => state == State::EStop,
         Request::Reset => state == State::Idle,
@@ -368,8 +372,11 @@ fn has_come(request: Request, state: State) -> bool {
 fn needs(request: Request) -> (&'static str, &'static str) {
     match request {
         Request::Arm => ("arm", "need idle (`reset` leads there)"),
-        Request::Start => ("start", "need ready (`arm` leads there)"),
-        Request::Damp => ("damp", "need idle, ready or policy"),
+        Request::Start => ("start", "need ready (`arm` leads there) or homing"),
+        Request::Home => {
+            ("home", "need ready (`arm` leads there), and --adapter with a file that has [homing]")
+        }
+        Request::Damp => ("damp", "need idle, ready, homing or policy"),
         Request::Reset => ("reset", "need ready, damping or estop"),
         _ => ("this", "look at `status`"),
     }
@@ -389,6 +396,7 @@ mod tests {
         for (line, request) in [
             ("arm", Request::Arm),
             (" start ", Request::Start),
+            ("home", Request::Home),
             ("damp\r\n", Request::Damp),
             ("stop", Request::Stop),
             ("estop", Request::Stop),
@@ -422,7 +430,7 @@ mod tests {
 
     #[test]
     fn every_request_has_a_key() {
-        for key in b"asd er012345q9" {
+        for key in b"ahsd er012345q9" {
             assert!(request_of_key(*key).is_some());
         }
         assert_eq!(request_of_key(b'7'), Some(Said::Select(7)));
@@ -487,17 +495,24 @@ mod tests {
 
     #[test]
     fn a_request_that_a_state_does_not_let_through_is_an_error() {
-        for request in [Request::Arm, Request::Start, Request::Damp, Request::Stop, Request::Reset]
-        {
+        for request in [
+            Request::Arm,
+            Request::Start,
+            Request::Home,
+            Request::Damp,
+            Request::Stop,
+            Request::Reset,
+        ] {
             let event = match request {
                 Request::Arm => Event::Arm,
                 Request::Start => Event::Start,
+                Request::Home => Event::Home,
                 Request::Damp => Event::Damp,
                 Request::Stop => Event::Stop,
                 _ => Event::Reset,
             };
             let row = TABLE.iter().find(|(other, _)| *other == event).unwrap().1;
-            for (from, to) in (0..5).zip(row) {
+            for (from, to) in (0..6).zip(row) {
                 let from = State::from_u8(from).unwrap();
                 // Where it leads it has come; where it does nothing it has come only if it was there.
                 match to {
@@ -505,8 +520,9 @@ mod tests {
                     None => {
                         let there = matches!(
                             (request, from),
-                            (Request::Arm, State::Ready | State::Policy)
+                            (Request::Arm, State::Ready | State::Homing | State::Policy)
                                 | (Request::Start, State::Policy)
+                                | (Request::Home, State::Homing)
                                 | (Request::Damp, State::Damping)
                                 | (Request::Stop, State::EStop)
                                 | (Request::Reset, State::Idle)

@@ -16,7 +16,7 @@ use sog_runtime::{
         Config, Controller, Follow, Observer, Plan, RateLimit, Request, RunReport, SwitchCodes,
         TickReport, run,
     },
-    io::{Command, FaultPlan, FaultyRobot, Guidance, IoError, Reading, RobotIo, RobotSpec},
+    io::{Command, FaultPlan, FaultyRobot, Guidance, Homing, IoError, Reading, RobotIo, RobotSpec},
     link::{CountsToJson, LinkRobot, Transport},
     os::{
         self, Obtained, RealTimeConfig,
@@ -73,6 +73,20 @@ impl RobotIo for Side<'_> {
         match self {
             Self::Plain(link) => link.guidance(),
             Self::Adapted(robot, _) => robot.guidance(),
+        }
+    }
+
+    fn homing(&self) -> Homing {
+        match self {
+            Self::Plain(link) => link.homing(),
+            Self::Adapted(robot, _) => robot.homing(),
+        }
+    }
+
+    fn home_action(&self) -> Option<&[f32]> {
+        match self {
+            Self::Plain(link) => link.home_action(),
+            Self::Adapted(robot, _) => robot.home_action(),
         }
     }
 

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::time::Wake;
 use crate::{
-    io::{Command, Guidance, IoError, KeptGuidance, Reading, RobotIo, RobotSpec},
+    io::{Command, Guidance, Homing, IoError, KeptGuidance, Reading, RobotIo, RobotSpec},
     policy::{LatentKind, Policy, PolicyFile, Workspace},
 };
 
@@ -33,11 +33,11 @@ pub struct Controller {
 
     state: State,
     code: u16,
-    /// What a start that the operator asked for waits for: good sensors.
+    /// A start that the operator asked for waits for good sensors, and for the start pose.
     start_pending: bool,
     /// A failed write is a fault of the next tick.
     write_failed: bool,
-    /// The event that last led out of `Policy`.
+    /// The event that last led out of `Policy` or `Homing`.
     left_policy: Option<Event>,
     watchdogs: Watchdogs,
     last_woke_ns: Option<u64>,
@@ -176,7 +176,7 @@ impl Controller {
         self.limits.limits_rate()
     }
 
-    /// The event that last ended the policy's command.
+    /// The event that last ended the policy's command, or the way to its start pose.
     pub fn left_policy(&self) -> Option<Event> {
         self.left_policy
     }
@@ -214,17 +214,19 @@ impl Controller {
         let read = robot.read(&mut self.incoming);
         self.guidance.keep(robot.guidance());
         self.collect_reward(&read);
+        let homing = robot.homing();
 
-        let reset = self.obey(requests);
+        let reset = self.obey(requests, homing);
         let (incoming, obs) = (&self.incoming, &mut self.obs);
         let sensors = self.watchdogs.sensors(self.state, &read, incoming, obs, &mut faults);
         let deadlines = self.watchdogs.deadlines(self.state, wake, &mut faults);
         let robot_state = self.check_robot_state(&read, &mut faults);
-        for event in [sensors.err(), deadlines, robot_state].into_iter().flatten() {
+        let homing_fault = self.check_homing(homing, &mut faults);
+        for event in [sensors.err(), deadlines, robot_state, homing_fault].into_iter().flatten() {
             self.raise(event);
         }
         let fresh = sensors == Ok(true) && !reset;
-        self.start_if_asked(fresh);
+        self.start_if_asked(fresh, homing);
 
         let command = if reset {
             CommandKind::Reset
@@ -233,6 +235,13 @@ impl Controller {
         };
         let written = self.write(robot, command, &mut faults);
         self.last_command = command;
+        if command == CommandKind::Home
+            && let Some(action) = robot.home_action()
+            && action.len() == self.action.len()
+        {
+            // What the policy's first action is limited from.
+            self.action.copy_from_slice(action);
+        }
         let report = TickReport {
             tick: self.stats.ticks,
             state: self.state,
@@ -240,6 +249,7 @@ impl Controller {
             requests,
             read,
             command,
+            homing,
             written,
             faults,
             limited,
@@ -267,7 +277,7 @@ impl Controller {
     }
 
     /// Follows the operator; the safest request wins. Says whether a reset is to be commanded.
-    fn obey(&mut self, requests: Requests) -> bool {
+    fn obey(&mut self, requests: Requests, homing: Homing) -> bool {
         if requests.is_empty() {
             return false;
         }
@@ -298,7 +308,11 @@ impl Controller {
         if requests.contains(Requests::ARM) && self.raise(Event::Arm) {
             self.watchdogs.rearm();
         }
-        if requests.contains(Requests::START) && self.state == State::Ready {
+        if requests.contains(Requests::HOME) && homing != Homing::Unable {
+            self.raise(Event::Home);
+        }
+        if requests.contains(Requests::START) && matches!(self.state, State::Ready | State::Homing)
+        {
             self.start_pending = true;
         }
         reset
@@ -314,7 +328,7 @@ impl Controller {
             return Some(Event::RobotFault);
         }
         if read.is_ok_and(|reading| reading.terminated)
-            && matches!(self.state, State::Ready | State::Policy)
+            && matches!(self.state, State::Ready | State::Homing | State::Policy)
         {
             faults.insert(Faults::TERMINATED);
             return Some(Event::Terminated);
@@ -322,12 +336,29 @@ impl Controller {
         None
     }
 
-    fn start_if_asked(&mut self, fresh: bool) {
-        if self.state != State::Ready {
+    /// What became of the way to the start pose, where the robot is on it.
+    fn check_homing(&self, homing: Homing, faults: &mut Faults) -> Option<Event> {
+        if self.state != State::Homing {
+            return None;
+        }
+        faults.insert(match homing {
+            Homing::Blocked => Faults::HOMING_BLOCKED,
+            Homing::Late => Faults::HOMING_LATE,
+            Homing::Unable | Homing::Away | Homing::There => return None,
+        });
+        Some(Event::HomingFault)
+    }
+
+    fn start_if_asked(&mut self, fresh: bool, homing: Homing) {
+        if !matches!(self.state, State::Ready | State::Homing) {
             self.start_pending = false;
         } else if self.start_pending && fresh {
-            self.start_pending = false;
-            self.raise(Event::Start);
+            if matches!(homing, Homing::Unable | Homing::There) {
+                self.start_pending = false;
+                self.raise(Event::Start);
+            } else {
+                self.raise(Event::Home);
+            }
         }
     }
 
@@ -345,6 +376,7 @@ impl Controller {
         }
         match self.state {
             State::Policy => return CommandKind::Act,
+            State::Homing => return CommandKind::Home,
             State::EStop => self.action.copy_from_slice(&self.spec.stop_action),
             _ => self.action.copy_from_slice(&self.spec.damping_action),
         }
@@ -382,6 +414,7 @@ impl Controller {
             CommandKind::Damp => robot.write(Command::Damp),
             CommandKind::Stop => robot.write(Command::Stop),
             CommandKind::Reset => robot.write(Command::Reset),
+            CommandKind::Home => robot.write(Command::Home),
         };
         if written.is_err() {
             faults.insert(Faults::WRITE_FAILED);
@@ -393,7 +426,8 @@ impl Controller {
     /// Goes where the event leads; says whether it led anywhere.
     fn raise(&mut self, event: Event) -> bool {
         let Some(next) = self.state.next(event) else { return false };
-        if self.state == State::Policy {
+        let on_the_way = self.state == State::Homing && next != State::Policy;
+        if self.state == State::Policy || on_the_way {
             self.left_policy = Some(event);
         }
         self.state = next;

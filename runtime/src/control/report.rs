@@ -1,7 +1,7 @@
 //! What a tick and a run report.
 
 use super::{Counts, Event, Faults, Limited, Requests, State};
-use crate::io::{IoError, Reading};
+use crate::io::{Homing, IoError, Reading};
 use crate::time::{Histogram, Summary};
 
 /// What was commanded in a tick.
@@ -19,11 +19,14 @@ pub enum CommandKind {
     Stop,
     /// The operator's reset.
     Reset,
+    /// The way to the start pose.
+    Home,
 }
 
 impl CommandKind {
     /// Every kind.
-    pub const ALL: [Self; 5] = [Self::None, Self::Act, Self::Damp, Self::Stop, Self::Reset];
+    pub const ALL: [Self; 6] =
+        [Self::None, Self::Act, Self::Damp, Self::Stop, Self::Reset, Self::Home];
 
     /// The kind of a number that `as u8` gave.
     pub fn from_u8(number: u8) -> Option<Self> {
@@ -38,6 +41,7 @@ impl CommandKind {
             Self::Damp => "damp",
             Self::Stop => "stop",
             Self::Reset => "reset",
+            Self::Home => "home",
         }
     }
 }
@@ -57,6 +61,8 @@ pub struct TickReport {
     pub read: Result<Reading, IoError>,
     /// What was commanded.
     pub command: CommandKind,
+    /// Whether the robot stood where its policy starts from.
+    pub homing: Homing,
     /// How the robot took it.
     pub written: Result<(), IoError>,
     /// What went wrong.
@@ -114,6 +120,7 @@ impl End {
                 Event::Terminated => "terminated",
                 Event::DeadlineFault => "deadline_fault",
                 Event::PolicyFault => "policy_fault",
+                Event::HomingFault => "homing_fault",
                 Event::Stop => "operator_stop",
                 _ => "operator_damp",
             },

@@ -11,8 +11,11 @@ use core::{
 pub enum Request {
     /// Watch the robot: idle → ready.
     Arm,
-    /// Let the policy act: ready → policy, as soon as the sensors are good.
+    /// Let the policy act: ready → policy, as soon as the sensors are good; by way of homing where
+    /// the robot can be moved to its start pose and is elsewhere.
     Start,
+    /// Move to the start pose and hold it: ready → homing.
+    Home,
     /// Select the code with this number: live under the policy, else for the next start.
     Code(u16),
     /// Go to damping.
@@ -33,6 +36,7 @@ impl Request {
         match self {
             Self::Arm => Requests::ARM,
             Self::Start => Requests::START,
+            Self::Home => Requests::HOME,
             Self::Code(_) => Requests::CODE,
             Self::Damp => Requests::DAMP,
             Self::Stop => Requests::STOP,
@@ -64,6 +68,8 @@ bitflags::bitflags! {
         const QUIT = 1 << 6;
         /// [`Request::FreeCode`].
         const FREE_CODE = 1 << 7;
+        /// [`Request::Home`].
+        const HOME = 1 << 8;
         // The number of the code.
         const _ = 0xffff_0000;
     }

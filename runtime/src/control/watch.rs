@@ -121,5 +121,5 @@ impl Watchdogs {
 
 /// States in which a fault leads to damping.
 fn is_watched(state: State) -> bool {
-    matches!(state, State::Ready | State::Policy)
+    matches!(state, State::Ready | State::Homing | State::Policy)
 }

@@ -20,7 +20,7 @@
 use alloc::{string::String, string::ToString, vec, vec::Vec};
 use core::str::FromStr;
 
-use super::{Command, Guidance, IoError, Reading, RobotIo, RobotSpec};
+use super::{Command, Guidance, Homing, IoError, Reading, RobotIo, RobotSpec};
 
 /// A kind of fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -367,6 +367,14 @@ impl<R: RobotIo> RobotIo for FaultyRobot<R> {
 
     fn guidance(&self) -> Guidance<'_> {
         self.robot.guidance()
+    }
+
+    fn homing(&self) -> Homing {
+        self.robot.homing()
+    }
+
+    fn home_action(&self) -> Option<&[f32]> {
+        self.robot.home_action()
     }
 
     fn write(&mut self, command: Command<'_>) -> Result<(), IoError> {

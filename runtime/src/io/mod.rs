@@ -1,6 +1,6 @@
 //! What a robot looks like to the control loop.
 //!
-//! * [`RobotIo`], [`RobotSpec`], [`Reading`], [`Guidance`], [`KeptGuidance`], [`Command`]: the robot, one control
+//! * [`RobotIo`], [`RobotSpec`], [`Reading`], [`Guidance`], [`KeptGuidance`], [`Homing`], [`Command`]: the robot, one control
 //!   step at a time;
 //! * [`FaultyRobot`]: a robot around a robot, with faults ([`FaultPlan`]);
 //!
@@ -122,10 +122,43 @@ pub enum Command<'a> {
     /// Emergency stop: apply [`RobotSpec::stop_action`] until a [`Reset`](Command::Reset) comes,
     /// whatever else comes before it.
     Stop,
+    /// Go one control step of the way to the start pose, or hold it; for robots that
+    /// [can](RobotIo::homing).
+    Home,
     /// The operator clears a stop or a failure. A simulated robot starts a new episode, and its
     /// next reading is the first of it.
     Reset,
 }
+
+/// Whether a robot stands where its policy starts from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Homing {
+    /// It cannot be moved there, or nobody knows where that is.
+    #[default]
+    Unable,
+    /// It can, and is elsewhere or on the way.
+    Away,
+    /// It is there.
+    There,
+    /// A joint is not where it was told to be.
+    Blocked,
+    /// It should have been there by now.
+    Late,
+}
+
+impl Homing {
+    /// Every one, in the order of their numbers.
+    const ALL: [Self; 5] = [Self::Unable, Self::Away, Self::There, Self::Blocked, Self::Late];
+
+    /// The one of a number that `as u8` gave.
+    pub fn from_u8(number: u8) -> Option<Self> {
+        Self::ALL.get(usize::from(number)).copied()
+    }
+}
+
+/// What a robot says to [`Command::Home`] that cannot.
+pub const NO_WAY_HOME: &str = "it knows no way to a start pose";
 
 /// Why an exchange with the robot failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -173,6 +206,16 @@ pub trait RobotIo {
         Guidance::default()
     }
 
+    /// Whether it stands where its policy starts from, as of the last reading.
+    fn homing(&self) -> Homing {
+        Homing::Unable
+    }
+
+    /// The action, `[A]`, that the last [`Command::Home`] came to, where it came to one.
+    fn home_action(&self) -> Option<&[f32]> {
+        None
+    }
+
     /// Sends the command of this control step.
     ///
     /// # Errors
@@ -191,6 +234,14 @@ impl<R: RobotIo + ?Sized> RobotIo for &mut R {
 
     fn guidance(&self) -> Guidance<'_> {
         (**self).guidance()
+    }
+
+    fn homing(&self) -> Homing {
+        (**self).homing()
+    }
+
+    fn home_action(&self) -> Option<&[f32]> {
+        (**self).home_action()
     }
 
     fn write(&mut self, command: Command<'_>) -> Result<(), IoError> {

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     contract::{Contract, ContractError},
-    io::{Command, Guidance, IoError, Reading, RobotIo, RobotSpec},
+    io::{Command, Guidance, IoError, NO_WAY_HOME, Reading, RobotIo, RobotSpec},
     os,
     time::{Histogram, monotonic_ns},
 };
@@ -403,6 +403,7 @@ impl<T: Transport> RobotIo for LinkRobot<T> {
             Command::Damp => WireCommand::Damp,
             Command::Stop => WireCommand::Stop,
             Command::Reset => WireCommand::Reset,
+            Command::Home => return Err(IoError::Robot(NO_WAY_HOME)),
         };
         self.last = Some(kind);
         (self.unanswered, self.commanded) = (true, true);

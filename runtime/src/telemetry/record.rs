@@ -2,7 +2,7 @@
 
 use crate::{
     control::{CommandKind, Faults, Limited, Requests, State, TickReport},
-    io::{Guidance, IoError, Reading},
+    io::{Guidance, Homing, IoError, Reading},
     time::Wake,
 };
 
@@ -14,6 +14,8 @@ const FIXED_3: usize = 18;
 /// Flags of the last of them.
 const APPLIED: u32 = 1;
 const TAKEN_OVER: u32 = 2;
+/// Above them, whether the robot stood where its policy starts from.
+const HOMING_SHIFT: u32 = 8;
 
 /// What happened in one tick.
 #[derive(Clone, Debug, PartialEq)]
@@ -98,7 +100,9 @@ pub(super) fn encode(
         (reading.reward.unwrap_or(0.0).to_bits() >> 32) as u32,
         tick.limited.bits(),
         guidance.buttons,
-        guidance.applied.map_or(0, |_| APPLIED) | if guidance.taken_over { TAKEN_OVER } else { 0 },
+        guidance.applied.map_or(0, |_| APPLIED)
+            | if guidance.taken_over { TAKEN_OVER } else { 0 }
+            | u32::from(tick.homing as u8) << HOMING_SHIFT,
     ];
     let applied = guidance.applied.into_iter().flatten();
     let numbers = numbers.into_iter().flatten().chain(applied).map(|v| v.to_bits());
@@ -144,6 +148,7 @@ pub(super) fn decode(words: &[u32], widths: Widths) -> Option<Record> {
             requests: Requests::from_bits_retain(fixed[9]),
             read: read_of_code(read, step, reward)?,
             command: CommandKind::from_u8(command)?,
+            homing: Homing::from_u8((flags >> HOMING_SHIFT) as u8)?,
             written: write_of_code(written)?,
             faults: Faults::from_bits_retain(fixed[10]),
             limited: Limited::from_bits_retain(fixed[17]),
@@ -224,6 +229,7 @@ mod tests {
             requests: Requests::from_bits_retain(7 << 16 | 5),
             read,
             command: CommandKind::Act,
+            homing: Homing::Late,
             written,
             faults: Faults::from_bits_retain(0b1010),
             limited: Limited::ACTION_RATE,

@@ -5,7 +5,7 @@ use crate::{
     adapter::{Adapter, AdapterProgram, Between, RobotFile},
     control::{ControlError, Controller, Request, Requests},
     definition::DefinitionError,
-    io::{Command, IoError, Reading, RobotIo, RobotSpec},
+    io::{Command, Homing, IoError, Reading, RobotIo, RobotSpec},
     policy::{PolicyError, PolicyFile},
 };
 
@@ -87,6 +87,14 @@ impl RobotIo for ReplayRobot<'_> {
         }
         obs.copy_from_slice(sent);
         record.tick.read
+    }
+
+    fn homing(&self) -> Homing {
+        self.record.map_or(Homing::Unable, |record| record.tick.homing)
+    }
+
+    fn home_action(&self) -> Option<&[f32]> {
+        self.record.map(|record| &*record.action)
     }
 
     fn write(&mut self, _: Command<'_>) -> Result<(), IoError> {
@@ -185,6 +193,7 @@ fn post(controller: &Controller, record: &Record) {
     for (flag, request) in [
         (Requests::ARM, Request::Arm),
         (Requests::START, Request::Start),
+        (Requests::HOME, Request::Home),
         (Requests::DAMP, Request::Damp),
         (Requests::STOP, Request::Stop),
         (Requests::RESET, Request::Reset),

@@ -105,6 +105,7 @@ impl RobotIo for Point {
             Command::Damp => Told::Damp,
             Command::Stop => Told::Stop,
             Command::Reset => Told::Reset,
+            Command::Home => return Err(IoError::Robot("it knows no way to a start pose")),
         };
         for (a, last) in action.iter().zip(self.last) {
             let in_range = a.abs() <= 1.5;

@@ -29,6 +29,10 @@ pub struct FleetConfig {
     /// Probability that an episode that ran out of time is followed by one that starts where it
     /// ended, with a code and goals of its own, instead of from a reset.
     pub carry_over: f64,
+    /// Probability that a step is the last of its episode, before the horizon: the episode then ran
+    /// out of time. With [`carry_over`](Self::carry_over) codes change in all states that an episode
+    /// passes, those shortly after its start among them, and not at its end alone.
+    pub cut: f64,
     /// Probability that a step of a perturbed environment gets a uniform action instead of the
     /// actor's (paper, B.2). The batch records the actor's: to it, this is the world.
     pub perturb: f64,
@@ -46,6 +50,7 @@ impl Default for FleetConfig {
             goals: 1,
             horizon: None,
             carry_over: 0.0,
+            cut: 0.0,
             perturb: 0.0,
             perturbed: 0,
             seed: 0,
@@ -75,6 +80,14 @@ struct Rules<'a> {
     start: Rule<'a>,
     horizon: usize,
     carry_over: f64,
+    cut: f64,
+}
+
+impl Rules<'_> {
+    /// Whether the member's episode is out of time.
+    fn out_of_time(&self, member: &mut Member) -> bool {
+        member.step >= self.horizon || (self.cut > 0.0 && member.rng.random_bool(self.cut))
+    }
 }
 
 /// Environments that run on from segment to segment.
@@ -82,6 +95,7 @@ pub struct Fleet {
     maker: TaskMaker,
     horizon: usize,
     carry_over: f64,
+    cut: f64,
     latent_dim: usize,
     crew: Vec<Runner>,
 }
@@ -130,6 +144,7 @@ impl Fleet {
             maker: maker.clone(),
             horizon: config.horizon.unwrap_or(maker.info().horizon),
             carry_over: config.carry_over,
+            cut: config.cut,
             latent_dim: config.latent_dim,
             crew: (0..config.envs).map(runner).collect::<Result<_, SimError>>()?,
         })
@@ -176,7 +191,8 @@ impl Fleet {
         crate::checks::check_width(info.name(), "batch environments", batch.envs, self.crew.len())?;
         crate::checks::check_width(info.name(), "batch observations", batch.obs.len(), rows)?;
         let (steps, group) = (batch.steps, group_size(self.crew.len()));
-        let rules = Rules { start: rule, horizon: self.horizon, carry_over: self.carry_over };
+        let (horizon, carry_over, cut) = (self.horizon, self.carry_over, self.cut);
+        let rules = Rules { start: rule, horizon, carry_over, cut };
         let mut records = batch.records();
         let results: Vec<Result<(), SimError>> = self
             .crew
@@ -211,7 +227,7 @@ fn run_group(
             let step = lanes.step(lane, &mut runner.member)?;
             let ended = match step.terminated {
                 true => Ended::Failed,
-                false if runner.member.step >= rules.horizon => Ended::TimeLimit,
+                false if rules.out_of_time(&mut runner.member) => Ended::TimeLimit,
                 false => Ended::No,
             };
             record.step(t, lanes, lane, &runner.member, ended);

@@ -28,6 +28,10 @@ bitflags! {
         const DEADLINES_MISSED = 1 << 8;
         /// The policy's action is not finite; it is not sent.
         const NON_FINITE_ACTION = 1 << 9;
+        /// On the way to the start pose a joint is not where it was told to be.
+        const HOMING_BLOCKED = 1 << 10;
+        /// The start pose was not reached in time.
+        const HOMING_LATE = 1 << 11;
     }
 }
 

@@ -16,11 +16,14 @@ pub enum State {
     Damping,
     /// Commands the emergency stop until the operator resets.
     EStop,
+    /// Moves the robot to the pose that the policy starts from, and holds it there.
+    Homing,
 }
 
 impl State {
     /// Every state, in the order of [`TABLE`].
-    pub const ALL: [Self; 5] = [Self::Idle, Self::Ready, Self::Policy, Self::Damping, Self::EStop];
+    pub const ALL: [Self; 6] =
+        [Self::Idle, Self::Ready, Self::Policy, Self::Damping, Self::EStop, Self::Homing];
 
     /// The state of a number that `as u8` gave.
     pub fn from_u8(number: u8) -> Option<Self> {
@@ -40,6 +43,7 @@ impl State {
             Self::Policy => "policy",
             Self::Damping => "damping",
             Self::EStop => "estop",
+            Self::Homing => "homing",
         }
     }
 }
@@ -74,29 +78,36 @@ pub enum Event {
     DeadlineFault,
     /// The policy gave an action that is not finite.
     PolicyFault,
+    /// The operator asks for the start pose, or a start begins elsewhere; raised only where the
+    /// robot can be moved there.
+    Home,
+    /// The robot is blocked on the way to its start pose, or late.
+    HomingFault,
 }
 
-/// For each event, where it leads from idle, ready, policy, damping and e-stop.
+/// For each event, where it leads from idle, ready, policy, damping, e-stop and homing.
 ///
 /// Faults mean nothing in `Idle`, where nothing is commanded; `EStop` is left by a reset alone,
 /// and every way to `Policy` goes through the operator.
 #[rustfmt::skip]
-pub const TABLE: [(Event, [Option<State>; 5]); 10] = {
-    use State::{Damping, EStop, Idle, Policy, Ready};
+pub const TABLE: [(Event, [Option<State>; 6]); 12] = {
+    use State::{Damping, EStop, Homing, Idle, Policy, Ready};
     const STAY: Option<State> = None;
     const fn to(state: State) -> Option<State> { Some(state) }
     [
-        //                      idle          ready         policy        damping       e-stop
-        (Event::Arm,           [to(Ready),    STAY,         STAY,         STAY,         STAY]),
-        (Event::Start,         [STAY,         to(Policy),   STAY,         STAY,         STAY]),
-        (Event::Damp,          [to(Damping),  to(Damping),  to(Damping),  STAY,         STAY]),
-        (Event::Stop,          [to(EStop),    to(EStop),    to(EStop),    to(EStop),    STAY]),
-        (Event::Reset,         [STAY,         to(Idle),     STAY,         to(Idle),     to(Idle)]),
-        (Event::SensorFault,   [STAY,         to(Damping),  to(Damping),  STAY,         STAY]),
-        (Event::RobotFault,    [STAY,         to(Damping),  to(Damping),  STAY,         STAY]),
-        (Event::Terminated,    [STAY,         to(Damping),  to(Damping),  STAY,         STAY]),
-        (Event::DeadlineFault, [STAY,         to(Damping),  to(Damping),  STAY,         STAY]),
-        (Event::PolicyFault,   [STAY,         to(Damping),  to(Damping),  STAY,         STAY]),
+        //                      idle          ready         policy        damping       e-stop        homing
+        (Event::Arm,           [to(Ready),    STAY,         STAY,         STAY,         STAY,         STAY]),
+        (Event::Start,         [STAY,         to(Policy),   STAY,         STAY,         STAY,         to(Policy)]),
+        (Event::Damp,          [to(Damping),  to(Damping),  to(Damping),  STAY,         STAY,         to(Damping)]),
+        (Event::Stop,          [to(EStop),    to(EStop),    to(EStop),    to(EStop),    STAY,         to(EStop)]),
+        (Event::Reset,         [STAY,         to(Idle),     STAY,         to(Idle),     to(Idle),     STAY]),
+        (Event::SensorFault,   [STAY,         to(Damping),  to(Damping),  STAY,         STAY,         to(Damping)]),
+        (Event::RobotFault,    [STAY,         to(Damping),  to(Damping),  STAY,         STAY,         to(Damping)]),
+        (Event::Terminated,    [STAY,         to(Damping),  to(Damping),  STAY,         STAY,         to(Damping)]),
+        (Event::DeadlineFault, [STAY,         to(Damping),  to(Damping),  STAY,         STAY,         to(Damping)]),
+        (Event::PolicyFault,   [STAY,         to(Damping),  to(Damping),  STAY,         STAY,         to(Damping)]),
+        (Event::Home,          [STAY,         to(Homing),   STAY,         STAY,         STAY,         STAY]),
+        (Event::HomingFault,   [STAY,         STAY,         STAY,         STAY,         STAY,         to(Damping)]),
     ]
 };
 
@@ -115,8 +126,13 @@ mod tests {
             (State::Idle, _) => State::Idle,
             (State::Ready, Event::Start) => State::Policy,
             (State::Ready | State::Damping, Event::Reset) => State::Idle,
-            (State::Policy, Event::Arm | Event::Start | Event::Reset) => State::Policy,
-            (State::Ready, Event::Arm) => State::Ready,
+            (State::Ready, Event::Home) => State::Homing,
+            (State::Homing, Event::Start) => State::Policy,
+            (State::Homing, Event::HomingFault) => State::Damping,
+            // What the operator did not mean here, and a fault of homing elsewhere, do nothing.
+            (_, Event::Arm | Event::Start | Event::Reset | Event::Home | Event::HomingFault) => {
+                from
+            }
             _ => State::Damping,
         }
     }
@@ -137,6 +153,6 @@ mod tests {
         for state in State::ALL {
             assert_eq!(State::from_u8(state as u8), Some(state));
         }
-        assert_eq!(State::from_u8(5), None);
+        assert_eq!(State::from_u8(6), None);
     }
 }
