@@ -105,17 +105,15 @@ impl RobotIo for Gantry {
 
     fn write(&mut self, command: Command<'_>) -> Result<(), IoError> {
         if let Command::Act(told) = command {
-            let told = [f64::from(told[0]), f64::from(told[1])];
-            for i in 0..2 {
-                let joint = if i == 1 { self.right } else { Joint::Follows };
-                let sign = if i == 0 { -1.0 } else { 1.0 };
+            let joints = [(Joint::Follows, -1.0, 20.0), (self.right, 1.0, 0.0)];
+            for (i, (&told, (joint, sign, offset))) in told.iter().zip(joints).enumerate() {
+                let told = f64::from(told);
                 if self.torques {
-                    self.speed[i] += sign * told[i] / 0.1 * self.dt_s;
+                    self.speed[i] += sign * told / 0.1 * self.dt_s;
                     self.at[i] += self.speed[i] * self.dt_s;
                     continue;
                 }
-                let offset = if i == 0 { 20.0 } else { 0.0 };
-                let wanted = sign * (told[i] - offset).to_radians();
+                let wanted = sign * (told - offset).to_radians();
                 self.at[i] = match joint {
                     Joint::Follows => wanted,
                     Joint::Stuck => self.at[i],

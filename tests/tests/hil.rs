@@ -197,7 +197,7 @@ impl RobotIo for Guard {
             Command::Act(action) => self.judge(action),
             Command::Stop => self.stopped = true,
             Command::Reset => self.stopped = false,
-            Command::Damp => self.late = 0,
+            Command::Damp | Command::Home => self.late = 0,
         }
         self.robot.write(command)
     }

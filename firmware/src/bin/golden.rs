@@ -5,7 +5,16 @@
 #![no_main]
 
 use cortex_m_rt::entry;
-use sog_core::policy::Policy;
+use heapless::Vec;
+use sog_core::{
+    Numbers,
+    control::{
+        CommandKind, Control, Inputs, Limits, Memory, RateLimit, Request, Requests, Settings,
+    },
+    io::{Homing, Reading},
+    policy::Policy,
+    time::Wake,
+};
 use sog_firmware::{exit, instructions::Counter, memory, say};
 
 mod sizes {
@@ -49,14 +58,16 @@ fn run(counter: &Counter) -> bool {
         rows += 1;
     }
     let call = call(policy, counter, &mut scratch);
+    let tick = tick(policy, counter, &mut scratch);
     let (flash, file) = (memory::flash(), FILE.0.len());
     say(format_args!(
-        "vectors {rows} worst_error {worst:e} instructions_per_call {call} instructions_to_load \
-         {load} flash {flash} file {file} statics {} stack {}",
+        "vectors {rows} worst_error {worst:e} instructions_per_call {call} instructions_per_tick {} \
+         instructions_to_load {load} flash {flash} file {file} statics {} stack {}",
+        tick.unwrap_or(0),
         memory::statics(),
         memory::stack()
     ));
-    rows > 0
+    rows > 0 && tick.is_some()
 }
 
 /// Instructions of one call, under the first golden vector.
@@ -74,4 +85,53 @@ fn call(policy: &Policy<'_>, counter: &Counter, scratch: &mut [f32]) -> u64 {
     let evaluated = policy.mean_action(scratch, &obs, &latent, &mut action);
     let taken = counter.since(start);
     evaluated.map_or(u64::MAX, |()| taken)
+}
+
+/// Instructions of one tick of the control loop around that call: watchdogs, inference, limits. `None`
+/// where what it commands is not what the policy says, within bounds.
+#[inline(never)]
+fn tick(policy: &Policy<'_>, counter: &Counter, scratch: &mut [f32]) -> Option<u64> {
+    type Row = Vec<f32, { largest(sizes::OBSERVATION, sizes::ACTION) }>;
+    let row = |numbers: Numbers<'_>, width| -> Option<Row> {
+        let mut row = Row::new();
+        row.resize(width, 0.0).ok()?;
+        numbers.slice(0, width)?.copy_to(&mut row).then_some(row)
+    };
+    let of = |x: f32, width| Row::from_iter(core::iter::repeat_n(x, width));
+    let (s, a) = (sizes::OBSERVATION, sizes::ACTION);
+    let (obs, latent) = (row(policy.golden.obs, s)?, row(policy.golden.latent, sizes::CODE)?);
+    let (low, high) = (row(policy.contract.action_low, a)?, row(policy.contract.action_high, a)?);
+    let memory = Memory {
+        incoming: obs,
+        obs: of(0.0, s),
+        raw_action: of(0.0, a),
+        action: of(0.0, a),
+        damping_action: of(0.0, a),
+        stop_action: of(0.0, a),
+    };
+    let range = [low.clone(), high.clone()];
+    let limits = Limits::new(range, of(f32::INFINITY, a), RateLimit::Robot, (&low, &high))?;
+    let mut control = Control::new(memory, limits, Settings::default(), 1, 0)?;
+    let inputs = Inputs {
+        requests: Requests::default().with(Request::Arm).with(Request::Start),
+        read: Ok(Reading { step: 1, ..Reading::default() }),
+        homing: Homing::Unable,
+        wake: Wake::default(),
+    };
+    let start = counter.now();
+    let command = control.tick(&inputs, |_, obs, action| {
+        if policy.mean_action(scratch, obs, &latent, action).is_err() {
+            action.fill(f32::NAN);
+        }
+    });
+    let report = control.written(Ok(()), None);
+    let taken = counter.since(start);
+    let bounds = low.iter().zip(&high);
+    let held = control.action().iter().zip(control.raw_action()).zip(bounds);
+    let good = held.into_iter().all(|((told, raw), (low, high))| *told == raw.max(*low).min(*high));
+    (command == CommandKind::Act && report.faults.is_empty() && good).then_some(taken)
+}
+
+const fn largest(a: usize, b: usize) -> usize {
+    if a > b { a } else { b }
 }

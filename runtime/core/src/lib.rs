@@ -7,7 +7,8 @@
 //! * [`kinds`]: typed forms of the strings in a policy file's metadata;
 //! * [`policy`]: the policy file with every check, and inference straight from its bytes;
 //! * [`contract`]: what a policy and a robot must agree on;
-//! * [`control`]: the controller's states, and what can go wrong in a tick;
+//! * [`io`], [`time`]: what a controller and its robot tell each other; periods and their statistics;
+//! * [`control`]: the controller as a machine: states, watchdogs, limits, statistics;
 //! * [`link`]: the wire format, and both ends as machines without I/O;
 //! * [`math`]: functions that training, the control computer and the microcontroller share.
 //!
@@ -31,6 +32,7 @@ extern crate std;
 
 pub mod contract;
 pub mod control;
+pub mod io;
 mod json;
 pub mod kinds;
 pub mod link;
@@ -39,5 +41,6 @@ mod numbers;
 pub mod policy;
 pub mod tensors;
 pub mod text;
+pub mod time;
 
 pub use numbers::Numbers;

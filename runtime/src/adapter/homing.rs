@@ -228,8 +228,9 @@ impl Way {
         let share = u * u * (3.0 - 2.0 * u);
         for Step { home, position, from, target } in &mut self.joints {
             *target = *from + (home.pose - *from) * share;
-            // Written so that a position that is no number is not followed.
-            if !((signals[*position] - *target).abs() <= home.lag) {
+            let behind = (signals[*position] - *target).abs();
+            // A position that is no number is not followed either.
+            if behind.is_nan() || behind > home.lag {
                 self.failed = self.failed.or(Some(Homing::Blocked));
             }
         }

@@ -10,7 +10,7 @@ use sog_runtime::{
     os::{self, CountingAllocator},
     policy::{Policy, PolicyFile},
     time::RealTime,
-    time::{Histogram, Wake},
+    time::{Histogram, SummaryToJson, Wake},
 };
 
 use super::{

@@ -26,7 +26,7 @@ use sog_runtime::{
     policy::PolicyFile,
     telemetry::{self, AdapterHeader, AdapterRecorder, Board, LogReport, Recorder, Writer},
     time::RealTime,
-    time::{FreeRun, Summary, Wake},
+    time::{FreeRun, Summary, SummaryToJson, Wake},
 };
 
 use super::{

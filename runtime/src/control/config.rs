@@ -3,23 +3,11 @@
 use alloc::{string::String, vec::Vec};
 use core::num::NonZeroU32;
 
-use super::RateLimit;
+use super::{OnMiss, RateLimit, Settings};
 use crate::contract::ContractError;
 
 /// Slowest and fastest control rate, Hz.
 pub const RATE_BOUNDS_HZ: (f64, f64) = (1.0, 2000.0);
-
-/// What the tick after a missed deadline does under the policy. The schedule is the same: whole
-/// periods are skipped and the phase is kept.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[cfg_attr(feature = "host", derive(serde::Serialize, serde::Deserialize))]
-pub enum OnMiss {
-    /// Infers as always.
-    #[default]
-    Skip,
-    /// Repeats the last action, to catch up.
-    Hold,
-}
 
 /// Settings of a [`Controller`](super::Controller); the default is what a robot should get.
 #[derive(Clone, Debug, PartialEq)]
@@ -49,16 +37,30 @@ pub struct Config {
 
 impl Default for Config {
     fn default() -> Self {
+        let Settings { on_miss, damp_after_misses, stale_limit, frozen_limit } =
+            Settings::default();
         Self {
             rate_hz: None,
             codes: Vec::new(),
             code: 0,
-            on_miss: OnMiss::Skip,
-            damp_after_misses: NonZeroU32::new(5),
-            stale_limit: NonZeroU32::MIN.saturating_add(1),
-            frozen_limit: NonZeroU32::new(50),
+            on_miss,
+            damp_after_misses,
+            stale_limit,
+            frozen_limit,
             limit_range: true,
             limit_rate: RateLimit::Robot,
+        }
+    }
+}
+
+impl Config {
+    /// What of it the controller itself looks at.
+    pub(super) fn settings(&self) -> Settings {
+        Settings {
+            on_miss: self.on_miss,
+            damp_after_misses: self.damp_after_misses,
+            stale_limit: self.stale_limit,
+            frozen_limit: self.frozen_limit,
         }
     }
 }

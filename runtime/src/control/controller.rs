@@ -3,12 +3,12 @@
 use alloc::{format, sync::Arc, vec, vec::Vec};
 
 use super::{
-    CommandKind, Config, ControlError, Event, Faults, Limited, Mailbox, OnMiss, RATE_BOUNDS_HZ,
-    RateLimit, Request, Requests, State, Stats, TickReport, limits::Limits, watch::Watchdogs,
+    CommandKind, Config, Control, ControlError, Event, Inputs, Limits, Mailbox, Memory,
+    RATE_BOUNDS_HZ, RateLimit, Request, State, Stats, TickReport, Timings,
 };
 use crate::time::Wake;
 use crate::{
-    io::{Command, Guidance, Homing, IoError, KeptGuidance, Reading, RobotIo, RobotSpec},
+    io::{Command, Guidance, KeptGuidance, RobotIo, RobotSpec},
     policy::{LatentKind, Policy, PolicyFile, Workspace},
 };
 
@@ -28,32 +28,12 @@ pub struct Controller {
     /// the code is n.
     free_code: Vec<f32>,
     period_ns: u64,
-    limits: Limits,
     mailbox: Arc<Mailbox>,
-
-    state: State,
-    code: u16,
-    /// A start that the operator asked for waits for good sensors, and for the start pose.
-    start_pending: bool,
-    /// A failed write is a fault of the next tick.
-    write_failed: bool,
-    /// The event that last led out of `Policy` or `Homing`.
-    left_policy: Option<Event>,
-    watchdogs: Watchdogs,
+    control: Control<Vec<f32>>,
     last_woke_ns: Option<u64>,
-    last_command: CommandKind,
-
-    /// As the robot gave it, good or not.
-    incoming: Vec<f32>,
-    /// The last good one.
-    obs: Vec<f32>,
-    /// What the policy asked for.
-    raw_action: Vec<f32>,
-    /// What was commanded last.
-    action: Vec<f32>,
     /// What a person did.
     guidance: KeptGuidance,
-    stats: Stats,
+    timings: Timings,
 }
 
 impl Controller {
@@ -81,13 +61,24 @@ impl Controller {
         if usize::from(config.code) >= count {
             return Err(ControlError::NoSuchCode { found: config.code, count });
         }
-        let range = (file.contract.action_low.as_slice(), file.contract.action_high.as_slice());
-        let limits = Limits::new(
-            config.limit_range.then_some(range),
-            config.limit_rate,
-            range,
-            &spec.max_action_step,
-        );
+        let (low, high) = (&file.contract.action_low, &file.contract.action_high);
+        let range = match config.limit_range {
+            true => [low.clone(), high.clone()],
+            false => [f32::MIN, f32::MAX].map(|bound| vec![bound; low.len()]),
+        };
+        let max_step = spec.max_action_step.clone();
+        let zeros = |width| vec![0.0; width];
+        let memory = Memory {
+            incoming: zeros(spec.obs_dim()),
+            obs: zeros(spec.obs_dim()),
+            raw_action: zeros(spec.action_dim()),
+            action: zeros(spec.action_dim()),
+            damping_action: spec.damping_action.clone(),
+            stop_action: spec.stop_action.clone(),
+        };
+        let limits = Limits::new(range, max_step, config.limit_rate, (low, high));
+        let control = limits
+            .and_then(|limits| Control::new(memory, limits, config.settings(), count, config.code));
         let policy = Policy::new(file);
         let free_width = match file.latent {
             LatentKind::Gaussian(width) => width,
@@ -99,22 +90,15 @@ impl Controller {
             codes,
             free_code: vec![0.0; free_width],
             period_ns: (1e9 / rate_hz + 0.5) as u64,
-            limits,
             mailbox: Arc::new(Mailbox::with_codes(count, free_width)),
-            state: State::Idle,
-            code: config.code,
-            start_pending: false,
-            write_failed: false,
-            left_policy: None,
-            watchdogs: Watchdogs::new(&config),
+            control: control.ok_or_else(|| ControlError::Robot {
+                what: "action",
+                found: format!("{} numbers", spec.action_dim()),
+                needed: "bounds, damping and stop of one width",
+            })?,
             last_woke_ns: None,
-            last_command: CommandKind::None,
-            incoming: vec![0.0; spec.obs_dim()],
-            obs: vec![0.0; spec.obs_dim()],
-            raw_action: spec.damping_action.clone(),
-            action: spec.damping_action.clone(),
             guidance: KeptGuidance::new(spec.action_dim()),
-            stats: Stats::default(),
+            timings: Timings::default(),
             spec: spec.clone(),
             config,
         })
@@ -147,13 +131,13 @@ impl Controller {
 
     /// The present state.
     pub fn state(&self) -> State {
-        self.state
+        self.control.state()
     }
 
     /// Number of the selected code; [`code_count`](Self::code_count) where the operator gave it by
     /// its numbers.
     pub fn code(&self) -> u16 {
-        self.code
+        self.control.code()
     }
 
     /// How many codes there are to choose from by number.
@@ -168,32 +152,32 @@ impl Controller {
 
     /// The selected code, `[Z]`.
     pub fn latent(&self) -> &[f32] {
-        selected(&self.codes, &self.free_code, self.policy.latent_dim(), self.code)
+        selected(&self.codes, &self.free_code, self.policy.latent_dim(), self.code())
     }
 
     /// Whether any change of action is limited.
     pub fn limits_rate(&self) -> bool {
-        self.limits.limits_rate()
+        self.control.limits_rate()
     }
 
     /// The event that last ended the policy's command, or the way to its start pose.
     pub fn left_policy(&self) -> Option<Event> {
-        self.left_policy
+        self.control.left_policy()
     }
 
     /// What the robot gave in the last tick that it gave anything, `[S]`; perhaps not finite.
     pub fn observation(&self) -> &[f32] {
-        &self.incoming
+        self.control.observation()
     }
 
     /// What the policy last asked for, before limits, `[A]`.
     pub fn raw_action(&self) -> &[f32] {
-        &self.raw_action
+        self.control.raw_action()
     }
 
     /// What the actuators were last told, `[A]`.
     pub fn action(&self) -> &[f32] {
-        &self.action
+        self.control.action()
     }
 
     /// What a person did with the robot, as of its last reading.
@@ -201,245 +185,45 @@ impl Controller {
         self.guidance.get()
     }
 
-    /// Statistics of all ticks so far.
+    /// Counts of all ticks so far.
     pub fn stats(&self) -> &Stats {
-        &self.stats
+        self.control.stats()
+    }
+
+    /// How long things took so far.
+    pub fn timings(&self) -> &Timings {
+        &self.timings
     }
 
     /// One control step.
     pub fn tick<R: RobotIo + ?Sized>(&mut self, robot: &mut R, wake: &Wake) -> TickReport {
-        let mut faults = Faults::default();
-        let mut limited = Limited::default();
         let requests = self.mailbox.take_with_code(&mut self.free_code);
-        let read = robot.read(&mut self.incoming);
+        let read = robot.read(self.control.incoming_mut());
         self.guidance.keep(robot.guidance());
-        self.collect_reward(&read);
-        let homing = robot.homing();
-
-        let reset = self.obey(requests, homing);
-        let (incoming, obs) = (&self.incoming, &mut self.obs);
-        let sensors = self.watchdogs.sensors(self.state, &read, incoming, obs, &mut faults);
-        let deadlines = self.watchdogs.deadlines(self.state, wake, &mut faults);
-        let robot_state = self.check_robot_state(&read, &mut faults);
-        let homing_fault = self.check_homing(homing, &mut faults);
-        for event in [sensors.err(), deadlines, robot_state, homing_fault].into_iter().flatten() {
-            self.raise(event);
-        }
-        let fresh = sensors == Ok(true) && !reset;
-        self.start_if_asked(fresh, homing);
-
-        let command = if reset {
-            CommandKind::Reset
-        } else {
-            self.decide(fresh, wake, &mut faults, &mut limited)
-        };
-        let written = self.write(robot, command, &mut faults);
-        self.last_command = command;
-        if command == CommandKind::Home
-            && let Some(action) = robot.home_action()
-            && action.len() == self.action.len()
-        {
-            // What the policy's first action is limited from.
-            self.action.copy_from_slice(action);
-        }
-        let report = TickReport {
-            tick: self.stats.ticks,
-            state: self.state,
-            code: self.code,
-            requests,
-            read,
-            command,
-            homing,
-            written,
-            faults,
-            limited,
-        };
-        self.count(&report, wake);
-        report
-    }
-
-    /// Adds the timing of the tick that just ended to the statistics.
-    pub fn record_timing(&mut self, wake: &Wake, end_ns: u64) {
-        self.stats.wake_latency.record(wake.latency_ns());
-        self.stats.exec.record(end_ns.saturating_sub(wake.woke_ns));
-        if let Some(last) = self.last_woke_ns.replace(wake.woke_ns) {
-            self.stats.period.record(wake.woke_ns.saturating_sub(last));
-        }
-    }
-
-    /// The reward that came with this reading belongs to the action commanded before it.
-    fn collect_reward(&mut self, read: &Result<Reading, IoError>) {
-        if let Ok(Reading { reward: Some(reward), .. }) = read
-            && self.last_command == CommandKind::Act
-        {
-            *self.stats.episode_return.get_or_insert(0.0) += reward;
-        }
-    }
-
-    /// Follows the operator; the safest request wins. Says whether a reset is to be commanded.
-    fn obey(&mut self, requests: Requests, homing: Homing) -> bool {
-        if requests.is_empty() {
-            return false;
-        }
-        if let Some(code) = requests.code()
-            && usize::from(code) < self.code_count()
-        {
-            self.code = code;
-        }
-        if requests.contains(Requests::FREE_CODE) {
-            self.code = self.code_count() as u16;
-        }
-        for (request, event) in [
-            (Requests::STOP, Event::Stop),
-            (Requests::DAMP, Event::Damp),
-            (Requests::QUIT, Event::Damp),
-        ] {
-            if requests.contains(request) {
-                self.start_pending = false;
-                self.raise(event);
-                return false;
-            }
-        }
-        let reset = requests.contains(Requests::RESET)
-            && matches!(self.state, State::Damping | State::EStop);
-        if requests.contains(Requests::RESET) {
-            self.raise(Event::Reset);
-        }
-        if requests.contains(Requests::ARM) && self.raise(Event::Arm) {
-            self.watchdogs.rearm();
-        }
-        if requests.contains(Requests::HOME) && homing != Homing::Unable {
-            self.raise(Event::Home);
-        }
-        if requests.contains(Requests::START) && matches!(self.state, State::Ready | State::Homing)
-        {
-            self.start_pending = true;
-        }
-        reset
-    }
-
-    /// What the robot says about itself, and whether it took the last command.
-    fn check_robot_state(
-        &mut self,
-        read: &Result<Reading, IoError>,
-        faults: &mut Faults,
-    ) -> Option<Event> {
-        if core::mem::take(&mut self.write_failed) {
-            return Some(Event::RobotFault);
-        }
-        if read.is_ok_and(|reading| reading.terminated)
-            && matches!(self.state, State::Ready | State::Homing | State::Policy)
-        {
-            faults.insert(Faults::TERMINATED);
-            return Some(Event::Terminated);
-        }
-        None
-    }
-
-    /// What became of the way to the start pose, where the robot is on it.
-    fn check_homing(&self, homing: Homing, faults: &mut Faults) -> Option<Event> {
-        if self.state != State::Homing {
-            return None;
-        }
-        faults.insert(match homing {
-            Homing::Blocked => Faults::HOMING_BLOCKED,
-            Homing::Late => Faults::HOMING_LATE,
-            Homing::Unable | Homing::Away | Homing::There => return None,
+        let inputs = Inputs { requests, read, homing: robot.homing(), wake: *wake };
+        let Self { policy, workspace, codes, free_code, control, .. } = self;
+        let command = control.tick(&inputs, |code, obs, raw_action| {
+            let latent = selected(codes, free_code, policy.latent_dim(), code);
+            policy.mean_actions(workspace, obs, latent, raw_action);
         });
-        Some(Event::HomingFault)
-    }
-
-    fn start_if_asked(&mut self, fresh: bool, homing: Homing) {
-        if !matches!(self.state, State::Ready | State::Homing) {
-            self.start_pending = false;
-        } else if self.start_pending && fresh {
-            if matches!(homing, Homing::Unable | Homing::There) {
-                self.start_pending = false;
-                self.raise(Event::Start);
-            } else {
-                self.raise(Event::Home);
-            }
-        }
-    }
-
-    /// What to command in the present state; under the policy `action` is set.
-    fn decide(
-        &mut self,
-        fresh: bool,
-        wake: &Wake,
-        faults: &mut Faults,
-        limited: &mut Limited,
-    ) -> CommandKind {
-        if self.state == State::Policy && !self.act(fresh, wake, limited) {
-            faults.insert(Faults::NON_FINITE_ACTION);
-            self.raise(Event::PolicyFault);
-        }
-        match self.state {
-            State::Policy => return CommandKind::Act,
-            State::Homing => return CommandKind::Home,
-            State::EStop => self.action.copy_from_slice(&self.spec.stop_action),
-            _ => self.action.copy_from_slice(&self.spec.damping_action),
-        }
-        match self.state {
-            State::Idle => CommandKind::None,
-            State::EStop => CommandKind::Stop,
-            _ => CommandKind::Damp,
-        }
-    }
-
-    /// Sets the next action; false if the policy gave one that is not finite.
-    fn act(&mut self, fresh: bool, wake: &Wake, limited: &mut Limited) -> bool {
-        let hold = !fresh || (wake.missed > 0 && self.config.on_miss == OnMiss::Hold);
-        if hold {
-            return true;
-        }
-        let latent = selected(&self.codes, &self.free_code, self.policy.latent_dim(), self.code);
-        self.policy.mean_actions(&mut self.workspace, &self.obs, latent, &mut self.raw_action);
-        if self.raw_action.iter().any(|v| !v.is_finite()) {
-            return false;
-        }
-        self.limits.apply(&self.raw_action, &mut self.action, limited);
-        true
-    }
-
-    fn write<R: RobotIo + ?Sized>(
-        &mut self,
-        robot: &mut R,
-        command: CommandKind,
-        faults: &mut Faults,
-    ) -> Result<(), IoError> {
         let written = match command {
             CommandKind::None => Ok(()),
-            CommandKind::Act => robot.write(Command::Act(&self.action)),
+            CommandKind::Act => robot.write(Command::Act(control.action())),
             CommandKind::Damp => robot.write(Command::Damp),
             CommandKind::Stop => robot.write(Command::Stop),
             CommandKind::Reset => robot.write(Command::Reset),
             CommandKind::Home => robot.write(Command::Home),
         };
-        if written.is_err() {
-            faults.insert(Faults::WRITE_FAILED);
-            self.write_failed = true;
-        }
-        written
+        control.written(written, robot.home_action())
     }
 
-    /// Goes where the event leads; says whether it led anywhere.
-    fn raise(&mut self, event: Event) -> bool {
-        let Some(next) = self.state.next(event) else { return false };
-        let on_the_way = self.state == State::Homing && next != State::Policy;
-        if self.state == State::Policy || on_the_way {
-            self.left_policy = Some(event);
+    /// Adds the timing of the tick that just ended to the statistics.
+    pub fn record_timing(&mut self, wake: &Wake, end_ns: u64) {
+        self.timings.wake_latency.record(wake.latency_ns());
+        self.timings.exec.record(end_ns.saturating_sub(wake.woke_ns));
+        if let Some(last) = self.last_woke_ns.replace(wake.woke_ns) {
+            self.timings.period.record(wake.woke_ns.saturating_sub(last));
         }
-        self.state = next;
-        true
-    }
-
-    fn count(&mut self, report: &TickReport, wake: &Wake) {
-        self.stats.ticks += 1;
-        self.stats.misses += u64::from(wake.missed);
-        self.stats.policy_ticks += u64::from(report.command == CommandKind::Act);
-        self.stats.faults.add(report.faults);
-        self.stats.limited.add(report.limited);
     }
 }
 

@@ -1,11 +1,12 @@
 //! The control loop: read → check → infer → limit → write, at a fixed rate.
 //!
-//! * [`Controller`]: one tick, with its watchdogs and limits ([`Config`]);
+//! * [`Controller`]: one tick ([`Config`]), around the machine of `sog-core` that has the states, watchdogs
+//!   and limits ([`Control`]);
 //! * [`State`], [`Event`], [`TABLE`]: the states and the one table of transitions;
 //! * [`Mailbox`], [`Request`]: what an operator asks for, from any thread;
 //! * [`run`], [`Plan`], [`Observer`]: ticks until the run is over; [`SwitchCodes`]: code after code;
 //!   [`Follow`]: the code of what a person shows;
-//! * [`Stats`], [`Faults`], [`Limited`], [`RunReport`]: what is reported.
+//! * [`Stats`], [`Timings`], [`Faults`], [`Limited`], [`RunReport`]: what is reported.
 //!
 //! A run of a policy on a robot that lives in the same process, as fast as possible:
 //!
@@ -52,19 +53,19 @@
 mod config;
 mod controller;
 mod follow;
-mod limits;
+mod mailbox;
 mod report;
-mod request;
 mod run;
 mod switch;
-mod watch;
 
-pub use config::{Config, ControlError, OnMiss, RATE_BOUNDS_HZ};
+pub use config::{Config, ControlError, RATE_BOUNDS_HZ};
 pub use controller::Controller;
 pub use follow::Follow;
-pub use limits::RateLimit;
-pub use report::{CommandKind, End, RunReport, Stats, TickReport};
-pub use request::{CodeError, Mailbox, Request, Requests};
+pub use mailbox::{CodeError, Mailbox};
+pub use report::{End, RunReport, Timings};
 pub use run::{Observer, Plan, run};
-pub use sog_core::control::{Counts, Event, Faults, KindName, Limited, State, TABLE, names};
+pub use sog_core::control::{
+    CommandKind, Control, Counts, Event, Faults, Inputs, KindName, Limited, Limits, Memory, OnMiss,
+    RateLimit, Request, Requests, Settings, State, Stats, TABLE, TickReport, names,
+};
 pub use switch::SwitchCodes;

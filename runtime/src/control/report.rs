@@ -1,97 +1,19 @@
-//! What a tick and a run report.
+//! What a run reports.
 
-use super::{Counts, Event, Faults, Limited, Requests, State};
-use crate::io::{Homing, IoError, Reading};
+use alloc::boxed::Box;
+
+use super::{Counts, Event, Faults, Limited, State};
 use crate::time::{Histogram, Summary};
 
-/// What was commanded in a tick.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[repr(u8)]
-pub enum CommandKind {
-    /// Nothing.
-    #[default]
-    None,
-    /// The action of [`Controller::action`](super::Controller::action).
-    Act,
-    /// Damping.
-    Damp,
-    /// Emergency stop.
-    Stop,
-    /// The operator's reset.
-    Reset,
-    /// The way to the start pose.
-    Home,
-}
-
-impl CommandKind {
-    /// Every kind.
-    pub const ALL: [Self; 6] =
-        [Self::None, Self::Act, Self::Damp, Self::Stop, Self::Reset, Self::Home];
-
-    /// The kind of a number that `as u8` gave.
-    pub fn from_u8(number: u8) -> Option<Self> {
-        Self::ALL.get(usize::from(number)).copied()
-    }
-
-    /// Name as in logs.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::None => "none",
-            Self::Act => "act",
-            Self::Damp => "damp",
-            Self::Stop => "stop",
-            Self::Reset => "reset",
-            Self::Home => "home",
-        }
-    }
-}
-
-/// What one tick did.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct TickReport {
-    /// Number of the tick, from 0.
-    pub tick: u64,
-    /// State in which the tick commanded.
-    pub state: State,
-    /// Number of the selected code.
-    pub code: u16,
-    /// What the operator asked for since the tick before.
-    pub requests: Requests,
-    /// What the robot gave.
-    pub read: Result<Reading, IoError>,
-    /// What was commanded.
-    pub command: CommandKind,
-    /// Whether the robot stood where its policy starts from.
-    pub homing: Homing,
-    /// How the robot took it.
-    pub written: Result<(), IoError>,
-    /// What went wrong.
-    pub faults: Faults,
-    /// Which limits acted.
-    pub limited: Limited,
-}
-
-/// Statistics of a run so far, in constant memory.
+/// How long things took, in constant memory.
 #[derive(Clone, Debug, Default)]
-pub struct Stats {
-    /// Ticks.
-    pub ticks: u64,
-    /// Ticks in which the policy commanded.
-    pub policy_ticks: u64,
-    /// Periods without a tick.
-    pub misses: u64,
-    /// Faults by kind.
-    pub faults: Counts<Faults>,
-    /// Ticks in which a limit acted, by kind.
-    pub limited: Counts<Limited>,
+pub struct Timings {
     /// From deadline to beginning of a tick, ns.
-    pub wake_latency: Histogram,
+    pub wake_latency: Box<Histogram>,
     /// From beginning to end of a tick, ns.
-    pub exec: Histogram,
+    pub exec: Box<Histogram>,
     /// From one tick's beginning to the next one's, ns.
-    pub period: Histogram,
-    /// Sum of the rewards of steps that the policy commanded, if the robot reports any.
-    pub episode_return: Option<f64>,
+    pub period: Box<Histogram>,
 }
 
 /// Why a run ended.
@@ -168,6 +90,7 @@ impl RunReport {
     /// limits: {kind: count}` (every kind), `wake_latency_ns, exec_ns, period_ns` (count, mean, p50, p99, p999, max) and
     /// `return` (null where the robot reports no reward).
     pub fn to_json(&self) -> serde_json::Value {
+        use crate::time::SummaryToJson;
         use alloc::string::ToString;
 
         let by_name = |(name, n): (super::KindName, u64)| (name.to_string(), n.into());

@@ -108,7 +108,7 @@ fn unattended_end(controller: &Controller, tick: &TickReport) -> Option<End> {
 }
 
 fn report(controller: &Controller, end: End) -> RunReport {
-    let stats = controller.stats();
+    let (stats, timings) = (controller.stats(), controller.timings());
     RunReport {
         end,
         state: controller.state(),
@@ -118,9 +118,9 @@ fn report(controller: &Controller, end: End) -> RunReport {
         misses: stats.misses,
         faults: stats.faults,
         limited: stats.limited,
-        wake_latency_ns: stats.wake_latency.summary(),
-        exec_ns: stats.exec.summary(),
-        period_ns: stats.period.summary(),
+        wake_latency_ns: timings.wake_latency.summary(),
+        exec_ns: timings.exec.summary(),
+        period_ns: timings.period.summary(),
         episode_return: stats.episode_return,
     }
 }

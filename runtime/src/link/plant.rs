@@ -21,7 +21,7 @@ use super::{
 use crate::{
     io::{Command, Guidance, IoError, RobotIo, RobotSpec},
     os,
-    time::{Histogram, RealTime, Summary, Ticker, monotonic_ns},
+    time::{Histogram, RealTime, Summary, SummaryToJson, Ticker, monotonic_ns},
 };
 
 /// How long a wait for packets lasts before the stop flag is looked at again.

@@ -88,39 +88,6 @@ impl Ticker for LockStep {
     }
 }
 
-/// The machine's clock without waiting: as fast as possible, with true execution times.
-#[cfg(feature = "std")]
-#[derive(Clone, Copy, Debug)]
-pub struct FreeRun(std::time::Instant);
-
-#[cfg(feature = "std")]
-impl FreeRun {
-    /// Time 0 is now.
-    pub fn new() -> Self {
-        Self(std::time::Instant::now())
-    }
-}
-
-#[cfg(feature = "std")]
-impl Default for FreeRun {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-#[cfg(feature = "std")]
-impl Ticker for FreeRun {
-    fn wait(&mut self) -> Wake {
-        let now_ns = self.now_ns();
-        Wake { deadline_ns: now_ns, woke_ns: now_ns, missed: 0 }
-    }
-
-    fn now_ns(&self) -> u64 {
-        // 584 years fit.
-        self.0.elapsed().as_nanos() as u64
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

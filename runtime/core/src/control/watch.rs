@@ -2,11 +2,14 @@
 
 use core::num::NonZeroU32;
 
-use super::{Config, Event, Faults, State};
-use crate::io::{IoError, Reading};
-use crate::time::Wake;
+use super::{Event, Faults, Settings, State};
+use crate::{
+    io::{IoError, Reading},
+    time::Wake,
+};
 
 /// What goes wrong in a row, and from when on it matters.
+#[derive(Debug)]
 pub(super) struct Watchdogs {
     stale_limit: NonZeroU32,
     frozen_limit: Option<NonZeroU32>,
@@ -19,7 +22,7 @@ pub(super) struct Watchdogs {
 }
 
 impl Watchdogs {
-    pub(super) fn new(config: &Config) -> Self {
+    pub(super) fn new(config: &Settings) -> Self {
         Self {
             stale_limit: config.stale_limit,
             frozen_limit: config.frozen_limit,
