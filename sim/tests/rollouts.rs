@@ -147,6 +147,31 @@ fn episodes_are_carried_over_where_they_ran_out_of_time() {
 }
 
 #[test]
+fn episodes_are_cut_with_a_probability_at_each_step() {
+    let config = FleetConfig {
+        envs: 8,
+        latent_dim: 3,
+        seed: 3,
+        horizon: Some(100),
+        carry_over: 1.0,
+        cut: 0.1,
+        ..Default::default()
+    };
+    let mut fleet = Fleet::new(&circles(), &config).unwrap();
+    let mut batch = fleet.batch(2000);
+    fleet.run(&CirclesExpert, Noise::None, &uniform_codes, &mut batch).unwrap();
+    let lengths: Vec<f64> = batch.episodes().map(|e| e.length as f64).collect();
+    // Geometric, of mean 10: the mean of n lengths is within 5 standard errors.
+    let (n, mean) = (lengths.len() as f64, lengths.iter().sum::<f64>() / lengths.len() as f64);
+    assert!((mean - 10.0).abs() < 5.0 * 90.0_f64.sqrt() / n.sqrt(), "{mean} over {n}");
+    // They ran out of time, and the next goes on where they ended.
+    for e in batch.episodes().filter(|e| e.t + 1 < batch.steps) {
+        let next = e.env * batch.steps + e.t + 1;
+        assert_eq!((e.ended, &batch.obs[next * 10..][..10]), (Ended::TimeLimit, e.obs));
+    }
+}
+
+#[test]
 fn segments_join_into_one() {
     let (mut whole, mut parts) = (fleet(3, 40), fleet(3, 40));
     let whole = segment(&mut whole, &CirclesExpert, 90);

@@ -19,11 +19,11 @@ use super::{
 use crate::{
     data::{DemoFile, foreign},
     evaluate::{
-        goals::{places_by_dimension, rollouts_by_code, speeds_by_code},
+        goals::{self, places_by_dimension, rollouts_by_code, speeds_by_code},
         measure::{default_rollouts, mode_labels},
         modes::{ModeOptions, evaluate_modes},
     },
-    figures::{contents, curves, reaches, trajectories, velocities},
+    figures::{contents, curves, reaches, reaching, trajectories, velocities},
     train::POLICY_FILE,
 };
 
@@ -35,6 +35,10 @@ pub(super) struct FiguresArgs {
     /// Folder of the task, where it is not a built-in one
     #[arg(long, value_parser = task_parser())]
     task: Option<OpenTask>,
+    /// Held-out demonstrations: their codes are the ones drawn where an arm reaches for targets; else
+    /// codes from the prior
+    #[arg(long, value_name = "FILE")]
+    demos: Option<PathBuf>,
     /// Directory for the pictures [default: DIR/figures, and beside FILE]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
@@ -53,6 +57,7 @@ pub(super) fn run(args: &FiguresArgs) -> Result<Outcome> {
     // All of them before the first is drawn.
     let mut outputs = outputs(args.force, args.task.as_ref());
     for path in &args.paths {
+        outputs = outputs.reads_all(args.demos.as_deref());
         outputs = match path.is_file() {
             true => outputs.reads(path),
             false => outputs.reads_all([path.join(POLICY_FILE), path.join(METRICS_FILE)]),
@@ -71,7 +76,7 @@ pub(super) fn run(args: &FiguresArgs) -> Result<Outcome> {
         let drawn = if path.is_file() {
             draw_demos(path, task, &out)
         } else {
-            draw(path, task, args.seed, &out)
+            draw(path, task, (args.demos.as_deref(), args.seed), &out)
         };
         let paths = drawn.with_context(|| format!("{}", path.display()))?;
         if !args.json {
@@ -108,6 +113,7 @@ fn places(path: &Path, out: Option<&Path>) -> (PathBuf, Vec<String>) {
         (POLICY_FILE, trajectories::NAME),
         (POLICY_FILE, velocities::NAME),
         (POLICY_FILE, reaches::NAME),
+        (POLICY_FILE, reaching::NAME),
         (METRICS_FILE, curves::NAME),
     ];
     let drawn = drawn.into_iter().filter(|(file, _)| path.join(file).exists());
@@ -150,14 +156,19 @@ fn draw_demos(path: &Path, task: Option<&OpenTask>, out: &Path) -> Result<Vec<Pa
 }
 
 /// All figures of one run.
-fn draw(dir: &Path, task: Option<&OpenTask>, seed: u64, out: &Path) -> Result<Vec<PathBuf>> {
+fn draw(
+    dir: &Path,
+    task: Option<&OpenTask>,
+    rollouts: (Option<&Path>, u64),
+    out: &Path,
+) -> Result<Vec<PathBuf>> {
     let (policy, metrics) = (dir.join(POLICY_FILE), dir.join(METRICS_FILE));
     if !policy.exists() && !metrics.exists() {
         bail!("neither {POLICY_FILE} nor {METRICS_FILE} is there; train a policy there first");
     }
     let mut paths = vec![];
     if policy.exists() {
-        paths.extend(draw_policy(&policy, task, seed, out)?);
+        paths.extend(draw_policy(&policy, task, rollouts, out)?);
     }
     if metrics.exists() {
         let name = dir.file_name().map_or_else(String::new, |n| n.to_string_lossy().into_owned());
@@ -169,7 +180,7 @@ fn draw(dir: &Path, task: Option<&OpenTask>, seed: u64, out: &Path) -> Result<Ve
 fn draw_policy(
     path: &Path,
     task: Option<&OpenTask>,
-    seed: u64,
+    (demos, seed): (Option<&Path>, u64),
     out: &Path,
 ) -> Result<Vec<PathBuf>> {
     let file = load_policy(path)?;
@@ -201,7 +212,12 @@ fn draw_policy(
     {
         let places = places_by_dimension(&maker, &file, &options)?;
         let title = format!("{algorithm} on {}", task.info().name());
-        paths.extend(reaches::draw(&places, [[a, b, c], [d, e, f]], &title, out)?);
+        let goals = [[a, b, c], [d, e, f]];
+        paths.extend(reaches::draw(&places, goals, &title, out)?);
+        let demos = demos.map(|demos| DemoFile::load(demos, task.info())).transpose()?;
+        let ways = goals::reaches(&maker, &file, demos.as_ref(), &options)?;
+        let codes = if demos.is_some() { "codes of demonstrations" } else { "random codes" };
+        paths.extend(reaching::draw(&ways, goals, &format!("{title}: {codes}"), out)?);
     }
     Ok(paths)
 }

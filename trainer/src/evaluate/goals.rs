@@ -195,6 +195,43 @@ pub fn places_by_dimension(
     Ok(ends.chunks(STEPS).map(<[_]>::to_vec).collect())
 }
 
+/// A way through space, and what it was for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Reach {
+    /// The target of the demonstration whose code was used, m; none where the code came from the prior.
+    pub target_m: Option<[f64; 3]>,
+    /// Places of the gripper, m, in order of time.
+    pub way_m: Vec<[f64; 3]>,
+}
+
+/// Most ways in a picture.
+const WAYS: usize = 30;
+
+/// Ways under the codes of demonstrations, or without them under codes from the prior (for a picture).
+///
+/// # Errors
+/// [`TrainError`].
+pub fn reaches(
+    maker: &TaskMaker,
+    file: &PolicyFile,
+    demos: Option<&DemoFile>,
+    options: &ModeOptions,
+) -> Result<Vec<Reach>, TrainError> {
+    let options = ModeOptions { rollouts: WAYS, ..*options };
+    let evaluation = Rollouts { maker, policy: Policy::new(file), options: &options };
+    let (targets, episodes) = match demos {
+        Some(demos) => {
+            let (goals, episodes) = evaluation.embedded(file, demos)?;
+            (goals.iter().map(|goal| goal[..].try_into().ok()).collect(), episodes)
+        }
+        None => (vec![None; WAYS], evaluation.sampled(file.latent)?.1),
+    };
+    let way =
+        |episode: &Episode| episode.trace.probes.iter().map(|probe| probe.position_m).collect();
+    let reaches = targets.into_iter().zip(&episodes).take(WAYS);
+    Ok(reaches.map(|(target_m, episode)| Reach { target_m, way_m: way(episode) }).collect())
+}
+
 struct Rollouts<'a> {
     maker: &'a TaskMaker,
     policy: Policy,

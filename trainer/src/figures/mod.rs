@@ -6,6 +6,8 @@
 //! * [`contents`]: what is in demonstrations;
 //! * [`curves`]: learning curves from a run's metrics;
 //! * [`images`]: what a generator of pictures has learned (paper, Figs. 9 to 11);
+//! * [`velocities`]: speed by code (paper, Fig. 2);
+//! * [`reaching`], [`reaches`]: ways to targets, and places reached by code (paper, Figs. 4 and 8);
 //! * [`robustness`]: returns over λ_S, and paths under switched codes (paper, Figs. 6 and 7).
 
 pub mod codes;
@@ -13,6 +15,7 @@ pub mod contents;
 pub mod curves;
 pub mod images;
 pub mod reaches;
+pub mod reaching;
 pub mod robustness;
 pub mod trajectories;
 pub mod velocities;
