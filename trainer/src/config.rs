@@ -143,6 +143,11 @@ pub struct CloningConfig {
     /// good, where states tell the two apart. Written only where it is not 0.
     #[serde(skip_serializing_if = "is_zero")]
     pub first_code_margin: f32,
+    /// Gaussian noise on the observations of each minibatch, in standard deviations that each component
+    /// has in the demonstrations; the actions stay. With actions that say where to go (a target position, not a
+    /// velocity) it teaches the way back from beside the demonstrations. Written only where it is not 0.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub observation_noise: f32,
     /// Initial temperature of the `annealed` assignment, in units of the batch's mean loss.
     pub temperature: f32,
     /// Learners that begin; the one whose codes explain the demonstrations best goes on. 1 is the
@@ -202,6 +207,7 @@ impl Default for CloningConfig {
             assignment: Assignment::Clustered,
             assignment_share: 0.1,
             first_code_margin: 0.0,
+            observation_noise: 0.0,
             temperature: 1.0,
             attempts: 1,
             attempt_updates: 1000,
@@ -521,6 +527,7 @@ impl CloningConfig {
         within("cloning.final_learning_rate", self.final_learning_rate, 0.0..=1.0)?;
         within("cloning.max_grad_norm", self.max_grad_norm, 0.0..=1e6)?;
         within("cloning.first_code_margin", self.first_code_margin, 0.0..=1.0)?;
+        within("cloning.observation_noise", self.observation_noise, 0.0..=10.0)?;
         within("cloning.assignment_share", self.assignment_share, 0.0..=1.0)?;
         within("cloning.temperature", self.temperature, 0.0..=1e6)?;
         within("cloning.attempts", self.attempts, 1..=1000)?;

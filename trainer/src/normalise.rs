@@ -76,6 +76,11 @@ impl ObsNormaliser {
         &self.normaliser
     }
 
+    /// What an observation's distance from the mean is multiplied by `[S]`.
+    pub fn inv_std(&self) -> &[f32] {
+        &self.inv_std
+    }
+
     /// Appends the normalised form of `obs` `[n, S]` to `out`.
     pub fn extend(&self, obs: &[f32], out: &mut Vec<f32>) {
         let clip = self.normaliser.clip;

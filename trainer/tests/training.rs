@@ -182,11 +182,12 @@ fn assigned_codes_are_those_of_the_policy_that_a_run_starts_from() {
 #[test]
 fn a_run_that_lost_its_last_checkpoint_resumes_to_the_same_bytes() {
     let demos = demos(2);
-    // Codes by the plain minimum, and ones that hold to the clusters for good.
-    let policies = [0.0, 1.0].map(|margin| {
+    // Codes by the plain minimum, ones that hold to the clusters for good, and noise.
+    let policies = [(0.0, 0.0), (1.0, 0.0), (0.0, 0.1)].map(|(margin, noise)| {
         let temp = tempfile::tempdir().unwrap();
         let mut config = config(Algorithm::SogBc);
         config.cloning.first_code_margin = margin;
+        config.cloning.observation_noise = noise;
         let whole = trained(temp.path(), &config, &demos);
         let lost = temp.path().join("checkpoints/000000000060.safetensors");
         std::fs::remove_file(lost).unwrap();
@@ -197,6 +198,7 @@ fn a_run_that_lost_its_last_checkpoint_resumes_to_the_same_bytes() {
         whole
     });
     assert_ne!(policies[0], policies[1]);
+    assert_ne!(policies[0], policies[2]);
 }
 
 /// Three trajectories of 1, 7 and 300 steps, as a file holds them.
@@ -431,6 +433,9 @@ fn what_runs_on_a_device_agrees_with_the_engine() {
     let mut assigned = hundred_updates(Algorithm::SogGail);
     assigned.sog_gail.codes = SogCodes::Assigned;
     cases.push(("sog-gail with assigned codes".to_string(), assigned));
+    let mut noisy = hundred_updates(Algorithm::SogBc);
+    noisy.cloning.observation_noise = 0.1;
+    cases.push(("sog-bc with noise".to_string(), noisy));
     for (name, config) in cases {
         let (engine, candle) =
             (temp.path().join(&name), temp.path().join(format!("{name} candle")));

@@ -2,6 +2,7 @@
 //! (Algorithm 2, line 4).
 
 use rand::{RngExt, seq::SliceRandom};
+use rand_distr::StandardNormal;
 use sog_engine::{search::Groups, sog_bc::SogBatch};
 use sog_rl::run::{Checkpoint, Snapshot, SnapshotError};
 use sog_sim::seed::{self, Rng};
@@ -18,6 +19,8 @@ pub struct Sampler<'a> {
     normaliser: ObsNormaliser,
     trajectories_each: usize,
     rows_each: usize,
+    /// Standard deviation `[S]` of the noise on normalised observations; empty where there is none.
+    noise: Vec<f32>,
     /// Draws, also for who asks ([`Sampler::rng`]).
     pub rng: Rng,
     order: Vec<u32>,
@@ -46,6 +49,7 @@ impl<'a> Sampler<'a> {
             normaliser,
             trajectories_each: trajectories_each.min(demos.len()),
             rows_each,
+            noise: vec![],
             rng: seed::rng(seed),
             order: (0..demos.len() as u32).collect(),
             visited: demos.len(),
@@ -55,6 +59,18 @@ impl<'a> Sampler<'a> {
             obs: vec![],
             actions: vec![],
         }
+    }
+
+    /// The same, with Gaussian noise on the observations: `amount` standard deviations that each component
+    /// has in the demonstrations. What is constant there stays constant, and what is hidden stays hidden.
+    #[must_use]
+    pub fn with_noise(mut self, amount: f32) -> Self {
+        if amount > 0.0 {
+            let (_, var) = self.demos.obs_moments();
+            let stds = var.iter().map(|v| amount * v.sqrt());
+            self.noise = stds.zip(self.normaliser.inv_std()).map(|(std, inv)| std * inv).collect();
+        }
+        self
     }
 
     /// The demonstrations.
@@ -105,6 +121,15 @@ impl<'a> Sampler<'a> {
             self.normaliser.extend(obs(row), &mut self.obs);
             self.actions.extend_from_slice(action(row));
         }
+        if !self.noise.is_empty() {
+            let clip = self.normaliser.frozen().clip;
+            for row in self.obs.chunks_exact_mut(s) {
+                for (x, std) in row.iter_mut().zip(&self.noise) {
+                    let noise: f32 = self.rng.sample(StandardNormal);
+                    *x = (*x + std * noise).clamp(-clip, clip);
+                }
+            }
+        }
     }
 
     /// The minibatch: normalised observations, actions, and which rows share a code.
@@ -143,5 +168,38 @@ impl Checkpoint for Sampler<'_> {
         self.order = from.read_state("order")?;
         self.visited = from.read_state("visited")?;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Component 0 has the standard deviation 1/2, 1 is constant, 2 has 50 and is hidden.
+    fn drawn(noise: f32) -> (Vec<f32>, Vec<f32>) {
+        let observe = |t: usize| {
+            let sign = if t.is_multiple_of(2) { 1.0 } else { -1.0 };
+            [0.5 * sign, 3.0, 50.0 * sign]
+        };
+        let observations = (0..100).flat_map(observe).collect();
+        let actions = (0..100).map(|t| t as f32).collect();
+        let demos = Demonstrations::packed("none", (3, 1), &[60, 40], observations, actions);
+        let normaliser = ObsNormaliser::of(&demos).without(&[false, false, true]);
+        let mut sampler = Sampler::new(&demos, normaliser, (2, 4000), 7).with_noise(noise);
+        sampler.next();
+        (sampler.obs, sampler.actions)
+    }
+
+    #[test]
+    fn noise_is_in_standard_deviations_of_what_changes_and_is_seen() {
+        let (clean, actions) = drawn(0.0);
+        let (noisy, kept) = drawn(0.25);
+        assert_eq!(actions, kept);
+        let off = |c: usize| noisy.iter().zip(&clean).skip(c).step_by(3).map(|(a, b)| a - b);
+        let mean = |xs: &mut dyn Iterator<Item = f32>| xs.sum::<f32>() / 8000.0;
+        let (bias, std) = (mean(&mut off(0)), mean(&mut off(0).map(|x| x * x)).sqrt());
+        assert!(bias.abs() < 0.01 && (std - 0.25).abs() < 0.01, "{bias} ± {std}");
+        let largest = |c: usize| off(c).fold(0.0_f32, |most, x| most.max(x.abs()));
+        assert!(largest(1) < 1e-9 && largest(2) < 1e-9, "{} {}", largest(1), largest(2));
     }
 }

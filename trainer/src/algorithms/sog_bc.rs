@@ -112,7 +112,8 @@ impl<'a> SogBc<'a> {
         Self {
             seed,
             first_codes: None,
-            sampler: Sampler::new(demos, normaliser, size, seed),
+            sampler: Sampler::new(demos, normaliser, size, seed)
+                .with_noise(config.observation_noise),
             adam: Adam::new(AdamConfig::default(), net.params.len()),
             updates: Compute::Engine.cloning(net.arch()),
             codes: CodeSource::Search,
