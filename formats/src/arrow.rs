@@ -253,13 +253,13 @@ fn is_within(message: &Message<'_>, body: usize) -> bool {
         usize::try_from(rows).is_ok_and(|rows| rows <= EMPTY.max(body.saturating_mul(8)))
     };
     let (nodes, buffers) = (batch.nodes(), batch.buffers());
-    let ends = buffers.iter().flatten().map(|buffer| {
+    let mut ends = buffers.iter().flatten().map(|buffer| {
         let (start, length) = (usize::try_from(buffer.offset()), usize::try_from(buffer.length()));
         start.ok().zip(length.ok()).and_then(|(start, length)| start.checked_add(length))
     });
     fits(batch.length())
         && nodes.iter().flatten().map(|node| node.length()).all(fits)
-        && ends.map(|end| end.is_some_and(|end| end <= body)).all(|within| within)
+        && ends.all(|end| end.is_some_and(|end| end <= body))
 }
 
 /// Columns of several batches, one under the other.

@@ -3,7 +3,7 @@
 //! Separators are commas, semicolons, tabs or spaces. Names of columns stand in the first line, or
 //! in the last comment (`#`) before the numbers as `numpy.savetxt` writes them; without names all
 //! numbers of a line are the column `data`. A column such as `episode_index` cuts one file into
-//! episodes.
+//! episodes; so do empty lines between stretches of several rows, as gnuplot has them.
 
 use std::path::{Path, PathBuf};
 
@@ -38,7 +38,11 @@ fn stem(path: &Path) -> String {
 pub(crate) fn read(path: &Path) -> Result<Recording, FormatError> {
     let place = Place::file(path);
     if !path.is_dir() {
-        let (arrays, notes) = table(path, &place)?;
+        let Table { mut arrays, notes, blocks } = table(path, &place)?;
+        let indexed = |name: &str| tree::INDICES.contains(&name.to_ascii_lowercase().as_str());
+        if let (Some(blocks), false) = (blocks, arrays.iter().any(|(name, _)| indexed(name))) {
+            arrays.push((tree::EPISODE_INDEX.to_string(), blocks));
+        }
         let root = arrays.into_iter().map(|(name, array)| (name, Node::Array(array))).collect();
         let mut recording = tree::recording(path, Format::Csv, root, TimeAxis::First)?;
         if let [episode] = recording.episodes.as_mut_slice() {
@@ -51,7 +55,7 @@ pub(crate) fn read(path: &Path) -> Result<Recording, FormatError> {
     let mut parts = vec![];
     let mut all_notes = vec![];
     for file in files {
-        let (arrays, notes) = table(&file, &place.episode(stem(&file)))?;
+        let Table { arrays, notes, .. } = table(&file, &place.episode(stem(&file)))?;
         parts.push(Part::new(stem(&file), arrays));
         all_notes.extend(notes);
     }
@@ -61,7 +65,13 @@ pub(crate) fn read(path: &Path) -> Result<Recording, FormatError> {
     Ok(recording)
 }
 
-type Table = (Vec<(String, Array)>, Vec<String>);
+/// What a file holds.
+struct Table {
+    arrays: Vec<(String, Array)>,
+    notes: Vec<String>,
+    /// The number of the stretch between empty lines that each row is in, where there are several.
+    blocks: Option<Array>,
+}
 
 /// Reads one file.
 fn table(path: &Path, place: &Place) -> Result<Table, FormatError> {
@@ -80,7 +90,7 @@ fn table(path: &Path, place: &Place) -> Result<Table, FormatError> {
     let number = |cell: &str| number(cell, separator);
     let header = rows.first().filter(|(_, cells)| cells.iter().all(|c| number(c).is_none()));
     let names = match (header, comment) {
-        (Some((_, cells)), _) => Some(cells.clone()),
+        (Some((_, cells)), _) => Some(named(cells)),
         (None, Some(comment)) => {
             let cells = cells_of(comment.trim_start_matches(['#', '%', ' ']), separator);
             (cells.len() == rows[0].1.len()).then_some(cells)
@@ -88,6 +98,7 @@ fn table(path: &Path, place: &Place) -> Result<Table, FormatError> {
         _ => None,
     };
     let rows = &rows[usize::from(header.is_some())..];
+    let blocks = blocks(text, rows);
     let width = names.as_ref().map_or_else(|| rows[0].1.len(), Vec::len);
     for (line, cells) in rows {
         if cells.len() != width {
@@ -139,13 +150,43 @@ fn table(path: &Path, place: &Place) -> Result<Table, FormatError> {
         let columns: Vec<(Vec<f64>, bool)> = columns.into_iter().flatten().collect();
         let data = (0..count).flat_map(|r| columns.iter().map(move |(c, _)| c[r])).collect();
         let array = Array { shape: vec![count, width], dtype: Dtype::Float(64), data };
-        return Ok((vec![("data".to_string(), array)], notes));
+        return Ok(Table { arrays: vec![("data".to_string(), array)], notes, blocks });
     };
     let arrays = names.into_iter().zip(columns).filter_map(|(name, column)| {
         let (data, whole) = column?;
         Some((name, Array { shape: vec![count], dtype: dtype(whole), data }))
     });
-    Ok((arrays.collect(), notes))
+    Ok(Table { arrays: arrays.collect(), notes, blocks })
+}
+
+/// Names of columns; one without is called by its place (pandas writes its row numbers so).
+fn named(cells: &[String]) -> Vec<String> {
+    let name = |(i, cell): (usize, &String)| match cell.as_str() {
+        "" => format!("unnamed_{i}"),
+        name => name.to_string(),
+    };
+    cells.iter().enumerate().map(name).collect()
+}
+
+/// Stretches of rows between empty lines, by number, if there are several, of two rows or more each.
+fn blocks(text: &str, rows: &[(u64, Vec<String>)]) -> Option<Array> {
+    let lines = (1..).zip(text.lines());
+    let empty: Vec<u64> = lines.filter(|(_, l)| l.trim().is_empty()).map(|(n, _)| n).collect();
+    // A row that empty lines come before may be said to begin in the first of them.
+    let before = |line: u64| empty.partition_point(|&e| e <= line);
+    let mut numbers: Vec<f64> = vec![];
+    let mut length = 0_usize;
+    for (i, (line, _)) in rows.iter().enumerate() {
+        let last = numbers.last().copied().unwrap_or(0.0);
+        let parted = i > 0 && before(*line) > before(rows[i - 1].0);
+        if parted && length < 2 {
+            return None;
+        }
+        length = if parted { 1 } else { length + 1 };
+        numbers.push(last + f64::from(u8::from(parted)));
+    }
+    let several = numbers.last().is_some_and(|&last| last > 0.0) && length >= 2;
+    several.then(|| Array { shape: vec![rows.len()], dtype: Dtype::Int(64), data: numbers })
 }
 
 fn is_content(line: &str) -> bool {

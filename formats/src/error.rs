@@ -156,6 +156,12 @@ pub enum Problem {
         /// Bytes of the file.
         held: u64,
     },
+    /// Nothing in it is a step, and what was left out says why.
+    #[error("there is no episode with at least one step: {left}")]
+    AllLeft {
+        /// What was left out, and why.
+        left: String,
+    },
     /// There is no episode with a step in it.
     #[error("there is no episode with at least one step")]
     Empty,

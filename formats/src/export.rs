@@ -1,5 +1,7 @@
 //! Demonstrations written for other people's programs: Minari's HDF5 and LeRobot's version 2.1.
 
+#[cfg(feature = "lerobot")]
+use std::collections::BTreeSet;
 use std::{collections::BTreeMap, fs, path::Path};
 
 #[cfg(feature = "hdf5")]
@@ -23,6 +25,8 @@ pub struct Export<'a> {
     pub action_low: &'a [f64],
     /// Upper bound of each action component.
     pub action_high: &'a [f64],
+    /// What each episode does, in words and with the number that orders those: LeRobot's tasks.
+    pub does: Vec<(u32, String)>,
     /// Observations `[T, obs]` and actions `[T, action]` of each episode.
     pub episodes: Vec<(&'a [f32], &'a [f32])>,
     /// What the demonstrations say of themselves.
@@ -178,7 +182,9 @@ fn episodes(file: &H5File, export: &Export<'_>) -> rust_hdf5::Result<()> {
     Ok(())
 }
 
-/// Writes a data set of LeRobot's, version 2.1, into the new folder `path`.
+/// Writes a data set of LeRobot's, version 2.1, into the new folder `path`. What each episode does is its task
+/// there. What LeRobot has no place for, and passes over, stands under [`OURS`]: [`Export::metadata`] in
+/// `info.json`, [`Export::whole`] in each episode's line of `episodes.jsonl`.
 ///
 /// # Errors
 /// [`Problem::Exists`] where the folder is there already; [`Problem::Io`] and [`Problem::Unwritten`].
@@ -195,16 +201,24 @@ fn lerobot_in(folder: &Path, export: &Export<'_>) -> Result<(), FormatError> {
         Ok::<_, FormatError>(folder)
     };
     let meta = make(folder.join("meta"))?;
-    let fps = (1.0 / export.dt_s).round();
+    let fps = (1.0 / export.dt_s).round().max(1.0);
     let (mut episodes, mut stats) = (String::new(), String::new());
+    let tasks: Vec<&(u32, String)> = BTreeSet::from_iter(&export.does).into_iter().collect();
     let mut start = 0;
     for (n, &episode) in export.episodes.iter().enumerate() {
         let data = make(folder.join(format!("data/chunk-{:03}", n / CHUNK)))?;
-        let table = lerobot::Episode { export, n, start, length: export.length(episode), episode };
+        let task = tasks.iter().position(|task| export.does.get(n) == Some(*task)).unwrap_or(0);
+        let length = export.length(episode);
+        let table = lerobot::Episode { export, n, start, length, episode, task, fps };
         table.write(&data.join(format!("episode_{n:06}.parquet")))?;
-        let length = table.length;
-        episodes +=
-            &format!("{}\n", json!({"episode_index": n, "tasks": [export.task], "length": length}));
+        let text = tasks.get(task).map_or(export.task, |(_, text)| text);
+        let mut line = json!({"episode_index": n, "tasks": [text], "length": length});
+        if !export.whole.is_empty() {
+            let of =
+                |(name, rows): (&&'static str, &Vec<Vec<f64>>)| (name.to_string(), json!(rows[n]));
+            line[OURS] = export.whole.iter().map(of).collect::<serde_json::Map<_, _>>().into();
+        }
+        episodes += &format!("{line}\n");
         stats += &format!("{}\n", json!({"episode_index": n, "stats": table.stats()}));
         start += length;
     }
@@ -216,7 +230,7 @@ fn lerobot_in(folder: &Path, export: &Export<'_>) -> Result<(), FormatError> {
         "robot_type": export.task,
         "total_episodes": export.episodes.len(),
         "total_frames": start,
-        "total_tasks": 1,
+        "total_tasks": tasks.len().max(1),
         "total_videos": 0,
         "total_chunks": export.episodes.len().div_ceil(CHUNK),
         "chunks_size": CHUNK,
@@ -233,14 +247,19 @@ fn lerobot_in(folder: &Path, export: &Export<'_>) -> Result<(), FormatError> {
             "index": scalar("int64"),
             "task_index": scalar("int64"),
         },
+        OURS: export.metadata,
     });
     write(&meta.join("info.json"), &format!("{info:#}"))?;
     write(&meta.join("episodes.jsonl"), &episodes)?;
     write(&meta.join("episodes_stats.jsonl"), &stats)?;
-    write(
-        &meta.join("tasks.jsonl"),
-        &format!("{}\n", json!({"task_index": 0, "task": export.task})),
-    )
+    let mut lines: Vec<String> = (0..)
+        .zip(&tasks)
+        .map(|(i, (_, text)): (usize, _)| format!("{}\n", json!({"task_index": i, "task": text})))
+        .collect();
+    if lines.is_empty() {
+        lines.push(format!("{}\n", json!({"task_index": 0, "task": export.task})));
+    }
+    write(&meta.join("tasks.jsonl"), &lines.concat())
 }
 
 /// One episode's Parquet file and its statistics.
@@ -263,6 +282,10 @@ mod lerobot {
         pub(super) start: usize,
         pub(super) length: usize,
         pub(super) episode: (&'a [f32], &'a [f32]),
+        /// Number of what it does.
+        pub(super) task: usize,
+        /// Frames a second.
+        pub(super) fps: f64,
     }
 
     impl Episode<'_> {
@@ -280,7 +303,7 @@ mod lerobot {
         }
 
         fn times(&self) -> Vec<f32> {
-            (0..self.length).map(|t| (t as f64 * self.export.dt_s) as f32).collect()
+            (0..self.length).map(|t| (t as f64 / self.fps) as f32).collect()
         }
 
         fn batch(&self) -> Result<RecordBatch, arrow_schema::ArrowError> {
@@ -302,7 +325,7 @@ mod lerobot {
                 ("frame_index", whole(&|t| t)),
                 ("episode_index", whole(&|_| self.n)),
                 ("index", whole(&|t| self.start + t)),
-                ("task_index", whole(&|_| 0)),
+                ("task_index", whole(&|_| self.task)),
             ])
         }
 
@@ -332,7 +355,7 @@ mod lerobot {
                 ("frame_index", of(&whole(&|t| t), 1)),
                 ("episode_index", of(&whole(&|_| self.n), 1)),
                 ("index", of(&whole(&|t| self.start + t), 1)),
-                ("task_index", of(&whole(&|_| 0), 1)),
+                ("task_index", of(&whole(&|_| self.task), 1)),
             ];
             Value::Object(
                 features

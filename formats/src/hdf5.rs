@@ -1,6 +1,6 @@
 //! HDF5: Minari's, robomimic's and D4RL's layouts, and plain files.
 
-use std::{collections::BTreeMap, path::Path};
+use std::{cell::Cell, collections::BTreeMap, path::Path};
 
 use rust_hdf5::{DatatypeMessage, FileLocking, H5Dataset, H5File};
 
@@ -19,7 +19,14 @@ struct Source {
     paths: Vec<String>,
     place: Place,
     held: u64,
+    /// Parts that references have led to.
+    followed: Cell<usize>,
 }
+
+/// MATLAB's cells in cells go no deeper in sensible files.
+const MAX_DEPTH: usize = 4;
+/// Nor do its references lead to more parts.
+const MAX_FOLLOWED: usize = 1 << 16;
 
 /// Which of the layouts a file has.
 ///
@@ -158,7 +165,9 @@ pub(crate) fn plain(path: &Path) -> Result<Recording, FormatError> {
         if matlab && name.starts_with("#refs#") {
             continue;
         }
-        let node = source.node(name, &source.place.column(name.clone()))?;
+        let place = source.place.column(name.clone());
+        let node =
+            if matlab { source.matlab(name, &place, 0)? } else { source.node(name, &place)? };
         insert(&mut root, name, node);
     }
     let axis = if matlab { TimeAxis::Longer } else { TimeAxis::First };
@@ -200,7 +209,7 @@ impl Source {
             .map(|path| path.trim_start_matches('/').to_string())
             .collect();
         paths.sort();
-        Ok(Self { file, paths, place, held })
+        Ok(Self { file, paths, place, held, followed: Cell::new(0) })
     }
 
     /// Groups `PREFIX STEM N` as episodes, in the order of their numbers.
@@ -282,6 +291,41 @@ impl Source {
             return Err(place.unreadable(reason));
         }
         Ok(Node::Array(Array { shape, dtype, data }))
+    }
+
+    /// A part of a MATLAB file: its cells and structure arrays are lists of references to what lies under
+    /// `#refs#`.
+    fn matlab(&self, path: &str, place: &Place, depth: usize) -> Result<Node, FormatError> {
+        let dataset = self.file.dataset(path).map_err(|e| place.unreadable(e))?;
+        let datatype = dataset.datatype().map_err(|e| place.unreadable(e))?;
+        if !matches!(datatype, DatatypeMessage::Reference { .. }) {
+            return self.node(path, place);
+        }
+        if depth > MAX_DEPTH {
+            return Err(place.unreadable(format!("cells nested deeper than {MAX_DEPTH}")));
+        }
+        budget::bytes(&dataset.shape(), dataset.element_size(), self.held, place)?;
+        let references = dataset.read_references().map_err(|e| place.unreadable(e))?;
+        let nodes = references.iter().map(|reference| {
+            self.followed.set(self.followed.get() + 1);
+            if self.followed.get() > MAX_FOLLOWED {
+                return Err(place.unreadable(format!("more than {MAX_FOLLOWED} references")));
+            }
+            let target = match (reference.path(), reference.file()) {
+                (Some(target), None) => target.trim_start_matches('/').to_string(),
+                _ => return Err(place.unreadable("a reference that leads nowhere in the file")),
+            };
+            if self.paths.binary_search(&target).is_ok() {
+                return self.matlab(&target, place, depth + 1);
+            }
+            let prefix = format!("{target}/");
+            let mut group = vec![];
+            for path in self.paths.iter().filter(|path| path.starts_with(&prefix)) {
+                insert(&mut group, &path[prefix.len()..], self.matlab(path, place, depth + 1)?);
+            }
+            Ok(Node::Group(group))
+        });
+        Ok(Node::List(nodes.collect::<Result<_, _>>()?))
     }
 
     /// A dataset that holds no numbers.

@@ -6,6 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use arrow_array::{cast::AsArray, types::Int64Type};
 use arrow_schema::DataType;
 use parquet::arrow::{ProjectionMask, arrow_reader::ParquetRecordBatchReaderBuilder};
 use serde_json::Value;
@@ -14,7 +15,8 @@ use crate::{
     Format, FormatError, Place, Problem, Recording,
     arrow::Table,
     budget,
-    recording::{Array, Part, assemble},
+    minari::OURS,
+    recording::{Array, Dtype, Part, assemble},
 };
 
 /// Reads a data set from its folder.
@@ -62,6 +64,7 @@ pub(crate) fn read(path: &Path) -> Result<Recording, FormatError> {
         }
     }
     complete(&info, &parts, &info_file)?;
+    carried(path, &mut parts)?;
     let mut recording = assemble(path, Format::LeRobot, parts)?;
     notes.sort();
     notes.dedup();
@@ -71,6 +74,13 @@ pub(crate) fn read(path: &Path) -> Result<Recording, FormatError> {
         if let Some(text) = info[key].as_str() {
             recording.metadata.insert(key.to_string(), text.to_string());
         }
+    }
+    // What an export of ours has beside.
+    match &info[OURS] {
+        Value::Object(ours) => {
+            recording.metadata.insert(OURS.to_string(), Value::from(ours.clone()).to_string());
+        }
+        _ => recording.notes.extend(tasks(path)?),
     }
     for column in &recording.columns {
         let names = &info["features"][&column.name]["names"];
@@ -91,6 +101,74 @@ fn complete(info: &Value, parts: &[Part], place: &Place) -> Result<(), FormatErr
         }
     }
     Ok(())
+}
+
+/// A file of lines of JSON in `meta/`, where there is one.
+fn lines(path: &Path, name: &str) -> Result<Vec<Value>, FormatError> {
+    let file = Place::file(&path.join("meta").join(name));
+    if !file.file.is_file() {
+        return Ok(vec![]);
+    }
+    let text = fs::read_to_string(&file.file).map_err(|e| file.error(e.into()))?;
+    let lines = text.lines().filter(|line| !line.trim().is_empty());
+    lines.map(|line| serde_json::from_str(line).map_err(|e| file.unreadable(e))).collect()
+}
+
+/// Puts what an export of ours says of each episode as a whole into columns under [`OURS`].
+fn carried(path: &Path, parts: &mut [Part]) -> Result<(), FormatError> {
+    for line in lines(path, "episodes.jsonl")? {
+        let (Some(index), Some(ours)) = (line["episode_index"].as_u64(), line[OURS].as_object())
+        else {
+            continue;
+        };
+        let Some(part) = parts.iter_mut().find(|part| part.name == index.to_string()) else {
+            continue;
+        };
+        for (name, row) in ours {
+            let row = row.as_array().map(Vec::as_slice).unwrap_or_default();
+            let data: Vec<f64> = row.iter().map(|x| x.as_f64().unwrap_or(f64::NAN)).collect();
+            let (shape, dtype) = (vec![1, data.len()], Dtype::Float(64));
+            part.arrays.push((format!("{OURS}/{name}"), Array { shape, dtype, data }));
+        }
+    }
+    Ok(())
+}
+
+/// What the numbers in `task_index` stand for, where there are several.
+fn tasks(path: &Path) -> Result<Option<String>, FormatError> {
+    let mut tasks: Vec<(i64, String)> = vec![];
+    for line in lines(path, "tasks.jsonl")? {
+        let text = line["task"].as_str().unwrap_or_default().to_string();
+        tasks.push((line["task_index"].as_i64().unwrap_or_default(), text));
+    }
+    let table = path.join("meta/tasks.parquet");
+    if table.is_file() {
+        tasks.extend(tasks_of(&table)?);
+    }
+    tasks.sort();
+    let said = tasks.iter().map(|(index, text)| format!("{index} `{text}`"));
+    let said = said.collect::<Vec<_>>().join(", ");
+    Ok((tasks.len() > 1)
+        .then(|| format!("tasks: {said}; --labels task_index takes them as the modes")))
+}
+
+/// Version 3 has a table as pandas writes it: numbers, and the texts as its index.
+fn tasks_of(path: &Path) -> Result<Vec<(i64, String)>, FormatError> {
+    let place = Place::file(path);
+    let file = File::open(path).map_err(|e| place.error(e.into()))?;
+    let builder =
+        ParquetRecordBatchReaderBuilder::try_new(file).map_err(|e| place.unreadable(e))?;
+    let reader = builder.build().map_err(|e| place.unreadable(e))?;
+    let mut tasks = vec![];
+    for batch in reader {
+        let batch = batch.map_err(|e| place.unreadable(e))?;
+        let texts = batch.columns().iter().find_map(|c| c.as_string_opt::<i32>());
+        let numbers = batch.columns().iter().find_map(|c| c.as_primitive_opt::<Int64Type>());
+        let (Some(texts), Some(numbers)) = (texts, numbers) else { continue };
+        let rows = texts.iter().zip(numbers).filter_map(|(text, n)| Some((n?, text?.to_string())));
+        tasks.extend(rows);
+    }
+    Ok(tasks)
 }
 
 fn extend(part: &mut Part, arrays: Vec<(String, Array)>, place: &Place) -> Result<(), FormatError> {

@@ -3,6 +3,7 @@
 //!
 //! * [`read()`] reads a file or folder of any known [`Format`] into a [`Recording`]: columns of
 //!   numbers, episode by episode; [`detect`] says which format it is.
+//! * [`layout`] cuts and times it as a person says, and where its time stamps start anew.
 //! * [`mapping`] maps a recording to a task's terms, resampled to its control period if need be.
 //! * [`inspect`] says what is in it, and what is wrong with it.
 //! * [`export`] writes Minari's and LeRobot's data sets.
@@ -33,6 +34,7 @@ pub mod export;
 #[cfg(feature = "hdf5")]
 mod hdf5;
 pub mod inspect;
+pub mod layout;
 #[cfg(feature = "lerobot")]
 mod lerobot;
 pub mod mapping;

@@ -15,7 +15,7 @@
 //! yaw=heading:angle           an angle in radians that may wrap
 //! gripper=closed:hold         kept until its next sample when resampled
 //! joint_vel_des=rate(q)       change of `q` to the next step, per second
-//! joint_pos_des=next(q)       `q` one step on
+//! joint_pos_des=next(q)       `q` one step on; next(q, 5) five steps
 //! ```
 //!
 //! Terms without a mapping take the column of their name, or, where a side (observations or
@@ -91,8 +91,8 @@ impl Wave {
 pub enum Step {
     /// The same.
     Here,
-    /// The next.
-    Next,
+    /// So many steps on.
+    Next(usize),
     /// The difference between the next and this one, per second.
     Rate,
 }
@@ -226,12 +226,26 @@ pub enum MapError {
     },
     /// There is nothing to resample by.
     #[error(
-        "{}: neither time stamps nor a rate are in the file, so that it cannot be resampled",
+        "{}: neither time stamps nor a rate are in the file, so that it cannot be resampled; say which column \
+         has the time by --time COLUMN, or the time between its steps by --dt SECONDS",
         file.display()
     )]
     NoTimes {
         /// The file.
         file: PathBuf,
+    },
+    /// Another period is said than the file's own.
+    #[error(
+        "{}: --dt says {said_s} s a step, the file {found_s} s; leave --dt out, --resample changes the rate",
+        file.display()
+    )]
+    OtherPeriod {
+        /// The file.
+        file: PathBuf,
+        /// Its period in seconds.
+        found_s: f64,
+        /// What is said.
+        said_s: f64,
     },
     /// Time stamps do not grow.
     #[error(
@@ -292,8 +306,38 @@ impl FromStr for Mapping {
         if term.is_empty() || source.is_empty() {
             return Err(wrong("nothing on one side of `=`"));
         }
-        let parts = source.split(',').map(|part| part_of(part.trim()).map_err(|why| wrong(&why)));
+        let parts = split(source).map(|part| part_of(part.trim()).map_err(|why| wrong(&why)));
         Ok(Self { term: term.to_string(), parts: parts.collect::<Result<_, _>>()? })
+    }
+}
+
+/// Parts between commas; one in `next(q, 5)` is none between parts.
+fn split(source: &str) -> impl Iterator<Item = &str> {
+    let mut depth = 0_usize;
+    source.split(move |c| {
+        match c {
+            '(' => depth += 1,
+            ')' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        c == ',' && depth == 0
+    })
+}
+
+/// `q` and `q, 5`: the column and how many steps on.
+fn next_of(text: &str) -> Result<(Step, &str), String> {
+    let Some((column, steps)) = text.rsplit_once(',') else { return Ok((Step::Next(1), text)) };
+    match steps.trim().parse() {
+        Ok(steps @ 1..) => Ok((Step::Next(steps), column)),
+        _ => Err(format!("`{}` steps on: need a whole number from 1 on", steps.trim())),
+    }
+}
+
+impl FromStr for Part {
+    type Err = MapError;
+
+    fn from_str(text: &str) -> Result<Self, MapError> {
+        part_of(text.trim()).map_err(|why| MapError::Grammar { text: text.to_string(), why })
     }
 }
 
@@ -303,12 +347,13 @@ fn part_of(text: &str) -> Result<Part, String> {
     let (step, source) = match source.strip_suffix(')') {
         None => (Step::Here, source),
         Some(call) => match call.split_once('(') {
-            Some(("next", column)) => (Step::Next, column.trim()),
+            Some(("next", call)) => next_of(call)?,
             Some(("rate", column)) => (Step::Rate, column.trim()),
             // A name with brackets in it.
             _ => (Step::Here, source),
         },
     };
+    let source = source.trim();
     let (column, range) = match source.strip_suffix(']').and_then(|s| s.rsplit_once('[')) {
         Some((column, range)) => match range_of(range) {
             Some(range) if range.is_empty() => return Err(format!("nothing is in [{range:?}]")),
@@ -356,12 +401,12 @@ fn range_of(text: &str) -> Option<Range<usize>> {
 }
 
 /// A part with its column found.
-struct Source {
-    column: usize,
-    range: Range<usize>,
+pub(crate) struct Source {
+    pub(crate) column: usize,
+    pub(crate) range: Range<usize>,
     step: Step,
     kind: Kind,
-    scale: f64,
+    pub(crate) scale: f64,
     wave: Wave,
 }
 
@@ -463,7 +508,10 @@ fn period(
         if options.resample {
             return Err(MapError::NoTimes { file });
         }
-        notes.push(format!("the file does not say its rate; taken for {} s a step", options.dt_s));
+        notes.push(format!(
+            "the file does not say its rate; taken for {} s a step (--dt SECONDS says another)",
+            options.dt_s
+        ));
         return Ok(options.dt_s);
     };
     if !options.resample && (found_s / options.dt_s - 1.0).abs() > 0.01 {
@@ -561,7 +609,7 @@ fn usual_kind(recording: &Recording, at: usize) -> Kind {
     if !recording.columns[at].dtype.is_continuous() && all() { Kind::Hold } else { Kind::Linear }
 }
 
-fn resolve(recording: &Recording, part: &Part) -> Result<Vec<Source>, MapError> {
+pub(crate) fn resolve(recording: &Recording, part: &Part) -> Result<Vec<Source>, MapError> {
     let file = || recording.source.clone();
     let source = |at: usize, range: Range<usize>| Source {
         column: at,
@@ -696,26 +744,24 @@ fn episode(
     Ok(mapped)
 }
 
-/// Rows of the step that is asked for; a row fewer where the next one is needed and not there.
+/// Rows of the step that is asked for; fewer where one further on is needed and not there.
 fn stepped(track: Track, step: Step, dt_s: f64) -> Vec<f64> {
     let Track { mut rows, width, last, kind } = track;
+    if step != Step::Here {
+        rows.extend(last.into_iter().flatten());
+    }
     match step {
         Step::Here => rows,
-        Step::Next | Step::Rate => {
-            rows.extend(last.into_iter().flatten());
-            match step {
-                Step::Rate => {
-                    let change = |i: usize| {
-                        let change = rows[i + width] - rows[i];
-                        let turn = std::f64::consts::TAU;
-                        let wrapped = (change / turn).round() * turn;
-                        let change = if kind == Kind::Angle { change - wrapped } else { change };
-                        change / dt_s
-                    };
-                    (0..rows.len().saturating_sub(width)).map(change).collect()
-                }
-                _ => rows.split_off(width.min(rows.len())),
-            }
+        Step::Next(steps) => rows.split_off(steps.saturating_mul(width).min(rows.len())),
+        Step::Rate => {
+            let change = |i: usize| {
+                let change = rows[i + width] - rows[i];
+                let turn = std::f64::consts::TAU;
+                let wrapped = (change / turn).round() * turn;
+                let change = if kind == Kind::Angle { change - wrapped } else { change };
+                change / dt_s
+            };
+            (0..rows.len().saturating_sub(width)).map(change).collect()
         }
     }
 }

@@ -10,7 +10,9 @@ use std::{
 };
 
 use crate::{
-    Format, FormatError, Place, Recording, budget, numbers,
+    Format, FormatError, Place, Recording, budget,
+    names::{self, Role},
+    numbers,
     recording::{Array, Dtype},
     tree::{self, Node, TimeAxis},
 };
@@ -44,10 +46,9 @@ pub(crate) fn read_npy(path: &Path) -> Result<Recording, FormatError> {
     let place = Place::file(path);
     let bytes = std::fs::read(path).map_err(|e| place.error(e.into()))?;
     let node = array(&bytes, &place)?;
-    if let Node::Left(why) = &node {
-        return Err(place.unreadable(why));
-    }
-    let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    // By its file's name only where that says what it is: else files of a kind would differ in their columns.
+    let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    let name = if names::role(&stem) == Role::Other { "data".to_string() } else { stem };
     tree::recording(path, Format::Npz, vec![(name, node)], TimeAxis::First)
 }
 

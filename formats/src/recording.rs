@@ -179,17 +179,19 @@ impl Recording {
     /// Time between steps in seconds: what the file says, else the median of its time stamps'
     /// differences.
     pub fn dt(&self) -> Option<f64> {
-        self.dt_s.or_else(|| {
-            let times = self.episodes.iter().filter_map(|e| e.times_s.as_deref());
-            let mut steps: Vec<f64> =
-                times.flat_map(|t| t.windows(2).map(|w| w[1] - w[0])).collect();
-            if steps.is_empty() {
-                return None;
-            }
-            let middle = steps.len() / 2;
-            let (_, &mut median, _) = steps.select_nth_unstable_by(middle, f64::total_cmp);
-            (median.is_finite() && median > 0.0).then_some(median)
-        })
+        self.dt_s.or_else(|| self.median_dt())
+    }
+
+    /// The median of the time stamps' differences in seconds.
+    pub(crate) fn median_dt(&self) -> Option<f64> {
+        let times = self.episodes.iter().filter_map(|e| e.times_s.as_deref());
+        let mut steps: Vec<f64> = times.flat_map(|t| t.windows(2).map(|w| w[1] - w[0])).collect();
+        if steps.is_empty() {
+            return None;
+        }
+        let middle = steps.len() / 2;
+        let (_, &mut median, _) = steps.select_nth_unstable_by(middle, f64::total_cmp);
+        (median.is_finite() && median > 0.0).then_some(median)
     }
 }
 

@@ -14,7 +14,7 @@
 use std::{collections::BTreeMap, path::Path};
 
 use crate::{
-    Format, FormatError, Place, Recording,
+    Format, FormatError, Place, Problem, Recording,
     names::{self, Role},
     recording::{Array, Part, assemble},
 };
@@ -49,7 +49,7 @@ pub(crate) fn recording(
     root: Vec<(String, Node)>,
     axis: TimeAxis,
 ) -> Result<Recording, FormatError> {
-    let mut found = Found::default();
+    let mut found = Found { matlab: axis == TimeAxis::Longer, ..Found::default() };
     let root = unwrapped(root);
     let mut parts = found.parts(root);
     if axis == TimeAxis::Longer {
@@ -67,7 +67,12 @@ pub(crate) fn recording(
         named.filter_map(|(name, a)| step_of(name, a.data[0])).next()
     };
     let dt_s = found.dt_s.or_else(|| parts.first().and_then(scalar));
-    let mut recording = assemble(source, format, parts)?;
+    let mut recording = assemble(source, format, parts).map_err(|e| match e.problem {
+        Problem::Empty if !found.notes.is_empty() => {
+            Place::file(source).error(Problem::AllLeft { left: found.notes.join("; ") })
+        }
+        _ => e,
+    })?;
     recording.dt_s = dt_s;
     recording.metadata = found.metadata;
     found.notes.append(&mut recording.notes);
@@ -91,6 +96,8 @@ struct Found {
     metadata: BTreeMap<String, String>,
     notes: Vec<String>,
     dt_s: Option<f64>,
+    /// Whether the file is MATLAB's, whose users put axes in any order.
+    matlab: bool,
     /// Each episode has matrices of its own, so that their shapes can tell where time runs.
     one_by_one: bool,
     /// Why what the file states of its episodes cannot be.
@@ -117,6 +124,14 @@ impl Found {
         for (name, node) in root {
             match node {
                 Node::List(items) => lists.push((name, items)),
+                // A structure array of MATLAB's in HDF5: a list for each of its fields.
+                Node::Group(items) if self.matlab && are_lists(&items) => {
+                    let fields = items.into_iter().filter_map(|(name, node)| match node {
+                        Node::List(items) => Some((name, items)),
+                        _ => None,
+                    });
+                    lists.extend(fields);
+                }
                 Node::Group(items) => groups.push((name, items)),
                 Node::Array(array) => arrays.push((name, array)),
                 other => self.say(&name, other),
@@ -295,6 +310,13 @@ impl Found {
         if trimmed > 0 {
             self.notes.push(format!("{trimmed} episodes end before their padding of NaN"));
         }
+        if let (true, Some((name, array))) = (self.matlab, stacks.clone().next()) {
+            let (steps, width) = (array.shape[1], array.shape[2..].iter().product::<usize>());
+            self.notes.push(format!(
+                "`{name}` is taken for {count} episodes of {steps} steps with {width} components; if they lie in \
+                 another order, permute the axes, or save a cell with one matrix an episode"
+            ));
+        }
         Some(parts)
     }
 
@@ -345,8 +367,26 @@ impl Found {
 }
 
 const LENGTHS: [&str; 5] = ["lengths", "length", "episode_lengths", "traj_lengths", "ep_lengths"];
-pub(crate) const INDICES: [&str; 6] =
-    ["episode_index", "episode_id", "episode_ids", "episode", "traj_id", "trajectory_id"];
+pub(crate) const INDICES: [&str; 16] = [
+    EPISODE_INDEX,
+    "episode_id",
+    "episode_ids",
+    "episode",
+    "traj_id",
+    "traj_index",
+    "traj",
+    "trajectory_id",
+    "trajectory",
+    "demo",
+    "demo_id",
+    "demo_index",
+    "demonstration",
+    "demonstration_id",
+    "trial",
+    "trial_id",
+];
+/// What readers call the number of an episode that they have found themselves.
+pub(crate) const EPISODE_INDEX: &str = "episode_index";
 
 const ENDS: [&str; 3] = ["episode_ends", "indices", "ends"];
 
@@ -415,6 +455,10 @@ fn squeeze(array: &mut Array) {
         [1, n] | [n, 1] => array.shape = vec![n],
         _ => {}
     }
+}
+
+fn are_lists(group: &[(String, Node)]) -> bool {
+    !group.is_empty() && group.iter().all(|(_, node)| matches!(node, Node::List(_)))
 }
 
 /// Whether groups are episodes: several that are numbered alike or hold the same names, or one

@@ -194,6 +194,18 @@ fn matlab() {
     check("cell.mat", Format::Mat, &["data"], &[], false);
 }
 
+/// Version 7.3 is HDF5: cells and structure arrays are references.
+#[cfg(feature = "hdf5")]
+#[test]
+fn matlab_by_references() {
+    let recording = check("cell-7.3.mat", Format::Hdf5, &["data"], &[], false);
+    assert_eq!(recording.dt_s, Some(0.05));
+    for name in ["structures-7.3.mat", "cell-of-structures-7.3.mat"] {
+        let recording = check(name, Format::Hdf5, &["pos", "vel"], &["act"], false);
+        assert_eq!(recording.episodes[2].times_s.as_ref().unwrap()[2], 0.1, "{name}");
+    }
+}
+
 #[cfg(feature = "arrow")]
 #[test]
 fn arrow() {

@@ -113,6 +113,24 @@ fn units_next_steps_and_rates() {
 }
 
 #[test]
+fn several_steps_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let recording = table(folder.path(), "0,1,0,3\n0.05,2,90,3\n0.1,4,180,3\n0.15,8,270,3\n");
+    let found = |map: &str| mapped(&recording, &[("a", 1)], &[("b", 2)], &["a=q0", map], OPTIONS);
+    let episode = &found("b=next(q0, 2),next( q1 ):*0.1").unwrap().episodes[0];
+    assert_eq!(
+        (&*episode.observations, &*episode.actions),
+        (&[1.0, 2.0][..], &[4.0, 9.0, 8.0, 18.0][..])
+    );
+    // None is left where the episode is shorter.
+    assert!(found("b=next(q0, 4),q1").unwrap().episodes[0].actions.is_empty());
+    for wrong in ["0", "-1", "two", ""] {
+        let error = found(&format!("b=next(q0, {wrong}),q1")).unwrap_err();
+        assert!(error.contains(&format!("`{wrong}` steps on: need a whole number")), "{error}");
+    }
+}
+
+#[test]
 fn the_observation_after_the_last_action_gives_the_last_rate() {
     let recording = read(&data("stacked.npz"), None).unwrap();
     let maps = ["act=next(observations[0..2])"];

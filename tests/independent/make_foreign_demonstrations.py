@@ -274,6 +274,49 @@ def matlab(out, data):
     savemat(out / "cell.mat", {"data": wide, "dt": DT})
 
 
+def matlab73(out, data):
+    """As MATLAB's `save -v7.3` writes: HDF5, axes reversed, cells and structure arrays as references."""
+    import h5py
+
+    def fields(e):
+        pos, vel = e["obs"][:-1, :3].astype(np.float64), e["obs"][:-1, 3:].astype(np.float64)
+        return {"pos": pos, "vel": vel, "act": e["act"].astype(np.float64), "t": np.arange(len(e["act"]))[:, None] * DT}
+
+    def cell(file, where, name, targets):
+        cells = where.create_dataset(name, (len(targets), 1), h5py.ref_dtype)
+        cells.attrs["MATLAB_class"] = np.bytes_("cell")
+        for n, target in enumerate(targets):
+            cells[n, 0] = target.ref
+
+    def write(name, fill):
+        with h5py.File(out / name, "w", userblock_size=512) as file:
+            fill(file, file.create_group("#refs#"))
+            file["dt"] = np.array([[DT]])
+        with open(out / name, "r+b") as file:
+            file.write(b"MATLAB 7.3 MAT-file, Platform: GLNXA64".ljust(124) + b"\x00\x02IM")
+
+    def matrices(file, refs):
+        both = [np.hstack([fields(e)["pos"], fields(e)["vel"]]) for e in data]
+        cell(file, file, "data", [refs.create_dataset(f"m{n}", data=m) for n, m in enumerate(both)])
+
+    def structures(file, refs):
+        demos = file.create_group("demos")
+        for key in fields(data[0]):
+            targets = [refs.create_dataset(f"{key}{n}", data=fields(e)[key]) for n, e in enumerate(data)]
+            cell(file, demos, key, targets)
+
+    def cell_of_structures(file, refs):
+        targets = [refs.create_group(f"s{n}") for n in range(len(data))]
+        for target, e in zip(targets, data):
+            for key, value in fields(e).items():
+                target[key] = value
+        cell(file, file, "demos", targets)
+
+    write("cell-7.3.mat", matrices)
+    write("structures-7.3.mat", structures)
+    write("cell-of-structures-7.3.mat", cell_of_structures)
+
+
 def plain_hdf5(out, data):
     import h5py
 
@@ -394,7 +437,7 @@ def main():
     out.mkdir(parents=True, exist_ok=True)
     data = episodes()
     for write in [
-        expected, minari, d4rl, robomimic, imitation, arrays, tables, matlab, plain_hdf5, lerobot,
+        expected, minari, d4rl, robomimic, imitation, arrays, tables, matlab, matlab73, plain_hdf5, lerobot,
     ]:
         write(out, data)
 

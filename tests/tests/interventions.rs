@@ -28,6 +28,9 @@ const STEPS: u64 = 200;
 /// Steps in which the person leads the robot.
 const LED: [Range<u64>; 3] = [40..80, 120..150, 170..171];
 
+/// Observations and actions of a stretch.
+type Stretch = (Vec<f32>, Vec<f32>);
+
 /// A robot that somebody takes by the hand at times.
 struct Led {
     robot: SimRobot,
@@ -36,7 +39,7 @@ struct Led {
     applied: Vec<f32>,
     taken_over: bool,
     /// What was seen and done in each of [`LED`].
-    by_hand: Vec<(Vec<f32>, Vec<f32>)>,
+    by_hand: Vec<Stretch>,
 }
 
 impl RobotIo for Led {
@@ -70,7 +73,7 @@ impl RobotIo for Led {
 }
 
 /// The log of a flight over UDP, and what was done by hand.
-fn flown() -> (Log, Vec<(Vec<f32>, Vec<f32>)>) {
+fn flown() -> (Log, Vec<Stretch>) {
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..");
     let bytes = std::fs::read(root.join("models/policies/circles-sog-bc.safetensors")).unwrap();
     let file = PolicyFile::parse(&bytes).unwrap();

@@ -8,6 +8,7 @@ use serde::Serialize;
 use sog_formats::{
     Recording,
     inspect::{Report, inspect},
+    layout::lay_out,
 };
 use sog_runtime::os::files::{Output, Outputs};
 use sog_sim::{
@@ -73,8 +74,10 @@ pub(super) struct RecordArgs {
 
 #[derive(Args)]
 pub(super) struct InfoArgs {
-    /// Demonstration file
+    /// Demonstration file, of ours or another program's
     file: PathBuf,
+    #[command(flatten)]
+    layout: import::LayoutArgs,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -130,7 +133,10 @@ fn info(args: &InfoArgs) -> Result<Outcome> {
         return Err(ours).with_context(|| format!("cannot read {}", path.display()));
     }
     match sog_formats::read(path, None) {
-        Ok(recording) => foreign_info(&recording, args.json),
+        Ok(mut recording) => {
+            lay_out(&mut recording, &args.layout.layout())?;
+            foreign_info(&recording, args.json)
+        }
         // Of a damaged file of ours, our own reader knows better what is wrong.
         Err(_) if path.extension().is_some_and(|e| e == "safetensors") => {
             Err(ours).with_context(|| format!("cannot read {}", path.display()))

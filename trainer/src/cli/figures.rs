@@ -7,7 +7,10 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
-use sog_formats::inspect::inspect;
+use sog_formats::{
+    inspect::inspect,
+    layout::{Layout, lay_out},
+};
 use sog_rl::run::METRICS_FILE;
 use sog_runtime::policy::{LatentKind, Policy};
 use sog_sim::{rollout::Capture, task::Modes};
@@ -140,7 +143,8 @@ fn draw_demos(path: &Path, task: Option<&OpenTask>, out: &Path) -> Result<Vec<Pa
             return Err(error).with_context(|| format!("{}", path.display()));
         }
         Err(_) => {
-            let recording = sog_formats::read(path, None)?;
+            let mut recording = sog_formats::read(path, None)?;
+            lay_out(&mut recording, &Layout::default())?;
             return Ok(contents::draw(&recording, &inspect(&recording, &[]), out, &contents)?);
         }
     };

@@ -4,7 +4,11 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use clap::Args;
-use sog_formats::{Format, mapping::Mapping};
+use sog_formats::{
+    Format,
+    layout::Layout,
+    mapping::{Mapping, Part},
+};
 
 use super::{OpenTask, demos, progress::Progress, task_parser};
 use crate::data::{
@@ -12,6 +16,32 @@ use crate::data::{
     foreign::{self, ForeignOptions},
     import::{self, ImportOptions},
 };
+
+/// What a person says of files that do not say it themselves.
+#[derive(Args, Clone)]
+pub(super) struct LayoutArgs {
+    /// Column that numbers the episodes of a long table [default: episode, demo, trial, …]
+    #[arg(long, value_name = "COLUMN")]
+    episodes: Option<Part>,
+    /// Column of time stamps in seconds; `COLUMN:*0.001` where they are milliseconds [default: t, time,
+    /// timestamp, time_ms, …]
+    #[arg(long, value_name = "COLUMN")]
+    time: Option<Part>,
+    /// Time between steps, where the files do not say it
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    dt: Option<f64>,
+}
+
+impl LayoutArgs {
+    pub(super) fn layout(&self) -> Layout {
+        Layout { episodes: self.episodes.clone(), time: self.time.clone(), dt_s: self.dt }
+    }
+}
+
+fn seconds(text: &str) -> Result<f64, String> {
+    let seconds = text.parse().ok().filter(|dt: &f64| dt.is_finite() && *dt > 0.0);
+    seconds.ok_or_else(|| format!("`{text}`: need seconds above 0, such as 0.01"))
+}
 
 #[derive(Args)]
 pub(super) struct ImportArgs {
@@ -28,6 +58,8 @@ pub(super) struct ImportArgs {
     /// safetensors or mat [default: found by their content]
     #[arg(long)]
     format: Option<Format>,
+    #[command(flatten)]
+    layout: LayoutArgs,
     /// Which column becomes which term; may be repeated
     #[arg(long, value_name = "TERM=COLUMN")]
     map: Vec<Mapping>,
@@ -66,10 +98,11 @@ A mapping takes a column whole or a part of it, or several columns one after the
   --map yaw=heading:angle           an angle that wraps    --map grip=closed:hold
   --map phase=t:*0.785:sin,t:*0.785:cos   sine and cosine of a number of radians
   --map joint_vel_des=rate(q)       change of `q` to the next step, per second
-  --map joint_pos_des=next(q)       `q` one step on
+  --map joint_pos_des=next(q)       `q` one step on (next(q, 5): five)
 
-`sog demos info FILE` lists the columns of a file. The table [import] of the task's task.toml may \
-hold the same: format, resample, labels, clip and [import.map].
+`sog demos info FILE` lists the columns of a file (those of a table without names are data[0], data[1], …: \
+`--time data[0] --map joint_pos=data[1..8]`). The table [import] of the task's task.toml may \
+hold the same: format, episodes, time, dt, resample, labels, clip and [import.map].
 
 A plain safetensors file has float32 (or float64) tensors `observations` [N, T, S] and `actions` \
 [N, T, A]; uint32 `lengths` [N], `modes` [N] and float `goals` [N, dims] are optional. From Python \
@@ -84,6 +117,7 @@ A plain safetensors file has float32 (or float64) tensors `observations` [N, T, 
 pub(super) fn run(args: &ImportArgs) -> Result<DemoFile> {
     let mut options = ForeignOptions {
         format: args.format,
+        layout: args.layout.layout(),
         map: args.map.clone(),
         resample: args.resample,
         labels: args.labels.clone(),

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use sha2::{Digest, Sha256};
 use sog_formats::{Recording, export::Export, minari::OURS};
 use sog_runtime::{policy::Terms, tensors::Metadata};
-use sog_sim::task::TaskInfo;
+use sog_sim::task::{Modes, TaskInfo};
 
 use super::{
     DataError, DemoFile, DemoProvenance, Labels, StartStates, component_name,
@@ -39,7 +39,19 @@ pub fn export_of<'a>(file: &'a DemoFile, task: &'a TaskInfo) -> Export<'a> {
         put("start.qpos", *nq, qpos.clone());
         put("start.qvel", *nv, qvel.clone());
     }
+    let modes = match &file.labels {
+        Some(Labels::Modes(modes)) => Some(modes),
+        _ => None,
+    };
+    let does = |n: usize| match (modes.map(|modes| modes[n]), &task.modes) {
+        (Some(mode), Modes::Discrete(named)) if (mode as usize) < named.len() => {
+            (mode, format!("{}: {}", task.name(), named[mode as usize].label))
+        }
+        (Some(mode), _) => (mode, format!("{}: mode {mode}", task.name())),
+        (None, _) => (0, task.name().to_string()),
+    };
     Export {
+        does: (0..d.len()).map(does).collect(),
         task: task.name(),
         dt_s: task.dt_s,
         observation_names: names(&task.obs_terms),
@@ -75,6 +87,11 @@ impl Carried {
             found: text.clone(),
             needed: "an object of texts, as `sog demos export` writes it".to_string(),
         })?;
+        let metadata: Metadata = metadata;
+        // LeRobot knows whole frames a second alone.
+        if let Some(dt_s) = metadata.get("dt").and_then(|dt| dt.parse().ok()) {
+            recording.dt_s = Some(dt_s);
+        }
         Ok(Some(Self { metadata, whole: recording.take_whole(OURS) }))
     }
 

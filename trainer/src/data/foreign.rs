@@ -1,12 +1,16 @@
 //! Demonstrations of other people's programs, mapped to the task's terms; and ours in the plain
 //! form that the report reads.
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+};
 
 use sha2::{Digest, Sha256};
 use sog_formats::{
     Column, Dtype, End, Episode, Format, FormatError, Recording,
     inspect::{Bounds, clocks},
+    layout::{Layout, lay_out},
     mapping::{MapError, MapOptions, Mapped, Mapping, Term, map},
 };
 use sog_runtime::policy::Terms;
@@ -24,6 +28,8 @@ use super::{
 pub struct ForeignOptions {
     /// Their format; found by content where absent.
     pub format: Option<Format>,
+    /// What is said of episodes and time where the files do not.
+    pub layout: Layout,
     /// Which columns become which terms.
     pub map: Vec<Mapping>,
     /// Whether to interpolate to the task's control period.
@@ -38,7 +44,7 @@ pub struct ForeignOptions {
 
 impl ForeignOptions {
     /// Completes what was not said by the table `[import]` of a task's definition: `format`, `map`
-    /// (a table of `term = "column"`), `resample`, `labels`, `clip`.
+    /// (a table of `term = "column"`), `episodes`, `time`, `dt`, `resample`, `labels`, `clip`.
     ///
     /// # Errors
     /// [`DataError::ImportTable`] naming the key.
@@ -59,10 +65,23 @@ impl ForeignOptions {
                 "resample" => self.resample |= truth()?,
                 "clip" => self.checks.clip |= truth()?,
                 "labels" if self.labels.is_none() => self.labels = Some(text()?.to_string()),
+                "episodes" | "time" => {
+                    let part = text()?.parse().map_err(|e: MapError| wrong(key, e.to_string()))?;
+                    let layout = &mut self.layout;
+                    let of = if key == "time" { &mut layout.time } else { &mut layout.episodes };
+                    of.get_or_insert(part);
+                }
+                "dt" => {
+                    let seconds = value.as_float().filter(|dt| dt.is_finite() && *dt > 0.0);
+                    let why = || format!("found {value}, need seconds above 0, such as 0.01");
+                    let dt_s = seconds.ok_or_else(|| wrong(key, why()))?;
+                    self.layout.dt_s.get_or_insert(dt_s);
+                }
                 "format" | "labels" => drop(text()?),
                 "map" => self.complete_map(value)?,
                 _ => {
-                    let why = "need one of format, map, resample, labels, clip".to_string();
+                    let why = "need one of format, map, episodes, time, dt, resample, labels, clip"
+                        .to_string();
                     return Err(wrong(key, why));
                 }
             }
@@ -98,7 +117,8 @@ impl ForeignOptions {
 pub fn is_plain(paths: &[PathBuf], options: &ForeignOptions) -> bool {
     let [path] = paths else { return false };
     let labels = options.labels.is_some() || options.mode_per_file;
-    let asked = !options.map.is_empty() || options.resample || labels;
+    let laid_out = options.layout != Layout::default();
+    let asked = !options.map.is_empty() || laid_out || options.resample || labels;
     let format = options.format.map_or_else(|| sog_formats::detect(path).ok(), Some);
     !asked && format == Some(Format::Safetensors)
 }
@@ -135,6 +155,7 @@ pub fn import_files(
             check_task(&ours.metadata, task)?;
         }
         carried.push(ours);
+        lay_out(&mut recording, &options.layout)?;
         let mut mapped = map(&recording, &observations, &actions, &options.map, &map_options)?;
         if options.mode_per_file {
             mapped.episodes.iter_mut().for_each(|episode| episode.label = Some(number));
@@ -150,7 +171,9 @@ pub fn import_files(
         all.episodes.append(&mut mapped.episodes);
         tick();
     }
-    all.notes.dedup();
+    // Files of a kind have the same to say.
+    let mut said = BTreeSet::new();
+    all.notes.retain(|note| said.insert(note.clone()));
     let (n, t) = (all.episodes.len(), all.episodes.iter().map(|e| e.length).max().unwrap_or(0));
     let (s, a) = (task.obs_dim(), task.action_dim());
     let (mut padded_observations, mut padded_actions) = (vec![], vec![]);

@@ -528,7 +528,7 @@ fn finding_a_spike_is_a_spike_and_padding_is_padding() {
 
 /// What an export for other programs brings back.
 #[test]
-fn finding_an_export_for_minari_comes_back_as_the_file_it_was() {
+fn finding_an_export_comes_back_as_the_file_it_was() {
     let noisy = recorded_with_noise(2, 5, 0.1);
     let ragged = noisy.picked(&[(3, 0..40), (0, 0..200), (5, 0..17)]).unwrap();
     let with = |labels, starts| DemoFile { labels: Some(labels), starts, ..ragged.clone() };
@@ -557,6 +557,13 @@ fn finding_an_export_for_minari_comes_back_as_the_file_it_was() {
     for (name, file, task) in &cases {
         let out = [dir.path().join(name)];
         sog_formats::export::minari(&out[0], &exported::export_of(file, task)).unwrap();
+        #[cfg(feature = "lerobot")]
+        {
+            let out = [dir.path().join(format!("{name} for LeRobot"))];
+            sog_formats::export::lerobot(&out[0], &exported::export_of(file, task)).unwrap();
+            let (back, _) = foreign::import_files(&out, task, &none, &|| ()).unwrap();
+            assert!(back.to_bytes(task) == file.to_bytes(task), "{name}: {:?}", back.provenance);
+        }
         let (back, _) = foreign::import_files(&out, task, &none, &|| ()).unwrap();
         assert!(back.to_bytes(task) == file.to_bytes(task), "{name}: {:?}", back.provenance);
         // Another task, whose terms and rate are the same, is refused; and another rate.

@@ -1,0 +1,132 @@
+//! Long tables become episodes: by a column, by empty lines, where time starts anew.
+#![allow(clippy::unwrap_used)] // a test may panic
+
+use std::path::Path;
+
+use sog_formats::{
+    Recording,
+    layout::{Layout, lay_out},
+    read,
+};
+
+fn written(folder: &Path, name: &str, text: impl AsRef<[u8]>) -> Result<Recording, String> {
+    let path = folder.join(name);
+    std::fs::write(&path, text).unwrap();
+    read(&path, None).map_err(|e| e.to_string())
+}
+
+fn laid_out(mut recording: Recording, layout: &Layout) -> Result<Recording, String> {
+    lay_out(&mut recording, layout).map_err(|e| e.to_string())?;
+    Ok(recording)
+}
+
+fn lengths(recording: &Recording) -> Vec<usize> {
+    recording.episodes.iter().map(|e| e.length).collect()
+}
+
+/// Columns without names: time in ms, a number of the trial, a position.
+fn long() -> String {
+    let row = |(trial, t): (i32, i32)| format!("{} {trial} {}\n", 10 * t, 100 * trial + t);
+    let rows = [(3, 4), (7, 3), (8, 5)].map(|(trial, n)| (0..n).map(move |t| (trial, t)));
+    rows.into_iter().flatten().map(row).collect()
+}
+
+#[test]
+fn a_long_table_is_cut_by_its_time_or_by_a_number() {
+    let folder = tempfile::tempdir().unwrap();
+    let recording = || written(folder.path(), "long.txt", long()).unwrap();
+    let by = |episodes: &str, time: &str| Layout {
+        episodes: (!episodes.is_empty()).then(|| episodes.parse().unwrap()),
+        time: (!time.is_empty()).then(|| time.parse().unwrap()),
+        dt_s: None,
+    };
+    assert_eq!(lengths(&laid_out(recording(), &Layout::default()).unwrap()), [12]);
+    let timed = laid_out(recording(), &by("", "data[0]:*0.001")).unwrap();
+    assert_eq!(lengths(&timed), [4, 3, 5]);
+    assert!(timed.notes.iter().any(|n| n.contains("2 rows") && n.contains("3 episodes")));
+    let numbered = laid_out(recording(), &by("data[1]", "")).unwrap();
+    assert_eq!(lengths(&numbered), [4, 3, 5]);
+    let both = laid_out(recording(), &by("data[1]", "data[0]:*0.001")).unwrap();
+    assert_eq!(lengths(&both), [4, 3, 5]);
+    for recording in [timed, both] {
+        assert_eq!(recording.dt(), Some(0.01));
+        assert_eq!(
+            recording.episodes[1].data[0],
+            [0.0, 7.0, 700.0, 10.0, 7.0, 701.0, 20.0, 7.0, 702.0]
+        );
+        assert_eq!(recording.episodes[2].times_s.as_ref().unwrap()[4], 0.04);
+        let names: Vec<&str> = recording.episodes.iter().map(|e| e.name.as_str()).collect();
+        assert_eq!(names, ["long/0", "long/1", "long/2"]);
+    }
+    for (wrong, needed) in
+        [("none", "no column `none`"), ("data", "`--time` has 1 components, its source 3")]
+    {
+        let error = laid_out(recording(), &by("", wrong)).unwrap_err();
+        assert!(error.contains(needed), "{error}");
+    }
+}
+
+#[test]
+fn a_clock_that_runs_back_for_a_step_is_no_new_episode() {
+    let folder = tempfile::tempdir().unwrap();
+    for (times, cuts) in [
+        ("0 0.1 0.2 0.3 0 0.5 0.6", &[7][..]),
+        ("0 0.1 0.2 0.3 0.2 0.3 0.4", &[7]),
+        ("0 0.1 0.2 0.3 0 0.1 0.2", &[4, 3]),
+        ("5.0 5.1 5.2 5.3 5.05 5.15 5.25", &[4, 3]),
+    ] {
+        let rows: String = times.split(' ').map(|t| format!("{t},1\n")).collect();
+        let recording = written(folder.path(), "a.csv", format!("t,q\n{rows}")).unwrap();
+        assert_eq!(lengths(&laid_out(recording, &Layout::default()).unwrap()), cuts, "{times}");
+    }
+}
+
+#[test]
+fn empty_lines_part_stretches_of_several_rows_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    for (text, parts) in [
+        ("1 2\n3 4\n\n5 6\n7 8\n9 9\n\n", &[2, 3][..]),
+        ("\n\n# x y\n1 2\n3 4\n\n\n5 6\n7 8\n", &[2, 2]),
+        ("x,y\n1,2\n3,4\n\n5,6\n7,8\n", &[2, 2]),
+        // Every line has an empty one behind it.
+        ("1 2\n\n3 4\n\n5 6\n\n", &[3]),
+        ("1 2\n3 4\n\n5 6\n", &[3]),
+        // A column says it.
+        ("episode,y\n1,2\n1,4\n\n1,6\n2,8\n", &[3, 1]),
+    ] {
+        assert_eq!(lengths(&written(folder.path(), "a.txt", text).unwrap()), parts, "{text:?}");
+    }
+}
+
+#[test]
+fn a_period_is_said_where_the_file_says_none() {
+    let folder = tempfile::tempdir().unwrap();
+    let said = Layout { dt_s: Some(0.02), ..Layout::default() };
+    let silent = written(folder.path(), "a.csv", "q,u\n1,2\n3,4\n").unwrap();
+    assert_eq!(laid_out(silent, &said).unwrap().dt(), Some(0.02));
+    let timed = || written(folder.path(), "b.csv", "t,q\n0,2\n0.02,4\n").unwrap();
+    assert_eq!(laid_out(timed(), &said).unwrap().dt(), Some(0.02));
+    let other = Layout { dt_s: Some(0.01), ..Layout::default() };
+    let error = laid_out(timed(), &other).unwrap_err();
+    assert!(error.contains("--dt says 0.01 s") && error.contains("0.02 s"), "{error}");
+}
+
+#[test]
+fn what_was_left_out_is_said_where_nothing_else_is_there() {
+    let folder = tempfile::tempdir().unwrap();
+    // An array of objects, as `numpy.save` writes it.
+    let header = "{'descr': '|O', 'fortran_order': False, 'shape': (2,), }";
+    let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
+    bytes.extend(u16::try_from(header.len()).unwrap().to_le_bytes());
+    bytes.extend(header.bytes());
+    let error = written(folder.path(), "a.npy", bytes).unwrap_err();
+    assert!(error.contains("no episode") && error.contains("pickled Python objects"), "{error}");
+}
+
+#[test]
+fn a_column_without_a_name_is_called_by_its_place() {
+    let folder = tempfile::tempdir().unwrap();
+    let recording = written(folder.path(), "a.csv", ",demo,q\n0,1,5\n1,1,6\n0,2,7\n").unwrap();
+    let names: Vec<&str> = recording.columns.iter().map(|c| c.name.as_str()).collect();
+    assert_eq!((names, lengths(&recording)), (vec!["unnamed_0", "demo", "q"], vec![2, 1]));
+}
