@@ -202,6 +202,7 @@ impl Tools {
         println!("golden vectors             {:>9}", number("vectors")?);
         println!("worst error                {error:>9.1e}   (at most {MOST_ERROR:e})");
         println!("instructions a call        {calls:>9}   (at most {MOST_INSTRUCTIONS})");
+        println!("instructions a tick        {:>9}", number("instructions_per_tick")?);
         println!("instructions to load       {:>9}", number("instructions_to_load")?);
         println!("flash beside the file      {:>9} B (the file: {file} B)", flash - file);
         println!("memory beside the file     {memory:>9} B (at most {MOST_MEMORY} B)");

@@ -100,7 +100,7 @@ fn tick(policy: &Policy<'_>, counter: &Counter, scratch: &mut [f32]) -> Option<u
     let of = |x: f32, width| Row::from_iter(core::iter::repeat_n(x, width));
     let (s, a) = (sizes::OBSERVATION, sizes::ACTION);
     let (obs, latent) = (row(policy.golden.obs, s)?, row(policy.golden.latent, sizes::CODE)?);
-    let (low, high) = (row(policy.contract.action_low, a)?, row(policy.contract.action_high, a)?);
+    let (low, high) = (row(policy.action_low, a)?, row(policy.action_high, a)?);
     let memory = Memory {
         incoming: obs,
         obs: of(0.0, s),
