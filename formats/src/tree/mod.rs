@@ -11,6 +11,9 @@
 //! * `[N, T, width]` stacks, padded behind `lengths` or with NaN;
 //! * one episode.
 
+mod axes;
+mod ends;
+
 use std::{collections::BTreeMap, path::Path};
 
 use crate::{
@@ -18,6 +21,10 @@ use crate::{
     names::{self, Role},
     recording::{Array, Part, assemble},
 };
+
+use axes::{longer_second, squeeze, time_axis};
+pub(crate) use ends::{EPISODE_INDEX, INDICES};
+use ends::{LENGTHS, cut, flagged_ends, misstated, stated_ends, usual_rows};
 
 /// What a file holds under a name.
 pub(crate) enum Node {
@@ -366,97 +373,6 @@ impl Found {
     }
 }
 
-const LENGTHS: [&str; 5] = ["lengths", "length", "episode_lengths", "traj_lengths", "ep_lengths"];
-pub(crate) const INDICES: [&str; 16] = [
-    EPISODE_INDEX,
-    "episode_id",
-    "episode_ids",
-    "episode",
-    "traj_id",
-    "traj_index",
-    "traj",
-    "trajectory_id",
-    "trajectory",
-    "demo",
-    "demo_id",
-    "demo_index",
-    "demonstration",
-    "demonstration_id",
-    "trial",
-    "trial_id",
-];
-/// What readers call the number of an episode that they have found themselves.
-pub(crate) const EPISODE_INDEX: &str = "episode_index";
-
-const ENDS: [&str; 3] = ["episode_ends", "indices", "ends"];
-
-/// Whether lengths or ends of episodes that a file states can be those of its arrays.
-///
-/// # Errors
-/// What is stated and what there is.
-fn misstated(arrays: &[(String, Array)]) -> Result<(), String> {
-    let stacks: Vec<&Array> =
-        arrays.iter().map(|(_, a)| a).filter(|a| a.shape.len() >= 3).collect();
-    let rows = usual_rows(arrays);
-    for (name, array) in arrays {
-        let lower = name.to_ascii_lowercase();
-        let count = array.data.len();
-        let fraction = array.data.iter().find(|x| x.fract() != 0.0 || **x < 0.0);
-        let whole = || match fraction {
-            Some(x) => Err(format!("`{name}` holds {x}, need whole numbers from 0 on")),
-            None => Ok(()),
-        };
-        let known = LENGTHS.contains(&lower.as_str());
-        if let Some(stack) = stacks.first() {
-            let (episodes, room) = (stack.shape[0], stack.shape[1]);
-            let vector = array.shape.iter().filter(|&&n| n != 1).count() <= 1;
-            let alike = ["len", "step"].iter().any(|part| lower.contains(part));
-            if !known && alike && vector && count == episodes && episodes > 1 {
-                return Err(format!(
-                    "`{name}` looks like the episodes' lengths: call it `lengths`, or leave it out"
-                ));
-            }
-            // A column of numbers for each step may have the name as well.
-            if !known || !vector {
-                continue;
-            }
-            if count != episodes {
-                return Err(format!("`{name}` has {count} numbers for {episodes} episodes"));
-            }
-            whole()?;
-            if let Some(n) = array.data.iter().position(|&x| x > room as f64) {
-                let found = array.data[n];
-                return Err(format!(
-                    "`{name}` says {found} for episode {n}, its arrays have {room} steps"
-                ));
-            }
-        } else if (known || ENDS.contains(&lower.as_str())) && count != rows {
-            whole()?;
-            let sum: f64 = array.data.iter().sum();
-            let last = array.data.last().copied().unwrap_or(0.0);
-            if known && sum != rows as f64 {
-                return Err(format!("`{name}` adds up to {sum} steps, the arrays have {rows}"));
-            }
-            if !known && (!array.data.is_sorted() || last > rows as f64) {
-                return Err(format!(
-                    "`{name}` must grow and end at most at {rows}, the steps that there are; it \
-                     holds {:?}",
-                    &array.data[..count.min(8)]
-                ));
-            }
-        }
-    }
-    Ok(())
-}
-
-/// MATLAB knows no vectors: `1 × n` is one.
-fn squeeze(array: &mut Array) {
-    match array.shape[..] {
-        [1, n] | [n, 1] => array.shape = vec![n],
-        _ => {}
-    }
-}
-
 fn are_lists(group: &[(String, Node)]) -> bool {
     !group.is_empty() && group.iter().all(|(_, node)| matches!(node, Node::List(_)))
 }
@@ -509,183 +425,10 @@ fn numbered_parts(arrays: &mut Vec<(String, Array)>) -> Option<Vec<Part>> {
     Some(parts.into_values().collect())
 }
 
-/// First and last row (exclusive) of each episode, separately for arrays with a row more.
-struct Ends {
-    /// Ends of episodes among the actions' rows.
-    ends: Vec<usize>,
-}
-
-/// Ends that an array states, if they fit the number of rows.
-fn stated_ends(arrays: &[(String, Array)]) -> Option<Ends> {
-    let rows = usual_rows(arrays);
-    let named = |names: &[&str]| {
-        let mut found = arrays.iter();
-        found.find(|(name, _)| names.contains(&name.to_ascii_lowercase().as_str()))
-    };
-    let whole = |x: f64| (x >= 0.0 && x.fract() == 0.0 && x < 9e15).then_some(x as usize);
-    if let Some((_, lengths)) = named(&LENGTHS) {
-        let mut end = 0_usize;
-        let ends: Option<Vec<usize>> = lengths
-            .data
-            .iter()
-            .map(|&x| {
-                end = end.checked_add(whole(x)?)?;
-                Some(end)
-            })
-            .collect();
-        if let Some(ends) = ends.filter(|_| end == rows) {
-            return Some(Ends { ends });
-        }
-    }
-    if let Some((_, stated)) = named(&ENDS) {
-        let mut ends: Vec<usize> = stated.data.iter().map(|&x| whole(x)).collect::<Option<_>>()?;
-        // `imitation` leaves the last end out.
-        if ends.last().is_none_or(|&last| last < rows) {
-            ends.push(rows);
-        }
-        if ends.is_sorted() && ends.last() == Some(&rows) {
-            return Some(Ends { ends });
-        }
-    }
-    if let Some((_, index)) = named(&INDICES)
-        && index.data.len() == rows
-    {
-        let mut ends: Vec<usize> =
-            (1..rows).filter(|&i| index.data[i] != index.data[i - 1]).collect();
-        ends.push(rows);
-        return Some(Ends { ends });
-    }
-    None
-}
-
-/// Ends where a flag is up: `terminals`, `timeouts`, `dones` and the like.
-fn flagged_ends(arrays: &[(String, Array)]) -> Option<Ends> {
-    let rows = usual_rows(arrays);
-    let flags: Vec<&Array> = arrays
-        .iter()
-        .filter(|(name, a)| {
-            matches!(names::role(name), Role::Terminated | Role::Truncated) && a.data.len() == rows
-        })
-        .map(|(_, a)| a)
-        .collect();
-    if flags.is_empty() || rows < 2 {
-        return None;
-    }
-    let up = |i: &usize| flags.iter().any(|f| f.data[*i] != 0.0);
-    let mut ends: Vec<usize> = (0..rows).filter(up).map(|i| i + 1).collect();
-    if ends.last() != Some(&rows) {
-        ends.push(rows);
-    }
-    Some(Ends { ends })
-}
-
-/// Rows of the actions, else the commonest number of rows.
-fn usual_rows(arrays: &[(String, Array)]) -> usize {
-    if let Some((_, a)) = arrays.iter().find(|(name, _)| names::role(name) == Role::Action) {
-        return a.rows();
-    }
-    let mut counts: BTreeMap<usize, usize> = BTreeMap::new();
-    for (_, array) in arrays {
-        if array.rows() != 1 {
-            *counts.entry(array.rows()).or_default() += 1;
-        }
-    }
-    // T and T + 1 rows: T steps.
-    let most = counts.iter().max_by_key(|&(&rows, &n)| (n, std::cmp::Reverse(rows)));
-    let rows = most.map_or(1, |(&rows, _)| rows);
-    if counts.contains_key(&rows.saturating_sub(1)) { rows - 1 } else { rows }
-}
-
-/// Cuts long arrays at the ends; one that has a row more an episode is cut with it.
-fn cut(arrays: Vec<(String, Array)>, ends: &Ends) -> Vec<Part> {
-    let rows = ends.ends.last().copied().unwrap_or(0);
-    let count = ends.ends.len();
-    let mut parts: Vec<Part> = (0..count).map(|i| Part::new(i.to_string(), vec![])).collect();
-    for (name, array) in arrays {
-        let lower = name.to_ascii_lowercase();
-        let of_episodes = LENGTHS.contains(&lower.as_str()) || ENDS.contains(&lower.as_str());
-        let extra = match array.rows() {
-            n if n == rows => 0,
-            n if n == rows + count => 1,
-            // One an episode, as labels are.
-            n if n == count && !of_episodes => {
-                for (n, part) in parts.iter_mut().enumerate() {
-                    part.arrays.push((name.clone(), array.slice(n..n + 1)));
-                }
-                continue;
-            }
-            _ => continue,
-        };
-        let mut start = 0;
-        for (n, (part, &end)) in parts.iter_mut().zip(&ends.ends).enumerate() {
-            let stop = end + extra * (n + 1);
-            part.arrays.push((name.clone(), array.slice(start..stop)));
-            start = stop;
-        }
-    }
-    parts
-}
-
 /// Row `n` of a stack as an array of its own.
 fn row_of(array: &Array, n: usize) -> Array {
     let one = array.slice(n..n + 1);
     Array { shape: array.shape[1..].to_vec(), ..one }
-}
-
-/// The axis along which the matrices of each episode agree and episodes differ, if only one does.
-fn time_axis(parts: &[Part]) -> Option<usize> {
-    let matrices = |part: &'_ Part| part.arrays.iter().filter(|(_, a)| a.shape.len() == 2).count();
-    let agrees = |axis: usize| {
-        parts.iter().all(|part| {
-            let sizes = part.arrays.iter().filter(|(_, a)| a.shape.len() == 2);
-            let sizes = sizes.map(|(_, a)| a.shape[axis]);
-            let (min, max) = (sizes.clone().min(), sizes.max());
-            min.zip(max).is_none_or(|(min, max)| max - min <= 1)
-        })
-    };
-    let varies = |axis: usize| {
-        let mut first: BTreeMap<&str, usize> = BTreeMap::new();
-        parts.iter().flat_map(|part| &part.arrays).filter(|(_, a)| a.shape.len() == 2).any(
-            |(name, a)| {
-                let size = a.shape[axis];
-                *first.entry(name).or_insert(size) != size
-            },
-        )
-    };
-    match (varies(0), varies(1)) {
-        (true, false) => return Some(0),
-        (false, true) if agrees(1) => return Some(1),
-        _ => {}
-    }
-    match (agrees(0), agrees(1)) {
-        (true, false) => Some(0),
-        (false, true) => Some(1),
-        _ if parts.iter().all(|part| matrices(part) < 2) => vector_axis(parts),
-        _ => None,
-    }
-}
-
-/// The axis of the only matrix that is as long as the vectors beside it.
-fn vector_axis(parts: &[Part]) -> Option<usize> {
-    let part = parts.first()?;
-    let matrix = &part.arrays.iter().find(|(_, a)| a.shape.len() == 2)?.1;
-    let vectors: Vec<usize> = part
-        .arrays
-        .iter()
-        .filter(|(_, a)| a.shape.len() == 1 && a.data.len() > 1)
-        .map(|(_, a)| a.rows())
-        .collect();
-    let fits = |axis: usize| vectors.contains(&matrix.shape[axis]);
-    match (fits(0), fits(1)) {
-        (true, false) => Some(0),
-        (false, true) => Some(1),
-        _ => None,
-    }
-}
-
-fn longer_second(part: &Part) -> bool {
-    let mut matrices = part.arrays.iter().filter(|(_, a)| a.shape.len() == 2).peekable();
-    matrices.peek().is_some() && matrices.all(|(_, a)| a.shape[1] > a.shape[0])
 }
 
 #[cfg(test)]
