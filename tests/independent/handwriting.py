@@ -6,9 +6,8 @@
 
 Leave-one-out over the drawings of each shape: in fold i drawing i of every shape is held out, and SOG-BC
 learns the other 36 as `examples/handwriting` says, without a label. Each of its codes then draws from where
-the held-out drawing starts, for as long as the longest drawing that was seen of the shape, integrated here in
-NumPy; the code of a shape is the one that draws the 6 seen
-drawings of that shape best. The peer is told the shapes: Gaussian mixture regression of position on time
+the held-out drawing starts, for as long as the longest drawing that was seen of the shape, by a pen with the lag
+of the example's; the code of a shape is the one that draws the 6 seen drawings of that shape best. The peer is told the shapes: Gaussian mixture regression of position on time
 (package `gmr`), fitted to the 6 seen drawings of one shape. Both are compared with the held-out drawing: mean
 distance in mm after dynamic time warping of paths that are sampled evenly along their length.
 
@@ -35,6 +34,8 @@ COMPONENTS = 10
 DT = 0.02
 #: As in `examples/handwriting/task.toml`.
 PHASE_HZ = 0.125
+#: Of the servo in `examples/handwriting/pen.xml`, kv/kp.
+LAG_S = 0.1
 
 
 def drawings(folder):
@@ -70,11 +71,12 @@ def distance(a, b):
 
 
 def draw(policy, code, start, seconds):
-    """What a code draws from `start` in so many seconds."""
+    """What a code draws from `start` in so many seconds, by a pen whose servo lags."""
     at, path = np.array(start, float), [np.array(start, float)]
     for step in range(round(seconds / DT)):
         turn = 2 * np.pi * PHASE_HZ * DT * step
-        at = at + DT * policy.act([*at, np.sin(turn), np.cos(turn)], policy.one_hot(code))
+        target = policy.act([*at, np.sin(turn), np.cos(turn)], policy.one_hot(code))
+        at = target + (at - target) * np.exp(-DT / LAG_S)
         path.append(at)
     return np.array(path)
 

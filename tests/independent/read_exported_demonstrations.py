@@ -46,6 +46,12 @@ def main():
         assert info["codebase_version"] == "v2.1" and info["total_episodes"] == len(episodes)
         lines = (root / "meta/episodes.jsonl").read_text().splitlines()
         stats = (root / "meta/episodes_stats.jsonl").read_text().splitlines()
+        tasks = [json.loads(line) for line in (root / "meta/tasks.jsonl").read_text().splitlines()]
+        assert [task["task_index"] for task in tasks] == list(range(info["total_tasks"]))
+        # Modes are numbered as tasks, in their order.
+        modes = ours["modes"].tolist() if "modes" in ours else [0] * len(episodes)
+        index = {mode: i for i, mode in enumerate(sorted(set(modes)))}
+        assert len(index) == len(tasks)
         total = 0
         for n, (o, a) in enumerate(episodes):
             path = info["data_path"].format(
@@ -57,12 +63,16 @@ def main():
             assert np.array_equal(np.stack(table["action"].to_numpy()), a)
             assert table["index"].to_pylist() == list(range(total, total + len(a)))
             assert set(table["episode_index"].to_pylist()) == {n}
+            assert set(table["task_index"].to_pylist()) == {index[modes[n]]}
+            times = table["timestamp"].to_numpy()
+            assert np.array_equal(times, (np.arange(len(a)) / info["fps"]).astype(np.float32))
             assert json.loads(lines[n])["length"] == len(a)
+            assert json.loads(lines[n])["tasks"] == [tasks[index[modes[n]]]["task"]]
             mean = json.loads(stats[n])["stats"]["action"]["mean"]
             assert np.allclose(mean, a.astype(np.float64).mean(0), atol=1e-9)
             total += len(a)
         assert info["total_frames"] == total
-        print(f"lerobot: {len(episodes)} episodes equal")
+        print(f"lerobot: {len(episodes)} episodes equal, tasks {[task['task'] for task in tasks]}")
 
 
 if __name__ == "__main__":
