@@ -6,8 +6,8 @@ use super::{
     command::{ActionTerm, Sets, ToldHolds},
     file::RobotFile,
     filter::{Coefficients, Memory},
-    homing::Way,
     joint::Part,
+    way::Way,
 };
 use crate::{
     definition::{At, DefinitionError},

@@ -88,6 +88,7 @@ mod program;
 mod robot;
 mod sensing;
 mod unit;
+mod way;
 
 pub use file::{RobotFile, SCHEMA};
 pub use filter::LowPass;
