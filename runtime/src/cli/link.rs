@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Context, Result};
 use sog_runtime::link::{Address, LinkOptions, Transport, open_key};
 
-use super::args::positive_seconds;
+use super::seconds::positive_seconds;
 
 #[derive(clap::Args)]
 pub(super) struct LinkArgs {

@@ -11,6 +11,7 @@ mod names;
 mod operator;
 mod record;
 mod run;
+mod seconds;
 mod status;
 
 use std::{env, process::ExitCode};

@@ -10,17 +10,15 @@ use sog_formats::{
     inspect::{Report, inspect},
     layout::lay_out,
 };
-use sog_runtime::os::files::{Output, Outputs};
 use sog_sim::{
     task::{Modes, TaskInfo},
-    tasks::{self, TaskMaker, TaskOptions},
+    tasks::{TaskMaker, TaskOptions},
 };
 
 use super::{
-    OpenTask, Outcome, claim_in, edit, from_log, import, open_task, outputs, progress::Progress,
-    task_parser,
+    OpenTask, Outcome, demo_file, edit, from_log, import, progress::Progress, task_parser,
 };
-use crate::data::{DemoFile, Labels, foreign, record};
+use crate::data::{DemoFile, Labels, plain, record};
 
 #[derive(Subcommand)]
 pub(super) enum DemosCommand {
@@ -87,10 +85,11 @@ pub(super) fn run(command: &DemosCommand) -> Result<Outcome> {
     match command {
         DemosCommand::Record(args) => {
             // Before the work, so that a wrong name costs nothing.
-            let out = claim(&args.out, args.force, Some(&args.task), args.expert.as_deref())?;
+            let out =
+                demo_file::claim(&args.out, args.force, Some(&args.task), args.expert.as_deref())?;
             let file = record_demos(args)?;
             let task = args.task.info();
-            save(&out, &file, task)?;
+            demo_file::save(&out, &file, task)?;
             if !args.json {
                 println!("wrote {}", args.out.display());
             }
@@ -109,23 +108,11 @@ pub(super) fn run(command: &DemosCommand) -> Result<Outcome> {
     }
 }
 
-/// A file of ours and the task that it says it is of.
-pub(super) fn open(path: &Path) -> Result<(DemoFile, TaskInfo)> {
-    let written =
-        DemoFile::task_of(path).with_context(|| format!("cannot read {}", path.display()))?;
-    // Modes have names where the task is built in.
-    let known = tasks::names().contains(&written.name());
-    let task = if known { open_task(written.name())?.info().clone() } else { written };
-    let file =
-        DemoFile::load(path, &task).with_context(|| format!("{} is refused", path.display()))?;
-    Ok((file, task))
-}
-
 /// Our own files are checked against their task; of others it is said what is in them.
 fn info(args: &InfoArgs) -> Result<Outcome> {
     let path = &args.file;
     let Err(ours) = DemoFile::task_of(path) else {
-        let (file, task) = open(path)?;
+        let (file, task) = demo_file::open(path)?;
         return print(&file, &task, args.json);
     };
     // A file of ours is no foreign one, whatever else it is.
@@ -170,23 +157,6 @@ fn foreign_info(recording: &Recording, json: bool) -> Result<Outcome> {
     recording.notes.iter().for_each(|note| println!("  note: {note}"));
     print!("{report}");
     Ok(Outcome::Good)
-}
-
-/// A place for a demonstration file: not what is read, files or folders, and nothing that is there
-/// already.
-pub(super) fn claim<'a>(
-    path: &Path,
-    force: bool,
-    task: Option<&OpenTask>,
-    inputs: impl IntoIterator<Item = &'a Path>,
-) -> Result<Output> {
-    let read = inputs.into_iter();
-    claim_in(&mut read.fold(outputs(force, task), Outputs::reads_within), path)
-}
-
-pub(super) fn save(out: &Output, file: &DemoFile, task: &TaskInfo) -> Result<()> {
-    out.write(&file.to_bytes(task))
-        .with_context(|| format!("cannot write {}", out.path().display()))
 }
 
 /// How many modes labels speak of.
@@ -261,7 +231,7 @@ fn print(file: &DemoFile, task: &TaskInfo, json: bool) -> Result<Outcome> {
         generator: file.provenance.generator.clone(),
         sha256: d.sha256().to_string(),
         report: {
-            let (recording, bounds) = foreign::recording_of(file, task, Path::new(""));
+            let (recording, bounds) = plain::recording_of(file, task, Path::new(""));
             inspect(&recording, &bounds)
         },
     };

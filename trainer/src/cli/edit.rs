@@ -14,8 +14,8 @@ use sog_formats::{
 use sog_runtime::os::files::{Output, Outputs};
 use sog_sim::task::TaskInfo;
 
-use super::{Outcome, demos};
-use crate::data::{DemoFile, exported, foreign};
+use super::{Outcome, demo_file};
+use crate::data::{DemoFile, exported, plain};
 
 #[derive(Args)]
 pub(super) struct CleanArgs {
@@ -99,15 +99,15 @@ enum ExportFormat {
 
 /// Writes a file and says so.
 fn save(file: &DemoFile, task: &TaskInfo, out: &Output) -> Result<()> {
-    demos::save(out, file, task)?;
+    demo_file::save(out, file, task)?;
     let d = &file.demonstrations;
     println!("wrote {}: {} episodes, {} steps", out.path().display(), d.len(), d.total_rows());
     Ok(())
 }
 
 pub(super) fn clean(args: &CleanArgs) -> Result<Outcome> {
-    let out = demos::claim(&args.out, args.force, None, [args.file.as_path()])?;
-    let (mut file, task) = demos::open(&args.file)?;
+    let out = demo_file::claim(&args.out, args.force, None, [args.file.as_path()])?;
+    let (mut file, task) = demo_file::open(&args.file)?;
     let count = file.demonstrations.len();
     if let Some(n) = args.drop.iter().find(|&&n| n >= count) {
         bail!("--drop {n}: the file has episodes 0 to {}", count - 1);
@@ -118,7 +118,7 @@ pub(super) fn clean(args: &CleanArgs) -> Result<Outcome> {
     let mut ranges: Vec<Range<usize>> =
         (0..count).map(|n| 0..file.demonstrations.rows(n).len()).collect();
     if !args.keep_idle {
-        let (recording, _) = foreign::recording_of(&file, &task, &args.file);
+        let (recording, _) = plain::recording_of(&file, &task, &args.file);
         let whole = std::mem::replace(&mut ranges, moving(&recording, args.still));
         for (n, (range, whole)) in ranges.iter().zip(&whole).enumerate() {
             if range != whole && !args.drop.contains(&n) {
@@ -138,8 +138,9 @@ pub(super) fn clean(args: &CleanArgs) -> Result<Outcome> {
 }
 
 pub(super) fn merge(args: &MergeArgs) -> Result<Outcome> {
-    let out = demos::claim(&args.out, args.force, None, args.files.iter().map(PathBuf::as_path))?;
-    let (first, task) = demos::open(&args.files[0])?;
+    let out =
+        demo_file::claim(&args.out, args.force, None, args.files.iter().map(PathBuf::as_path))?;
+    let (first, task) = demo_file::open(&args.files[0])?;
     let mut files = vec![first];
     for path in &args.files[1..] {
         let file = DemoFile::load(path, &task)
@@ -156,7 +157,7 @@ pub(super) fn split(args: &SplitArgs) -> Result<Outcome> {
     }
     let mut outputs = Outputs::new(args.force).reads_all([args.file.as_path()]);
     let (train, test) = (outputs.claim(&args.train)?, outputs.claim(&args.test)?);
-    let (file, task) = demos::open(&args.file)?;
+    let (file, task) = demo_file::open(&args.file)?;
     let count = file.demonstrations.len();
     let (stay, held) = file.split(args.held_out, args.seed);
     if held.is_empty() {
@@ -171,7 +172,7 @@ pub(super) fn split(args: &SplitArgs) -> Result<Outcome> {
 }
 
 pub(super) fn export(args: &ExportArgs) -> Result<Outcome> {
-    let (file, task) = demos::open(&args.file)?;
+    let (file, task) = demo_file::open(&args.file)?;
     let d = &file.demonstrations;
     let export = exported::export_of(&file, &task);
     match args.format {

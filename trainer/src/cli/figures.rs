@@ -20,7 +20,7 @@ use super::{
     task_parser,
 };
 use crate::{
-    data::{DemoFile, foreign},
+    data::{DemoFile, plain},
     evaluate::{
         goals::{self, places_by_dimension, rollouts_by_code, speeds_by_code},
         measure::{default_rollouts, mode_labels},
@@ -151,7 +151,7 @@ fn draw_demos(path: &Path, task: Option<&OpenTask>, out: &Path) -> Result<Vec<Pa
     let known = own_or_named(task, &said.name).ok();
     let info = known.as_ref().map_or(said, |task| task.info().clone());
     let file = DemoFile::load(path, &info)?;
-    let (recording, bounds) = foreign::recording_of(&file, &info, path);
+    let (recording, bounds) = plain::recording_of(&file, &info, path);
     let mut drawn = contents::draw(&recording, &inspect(&recording, &bounds), out, &contents)?;
     if let Some(task) = &known {
         drawn.extend(trajectories::draw_demonstrations(&file, task, out, &stem(path))?);

@@ -7,7 +7,7 @@ use clap::Args;
 use sog_runtime::contract::Contract;
 use sog_sim::{task::TaskInfo, tasks};
 
-use super::{demos, info_of_contract, open_task};
+use super::{demo_file, info_of_contract, open_task};
 use crate::data::{
     DataError, DemoFile,
     flights::{FlightOptions, demonstrations, read_log},
@@ -37,7 +37,8 @@ pub(super) struct FromLogArgs {
 
 /// Writes the demonstrations and says what they are.
 pub(super) fn run(args: &FromLogArgs) -> Result<(DemoFile, TaskInfo)> {
-    let out = demos::claim(&args.out, args.force, None, args.logs.iter().map(PathBuf::as_path))?;
+    let out =
+        demo_file::claim(&args.out, args.force, None, args.logs.iter().map(PathBuf::as_path))?;
     let logs = args.logs.iter().map(read_log).collect::<Result<Vec<_>, DataError>>()?;
     let Some(first) = logs.first() else { bail!("no log is given") };
     let contract = &first.header.spec.contract;
@@ -57,7 +58,7 @@ pub(super) fn run(args: &FromLogArgs) -> Result<(DemoFile, TaskInfo)> {
         DataError::Empty => anyhow::anyhow!("nobody acted for {} steps", args.at_least),
         error => error.into(),
     })?;
-    demos::save(&out, &file, &task)?;
+    demo_file::save(&out, &file, &task)?;
     if !args.json {
         println!("wrote {}", args.out.display());
     }

@@ -10,7 +10,7 @@ use sog_formats::{
     mapping::{Mapping, Part},
 };
 
-use super::{OpenTask, demos, progress::Progress, task_parser};
+use super::{OpenTask, demo_file, progress::Progress, task_parser};
 use crate::data::{
     DemoFile,
     foreign::{self, ForeignOptions},
@@ -128,7 +128,7 @@ pub(super) fn run(args: &ImportArgs) -> Result<DemoFile> {
     let task = args.task.info();
     // Before the work, so that a wrong name costs nothing.
     let from = args.from.iter().map(PathBuf::as_path);
-    let out = demos::claim(&args.out, args.force, Some(&args.task), from)?;
+    let out = demo_file::claim(&args.out, args.force, Some(&args.task), from)?;
     let (file, notes) = if foreign::is_plain(&args.from, &options) {
         let path = &args.from[0];
         let file = import::import_safetensors(path, task, options.checks)
@@ -142,7 +142,7 @@ pub(super) fn run(args: &ImportArgs) -> Result<DemoFile> {
         imported
     };
     notes.iter().for_each(|note| eprintln!("note: {note}"));
-    demos::save(&out, &file, task)?;
+    demo_file::save(&out, &file, task)?;
     if !args.json {
         println!("wrote {}", args.out.display());
     }

@@ -4,6 +4,7 @@
 
 mod bench;
 mod cuda;
+mod demo_file;
 mod demos;
 mod edit;
 mod embed;

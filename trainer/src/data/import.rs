@@ -25,7 +25,7 @@ use super::{
     DataError, DemoFile, DemoProvenance, Labels,
     bounds::Bounds,
     file::{Raw, SCHEMA, check_task, hex, starts},
-    foreign, names,
+    names, plain,
     plausible::Array,
     rates::misplaced,
 };
@@ -153,7 +153,7 @@ pub(super) fn checked(
 
 /// Refuses steps of zeros at the ends of trajectories: they would be learned.
 fn padding(demos: &DemoFile, task: &TaskInfo) -> Result<(), DataError> {
-    let (recording, _) = foreign::recording_of(demos, task, Path::new(""));
+    let (recording, _) = plain::recording_of(demos, task, Path::new(""));
     let counts = padded(&recording);
     let Some(first) = counts.iter().position(|&count| count > 0) else { return Ok(()) };
     let rows = demos.demonstrations.rows(first).len();

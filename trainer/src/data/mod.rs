@@ -7,6 +7,7 @@
 //! * [`flights`]: demonstrations from the logs of flights;
 //! * [`import`]: demonstrations written elsewhere, as plain safetensors files;
 //! * [`foreign`]: the same in other programs' formats;
+//! * [`plain`]: ours in the form that those take;
 //! * [`exported`]: what is handed to other programs so that it can come back;
 //! * `plausible`: whether numbers look like recordings of something that moves;
 //! * `rates`: whether velocities are the rates of the positions that they are named after.
@@ -35,6 +36,7 @@ pub mod flights;
 pub mod foreign;
 pub mod import;
 mod names;
+pub mod plain;
 mod plausible;
 mod rates;
 pub mod record;

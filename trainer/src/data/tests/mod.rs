@@ -7,6 +7,7 @@ mod recordings;
 
 use crate::data::foreign::{self, ForeignOptions};
 use crate::data::import::{self, ImportOptions};
+use crate::data::plain;
 use crate::data::rates::misplaced;
 use crate::data::record::{self, RecordOptions};
 use crate::data::{DataError, DemoFile, component_name};
@@ -117,7 +118,7 @@ fn swapped_neighbours_told(file: &DemoFile, task: &TaskInfo) -> (usize, usize) {
 
 /// Steps whose change is out of line, as `sog demos info` reports them.
 fn jumps(file: &DemoFile, task: &TaskInfo) -> Vec<Finding> {
-    let (recording, bounds) = foreign::recording_of(file, task, Path::new("own.safetensors"));
+    let (recording, bounds) = plain::recording_of(file, task, Path::new("own.safetensors"));
     let findings = inspect(&recording, &bounds).findings;
     findings.into_iter().filter(|f| f.kind == FindingKind::Jump).collect()
 }

@@ -4,8 +4,8 @@ use super::{
     foreign_task, import_error, imported_as, info, jumps, rearranged, recorded_tensors, refusal,
     table, values,
 };
-use crate::data::foreign::{self};
 use crate::data::import::ImportOptions;
+use crate::data::{foreign, plain};
 use sog_formats::inspect::{FindingKind, inspect};
 use sog_runtime::tensors::{Metadata, Tensor};
 use std::collections::BTreeMap;
@@ -155,7 +155,7 @@ fn finding_a_spike_is_a_spike_and_padding_is_padding() {
         let file = imported_as(&spiked, &Metadata::new(), ImportOptions::default()).unwrap();
         let found = jumps(&file, &info());
         assert!(found.iter().any(|f| (f.episode, f.step) == (Some(2), Some(300))), "{found:?}");
-        let (recording, bounds) = foreign::recording_of(&file, &info(), Path::new(""));
+        let (recording, bounds) = plain::recording_of(&file, &info(), Path::new(""));
         let findings = inspect(&recording, &bounds).findings;
         assert!(findings.iter().all(|f| f.kind != FindingKind::NoOrder), "{findings:?}");
     }
@@ -172,7 +172,7 @@ fn finding_a_spike_is_a_spike_and_padding_is_padding() {
     }
     let accept = ImportOptions { accept_implausible: true, ..ImportOptions::default() };
     let file = imported_as(&zeroed, &Metadata::new(), accept).unwrap();
-    let (recording, _) = foreign::recording_of(&file, &info(), Path::new(""));
+    let (recording, _) = plain::recording_of(&file, &info(), Path::new(""));
     let findings = inspect(&recording, &[]).findings;
     let padding: Vec<_> = findings.iter().filter(|f| f.kind == FindingKind::Padding).collect();
     assert_eq!(padding.len(), 1, "{findings:?}");
