@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use arrow_array::{cast::AsArray, types::Int64Type};
+use arrow_array::{ArrayRef, cast::AsArray, types::Int64Type};
 use arrow_schema::DataType;
 use parquet::arrow::{ProjectionMask, arrow_reader::ParquetRecordBatchReaderBuilder};
 use serde_json::Value;
@@ -162,13 +162,20 @@ fn tasks_of(path: &Path) -> Result<Vec<(i64, String)>, FormatError> {
     let mut tasks = vec![];
     for batch in reader {
         let batch = batch.map_err(|e| place.unreadable(e))?;
-        let texts = batch.columns().iter().find_map(|c| c.as_string_opt::<i32>());
+        let texts = batch.columns().iter().find_map(texts);
         let numbers = batch.columns().iter().find_map(|c| c.as_primitive_opt::<Int64Type>());
         let (Some(texts), Some(numbers)) = (texts, numbers) else { continue };
-        let rows = texts.iter().zip(numbers).filter_map(|(text, n)| Some((n?, text?.to_string())));
+        let rows = texts.into_iter().zip(numbers).filter_map(|(text, n)| Some((n?, text?)));
         tasks.extend(rows);
     }
     Ok(tasks)
+}
+
+/// The texts of a column, of either size that pandas writes.
+fn texts(column: &ArrayRef) -> Option<Vec<Option<String>>> {
+    let owned = |text: Option<&str>| text.map(str::to_string);
+    let small = column.as_string_opt::<i32>().map(|texts| texts.iter().map(owned).collect());
+    small.or_else(|| Some(column.as_string_opt::<i64>()?.iter().map(owned).collect()))
 }
 
 fn extend(part: &mut Part, arrays: Vec<(String, Array)>, place: &Place) -> Result<(), FormatError> {

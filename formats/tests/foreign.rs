@@ -230,5 +230,10 @@ fn lerobot() {
         assert_eq!(recording.dt_s, Some(0.05));
         let times = recording.episodes[1].times_s.as_ref().unwrap();
         assert_eq!(times[1], f64::from(0.05_f32));
+        let said = recording.notes.iter().any(|n| n.contains("tasks: 0 `draw`, 1 `pour`"));
+        assert!(
+            said && recording.notes.iter().any(|n| n.contains("--labels task_index")),
+            "{version}"
+        );
     }
 }

@@ -329,6 +329,8 @@ def plain_hdf5(out, data):
 
 
 def lerobot(out, data):
+    # The last episode does something else.
+    does, texts = [0, 0, 1], ["draw", "pour"]
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -345,7 +347,7 @@ def lerobot(out, data):
                 "frame_index": pa.array(np.arange(length)),
                 "episode_index": pa.array(np.full(length, n)),
                 "index": pa.array(np.arange(start, start + length)),
-                "task_index": pa.array(np.zeros(length, np.int64)),
+                "task_index": pa.array(np.full(length, does[n])),
                 "next.reward": pa.array(e["rew"]),
                 "next.done": pa.array(np.arange(length) + 1 == length),
             }
@@ -368,7 +370,7 @@ def lerobot(out, data):
         "robot_type": "none",
         "total_episodes": len(data),
         "total_frames": sum(LENGTHS),
-        "total_tasks": 1,
+        "total_tasks": len(texts),
         "chunks_size": 1000,
         "fps": round(1 / DT),
         "splits": {"train": f"0:{len(data)}"},
@@ -392,11 +394,12 @@ def lerobot(out, data):
     }
     (old / "meta/info.json").write_text(json.dumps(info, indent=1))
     lines = [
-        json.dumps({"episode_index": n, "tasks": ["draw"], "length": length})
+        json.dumps({"episode_index": n, "tasks": [texts[does[n]]], "length": length})
         for n, length in enumerate(LENGTHS)
     ]
     (old / "meta/episodes.jsonl").write_text("\n".join(lines) + "\n")
-    (old / "meta/tasks.jsonl").write_text(json.dumps({"task_index": 0, "task": "draw"}) + "\n")
+    lines = [json.dumps({"task_index": i, "task": text}) for i, text in enumerate(texts)]
+    (old / "meta/tasks.jsonl").write_text("\n".join(lines) + "\n")
 
     new = out / "lerobot-v3.0"
     shutil.rmtree(new, ignore_errors=True)
@@ -414,7 +417,7 @@ def lerobot(out, data):
             "data/file_index": pa.array([0, 0, 1]),
             "dataset_from_index": pa.array(starts),
             "dataset_to_index": pa.array(starts + LENGTHS),
-            "tasks": pa.array([["draw"]] * len(data)),
+            "tasks": pa.array([[texts[task]] for task in does]),
             "length": pa.array(LENGTHS),
         }
     )
@@ -429,7 +432,7 @@ def lerobot(out, data):
     (new / "meta/info.json").write_text(json.dumps(info, indent=1))
     import pandas as pd
 
-    pd.DataFrame({"task_index": [0]}, index=["draw"]).to_parquet(new / "meta/tasks.parquet")
+    pd.DataFrame({"task_index": range(len(texts))}, index=texts).to_parquet(new / "meta/tasks.parquet")
 
 
 def main():
