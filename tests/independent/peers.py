@@ -131,7 +131,10 @@ class Imle(Peer):
     def loss(self, net, key, obs, chunks):
         z = jax.random.normal(key, (DRAWS, len(obs), CODE))
         x = jnp.concatenate([jnp.broadcast_to(obs, (DRAWS, *obs.shape)), z], -1)
-        return jnp.mean(jnp.min(jnp.mean((apply(net, x) - chunks[:, 0]) ** 2, -1), 0))
+        # Searched without a gradient, then trained on the nearest draw alone.
+        tried = apply(jax.lax.stop_gradient(net), x)
+        nearest = jnp.argmin(jnp.mean((tried - chunks[:, 0]) ** 2, -1), 0)
+        return jnp.mean((apply(net, x[nearest, jnp.arange(len(obs))]) - chunks[:, 0]) ** 2)
 
     def policy(self, net, key, obs):
         z = jax.random.normal(key, (len(obs), CODE))
