@@ -440,8 +440,9 @@ fn a_silent_controller_leaves_the_robot_damped() {
     };
     assert!(matches!(error, IoError::Robot(_)), "{error}");
     robot.write(Command::Act(&[0.1, 0.2])).unwrap();
-    robot.write(Command::Reset).unwrap();
+    // Until it is seen: on a slow machine the robot may damp itself once more before.
     while !robot.follows() {
+        robot.write(Command::Reset).unwrap();
         let _ = robot.read(&mut obs);
     }
     drop(robot);
@@ -449,7 +450,7 @@ fn a_silent_controller_leaves_the_robot_damped() {
     let acts = point.told.iter().filter(|t| matches!(t, Told::Act(_))).count();
     assert!(acts <= 3, "{acts} periods of the last action");
     assert!(plant.watchdog >= 1);
-    assert_eq!(point.told.iter().filter(|t| **t == Told::Reset).count(), 1);
+    assert!(point.told.contains(&Told::Reset));
     assert_eq!(point.told.last(), Some(&Told::Damp));
 }
 

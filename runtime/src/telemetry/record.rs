@@ -267,10 +267,12 @@ mod tests {
                 taken_over: true,
             };
             assert_eq!(decode(&out, widths), Some(expected.clone()));
-            // The same as version 3 had it.
+            // The same as version 3 had it, which knew of no start pose.
             let old: Vec<u32> =
                 [&out[..FIXED_3], &out[FIXED..widths.words() - widths.action]].concat();
-            let unguided = Record { applied: vec![], buttons: 0, taken_over: false, ..expected };
+            let tick = TickReport { homing: Homing::Unable, ..tick };
+            let unguided =
+                Record { tick, applied: vec![], buttons: 0, taken_over: false, ..expected };
             assert_eq!(decode(&old, Widths { guided: false, ..widths }), Some(unguided));
             assert_eq!(decode(&out, Widths { latent: 2, ..widths }), None);
             out[11] = 0xff;
