@@ -1,7 +1,7 @@
 //! Every check that CI runs, in the order in which they are cheap.
 
 use crate::{
-    cuda, example, firmware, notice, robot,
+    cross, cuda, example, firmware, notice, robot,
     shell::{cargo, root, step},
     slurm,
 };
@@ -33,6 +33,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
     robot::run()?;
     slurm::check()?;
     firmware::check()?;
+    cross::check()?;
     cuda::check()
 }
 

@@ -10,7 +10,7 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 
 use crate::{
     debian::{self, Packages, which},
@@ -20,13 +20,24 @@ use crate::{
 const TARGET: &str = "aarch64-unknown-linux-gnu";
 
 /// Changed with the list below, so that an older folder is made anew.
-const RECIPE: &str = "2";
+const RECIPE: &str = "3";
 
-/// Debian's packages: a compiler with its library, a linker with its C library, an emulator.
-const COMPILER: [&str; 4] =
-    ["rustc-web", "libstd-rust-web-1.96", "libstd-rust-web-dev", "libllvm22"];
-const TOOLS: [&str; 3] = ["gcc-aarch64-linux-gnu", "libc6-dev-arm64-cross", "qemu-user"];
-const FOREIGN: [&str; 1] = ["libstd-rust-web-dev:arm64"];
+/// Debian's packages: a compiler, a linker with its C library, an emulator.
+const PACKAGES: [&str; 4] =
+    ["rustc-web", "gcc-aarch64-linux-gnu", "libc6-dev-arm64-cross", "qemu-user"];
+/// The standard library.
+const FOREIGN: &str = "libstd-rust-web-dev:arm64";
+const LINKER: &str = "aarch64-linux-gnu-gcc";
+const EMULATOR: &str = "qemu-aarch64";
+
+/// Tests that start `sog-run`, which a program under the emulator cannot do.
+const STARTING: [&str; 2] = ["program", "recording"];
+/// Tests of serial lines, which need a call that the emulator does not know (`TCGETS2`).
+const NOT_EMULATED: [&str; 3] = [
+    "a_serial_line_in_lock_step_is_as_in_process",
+    "a_serial_device_is_for_one_process_and_free_when_it_ends",
+    "a_bad_line_in_lock_step_costs_time_and_nothing_else",
+];
 
 /// An architecture of control computers.
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
@@ -35,19 +46,26 @@ pub(crate) enum Architecture {
     Aarch64,
 }
 
-/// Builds `sog-run` for AArch64 and tries it; says where it is.
+/// Builds `sog-run` for AArch64 and tries it, fetching the tools where there are none.
 pub(crate) fn run() -> anyhow::Result<()> {
-    let Some(tools) = Tools::find_or_fetch()? else {
-        bail!(
+    let tools = Tools::find_or_fetch()?.with_context(|| {
+        format!(
             "there is no compiler for AArch64 here: install rustup's target `{TARGET}` and \
-             gcc-aarch64-linux-gnu, or run this on Debian"
-        );
-    };
-    let program = tools.build("release")?;
-    println!("\nbuilt {}", program.display());
-    tools.test()?;
-    tools.try_out(&program)?;
-    tools.replay(&program)
+             {LINKER}, or run this on Debian"
+        )
+    })?;
+    tools.run()
+}
+
+/// The same where the tools are there already; says so where they are not.
+pub(crate) fn check() -> anyhow::Result<()> {
+    match Tools::find()? {
+        Some(tools) => tools.run(),
+        None => {
+            println!("\n== AArch64: skipped, `cargo xtask cross` has not fetched its tools");
+            Ok(())
+        }
+    }
 }
 
 /// A compiler, a linker and an emulator for AArch64.
@@ -60,37 +78,44 @@ pub(crate) struct Tools {
 }
 
 impl Tools {
-    /// The tools of this machine, or fetched; none where they are not to be had.
+    /// Those that are there, or fetched; none where they are not to be had.
     pub(crate) fn find_or_fetch() -> anyhow::Result<Option<Self>> {
-        if let Some(tools) = Self::installed()? {
+        if let Some(tools) = Self::find()? {
             return Ok(Some(tools));
         }
-        if debian::is_here() { Self::fetch().map(Some) } else { Ok(None) }
-    }
-
-    fn installed() -> anyhow::Result<Option<Self>> {
-        let sysroot = output(Command::new("rustc").args(["--print", "sysroot"]))?;
-        let library = Path::new(sysroot.trim()).join("lib/rustlib").join(TARGET);
-        let Some(linker) = which("aarch64-linux-gnu-gcc") else { return Ok(None) };
-        if !library.exists() {
+        if !debian::is_here() {
             return Ok(None);
         }
-        let emulator = which("qemu-aarch64").or_else(|| which("qemu-aarch64-static"));
-        let emulator = emulator.map(|program| (program, "/usr/aarch64-linux-gnu".into()));
-        Ok(Some(Self { rustc: None, linker, emulator }))
+        unpack(&Self::prefix())?;
+        Ok(Some(Self::fetched()))
     }
 
-    fn fetch() -> anyhow::Result<Self> {
-        let prefix = target_dir().join("aarch64").join(RECIPE);
-        if !debian::is_complete(&prefix) {
-            unpack(&prefix)?;
+    fn prefix() -> PathBuf {
+        target_dir().join("aarch64").join(RECIPE)
+    }
+
+    /// Those that are there.
+    fn find() -> anyhow::Result<Option<Self>> {
+        let sysroot = output(Command::new("rustc").args(["--print", "sysroot"]))?;
+        let library = Path::new(sysroot.trim()).join("lib/rustlib").join(TARGET);
+        if let Some(linker) = which(LINKER).filter(|_| library.exists()) {
+            let emulator = which(EMULATOR).or_else(|| which("qemu-aarch64-static"));
+            let emulator = emulator.map(|program| (program, "/usr/aarch64-linux-gnu".into()));
+            return Ok(Some(Self { rustc: None, linker, emulator }));
         }
+        Ok(debian::is_complete(&Self::prefix()).then(Self::fetched))
+    }
+
+    /// Unpacked, but for those that the machine has.
+    fn fetched() -> Self {
+        let (prefix, library) = (Self::prefix(), "usr/aarch64-linux-gnu");
         let bin = prefix.join("bin");
-        Ok(Self {
-            rustc: Some(bin.join("rustc")),
-            linker: bin.join("aarch64-linux-gnu-gcc"),
-            emulator: Some((bin.join("qemu-aarch64"), prefix.join("usr/aarch64-linux-gnu"))),
-        })
+        let (linker, library) = match which(LINKER) {
+            Some(linker) => (linker, Path::new("/").join(library)),
+            None => (bin.join(LINKER), prefix.join(library)),
+        };
+        let emulator = which(EMULATOR).unwrap_or_else(|| bin.join(EMULATOR));
+        Self { rustc: Some(bin.join("rustc")), linker, emulator: Some((emulator, library)) }
     }
 
     /// `cargo` that compiles for AArch64; tests run under the emulator.
@@ -117,48 +142,56 @@ impl Tools {
         Ok(target_dir().join("aarch64/build").join(TARGET).join(profile).join("sog-run"))
     }
 
-    /// The runtime's unit tests under the emulator, where there is one. Serial lines need a call
-    /// that it does not know.
-    fn test(&self) -> anyhow::Result<()> {
-        if self.emulator.is_none() {
-            println!("\n== tests on AArch64: skipped, there is no qemu-aarch64");
-            return Ok(());
-        }
-        let args = ["test", "--release", "--package", "sog-runtime", "--lib"];
-        step("the runtime's tests on AArch64", &mut self.cargo(&args))
-    }
-
-    /// Runs the program under the emulator on a committed policy, where there is one.
-    pub(crate) fn try_out(&self, program: &Path) -> anyhow::Result<()> {
-        let Some((emulator, library)) = &self.emulator else {
-            println!("\n== sog-run on AArch64: not tried, there is no qemu-aarch64");
-            return Ok(());
-        };
+    /// A program for AArch64 under the emulator, where there is one.
+    pub(crate) fn emulated(&self, program: &Path) -> Option<Command> {
+        let (emulator, library) = self.emulator.as_ref()?;
         let mut command = Command::new(emulator);
         command.arg("-L").arg(library).arg(program);
-        let policy = root().join("models/policies/ant-dir-6-sog-bc.safetensors");
-        step("sog-run info on AArch64", command.arg("info").arg(policy))
+        Some(command)
     }
 
-    /// Replays a log of this machine's `sog-run` under the emulator: the same bits on both.
-    fn replay(&self, program: &Path) -> anyhow::Result<()> {
-        let Some((emulator, library)) = &self.emulator else {
-            println!("\n== replay on AArch64: not tried, there is no qemu-aarch64");
+    /// Builds `sog-run`; under the emulator its tests, a committed policy, and a log of this machine.
+    fn run(&self) -> anyhow::Result<()> {
+        let program = self.build("release")?;
+        println!("built {}", program.display());
+        let (Some(mut info), Some(mut replay)) = (self.emulated(&program), self.emulated(&program))
+        else {
+            println!("\n== tests and replay on AArch64: skipped, there is no {EMULATOR}");
             return Ok(());
         };
+        self.test()?;
+        let policy = root().join("models/policies/ant-dir-6-sog-bc.safetensors");
+        step("sog-run info on AArch64", info.arg("info").arg(policy))?;
         let log = target_dir().join("aarch64/here.soglog");
         record(&log)?;
-        let mut command = Command::new(emulator);
-        command.arg("-L").arg(library).arg(program).arg("replay").arg(&log);
         // It ends with a failure at the first bit that differs.
-        step("a log of this machine, replayed on AArch64", &mut command)
+        step("a log of this machine, replayed on AArch64", replay.arg("replay").arg(&log))
+    }
+
+    /// The runtime's tests, but for those that the emulator cannot run.
+    fn test(&self) -> anyhow::Result<()> {
+        let mut names = vec![];
+        for entry in fs::read_dir(root().join("runtime/tests")).context("no runtime/tests")? {
+            let path = entry?.path();
+            let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+            if path.extension().is_some_and(|ending| ending == "rs") && !STARTING.contains(&&*name)
+            {
+                names.push(name);
+            }
+        }
+        names.sort();
+        let mut command = self.cargo(&["test", "--release", "--no-fail-fast"]);
+        command.args(["--package", "sog-runtime", "--lib", "--bins"]);
+        command.args(names.iter().flat_map(|name| ["--test", name])).arg("--");
+        command.args(NOT_EMULATED.iter().flat_map(|test| ["--skip", test]));
+        step("the runtime's tests on AArch64", &mut command)
     }
 }
 
 /// A log of this machine's `sog-run`, in lock step with the simulated ant.
 fn record(log: &Path) -> anyhow::Result<()> {
-    let mut build = cargo(&["build", "--release", "--package", "sog-runtime", "--bin", "sog-run"]);
-    build.args(["--package", "sog-sim", "--bin", "sog-sim"]);
+    let mut build = cargo(&["build", "--release", "--workspace", "--bin", "sog-run"]);
+    build.args(["--bin", "sog-sim"]);
     step("sog-run and a simulated robot for this machine", &mut build)?;
     let programs = target_dir().join("release");
     // A port of this process's own, so that two checkouts do not meet.
@@ -193,24 +226,26 @@ impl Drop for Plant {
 
 /// Downloads and unpacks the tools into `prefix`.
 fn unpack(prefix: &Path) -> anyhow::Result<()> {
-    println!("\n== a compiler for AArch64 from Debian's packages, about 200 MB");
+    println!("\n== a compiler and an emulator for AArch64 from Debian's packages, about 200 MB");
     let packages = Packages::begin(prefix, &["amd64", "arm64"])?;
-    let mut names: Vec<String> = COMPILER.iter().chain(&FOREIGN).map(ToString::to_string).collect();
-    names.extend(packages.with_missing(&TOOLS)?);
+    let mut names = packages.with_missing(&PACKAGES)?;
+    names.push(FOREIGN.into());
     packages.unpack(&names)?;
     // The compiler and the linker find what is theirs beside them, not in the system.
     packages.wrap("rustc", &prefix.join("usr/bin/rustc").display().to_string())?;
-    packages.wrap("qemu-aarch64", &prefix.join("usr/bin/qemu-aarch64").display().to_string())?;
-    packages.wrap(
-        "aarch64-linux-gnu-gcc",
-        &format!(
-            "{gcc} --sysroot={sysroot} -B{bin} -B{lib} -L{lib}",
-            gcc = gcc(&prefix.join("usr/bin"))?.display(),
-            sysroot = prefix.display(),
-            bin = prefix.join("usr/aarch64-linux-gnu/bin").display(),
-            lib = prefix.join("usr/aarch64-linux-gnu/lib").display(),
-        ),
-    )?;
+    packages.wrap(EMULATOR, &prefix.join("usr/bin").join(EMULATOR).display().to_string())?;
+    if which(LINKER).is_none() {
+        packages.wrap(
+            LINKER,
+            &format!(
+                "{gcc} --sysroot={sysroot} -B{bin} -B{lib} -L{lib}",
+                gcc = gcc(&prefix.join("usr/bin"))?.display(),
+                sysroot = prefix.display(),
+                bin = prefix.join("usr/aarch64-linux-gnu/bin").display(),
+                lib = prefix.join("usr/aarch64-linux-gnu/lib").display(),
+            ),
+        )?;
+    }
     packages.end()
 }
 

@@ -27,13 +27,11 @@ const LINKER: &str = "CARGO_TARGET_THUMBV7EM_NONE_EABIHF_LINKER";
 
 /// Changed with the lists below, so that an older folder is made anew: cargo does not notice that
 /// the compiler's own libraries are others.
-const RECIPE: &str = "1";
+const RECIPE: &str = "2";
 
-/// Debian's packages: a compiler with its library and its source, an emulator.
-const COMPILER: [&str; 4] =
-    ["rustc-web", "libstd-rust-web-1.96", "libstd-rust-web-dev", "libllvm22"];
-const SOURCE: [&str; 1] = ["rust-web-src"];
-const EMULATOR: [&str; 1] = ["qemu-system-arm"];
+/// Debian's packages: a compiler with its source, an emulator.
+const PACKAGES: [&str; 3] = ["rustc-web", "rust-web-src", EMULATOR];
+const EMULATOR: &str = "qemu-system-arm";
 
 /// What a call of the ant's policy may cost on the emulated STM32F405.
 const MOST_INSTRUCTIONS: f64 = 75_000.0;
@@ -84,33 +82,29 @@ impl Tools {
 
     /// Those that are there.
     fn find() -> anyhow::Result<Option<Self>> {
-        let bin = Self::prefix().join("bin");
         if debian::is_complete(&Self::prefix()) {
-            let emulator = bin.join("qemu-system-arm");
-            return Ok(Some(Self { rustc: Some(bin.join("rustc")), emulator }));
+            return Ok(Some(Self::fetched()));
         }
         let has_target = sysroot()?.join("lib/rustlib").join(TARGET).exists();
-        let emulator = which("qemu-system-arm").filter(|_| has_target);
+        let emulator = which(EMULATOR).filter(|_| has_target);
         Ok(emulator.map(|emulator| Self { rustc: None, emulator }))
+    }
+
+    /// Unpacked, but for an emulator that the machine has.
+    fn fetched() -> Self {
+        let bin = Self::prefix().join("bin");
+        let emulator = which(EMULATOR).unwrap_or_else(|| bin.join(EMULATOR));
+        Self { rustc: Some(bin.join("rustc")), emulator }
     }
 
     fn fetch() -> anyhow::Result<Self> {
         let prefix = Self::prefix();
         println!("\n== a compiler for {TARGET} and QEMU from Debian's packages, about 200 MB");
         let packages = Packages::begin(&prefix, &["amd64"])?;
-        let mut names: Vec<String> =
-            COMPILER.iter().chain(&SOURCE).map(ToString::to_string).collect();
-        names.extend(packages.with_missing(&EMULATOR)?);
-        packages.unpack(&names)?;
+        packages.unpack(&packages.with_missing(&PACKAGES)?)?;
         packages.wrap("rustc", &prefix.join("usr/bin/rustc").display().to_string())?;
-        packages.wrap(
-            "qemu-system-arm",
-            &prefix.join("usr/bin/qemu-system-arm").display().to_string(),
-        )?;
-        let tools = Self {
-            rustc: Some(prefix.join("bin/rustc")),
-            emulator: prefix.join("bin/qemu-system-arm"),
-        };
+        packages.wrap(EMULATOR, &prefix.join("usr/bin").join(EMULATOR).display().to_string())?;
+        let tools = Self::fetched();
         tools.build_library(packages.prefix())?;
         packages.end()?;
         Ok(tools)

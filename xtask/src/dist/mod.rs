@@ -77,18 +77,24 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
         made.extend(pack(&native, &page)?);
     }
     if here != Arch::Arm64 && wanted(Arch::Arm64) {
-        match cross::Tools::find_or_fetch()? {
-            Some(tools) => {
+        match cross::Tools::find_or_fetch() {
+            Ok(Some(tools)) => {
                 let program = tools.build(&options.profile)?;
                 made.extend(pack(
                     &Built { arch: Arch::Arm64, program, tools: Some(tools) },
                     &page,
                 )?);
             }
-            None if options.arch.is_empty() => {
+            Err(error) if options.arch.is_empty() => {
+                println!("\n== arm64: skipped, no compiler for it could be fetched: {error:#}");
+            }
+            Ok(None) if options.arch.is_empty() => {
                 println!("\n== arm64: skipped, there is no compiler for it here");
             }
-            None => bail!("there is no compiler for arm64 here"),
+            other => {
+                other?;
+                bail!("there is no compiler for arm64 here; see `cargo xtask cross`")
+            }
         }
     }
     println!();
@@ -250,19 +256,42 @@ fn try_out(
         "the program is not for {}",
         built.arch.name()
     );
-    match &built.tools {
-        Some(tools) => tools.try_out(&program)?,
-        None => {
-            let said = output(Command::new(&program).arg("--version"))?;
-            ensure!(said.starts_with("sog-run "), "`sog-run --version` says {said}");
-            let policy = root().join("models/policies/ant-dir-6-sog-bc.safetensors");
-            step("sog-run info, as installed", Command::new(&program).arg("info").arg(policy))?;
-            let bench = ["bench", "--duration", "1", "--rt", "off"];
-            let policy = root().join("models/policies/circles-sog-bc.safetensors");
-            step("sog-run bench, as installed", Command::new(&program).args(bench).arg(policy))?;
-        }
-    }
+    run_installed(&program, built)?;
     fs::remove_dir_all(to).with_context(|| format!("cannot remove {}", to.display()))
+}
+
+/// Runs an installed program: for another architecture under the emulator, where there is one.
+fn run_installed(program: &Path, built: &Built) -> anyhow::Result<()> {
+    let start = || match &built.tools {
+        Some(tools) => tools.emulated(program),
+        None => Some(Command::new(program)),
+    };
+    let Some(mut version) = start() else {
+        println!("\n== the program for {}: not tried, there is no emulator", built.arch.name());
+        return Ok(());
+    };
+    let said = output(version.arg("--version"))?;
+    let expected = format!("sog-run {}", env!("CARGO_PKG_VERSION"));
+    ensure!(said.starts_with(&expected), "`sog-run --version` says {said}");
+    let policy = |name: &str| root().join("models/policies").join(name);
+    let run = |what: &str, args: &[&str], file: Option<PathBuf>| {
+        let mut command = start().context("there is no emulator")?;
+        step(&format!("sog-run {what}, as installed"), command.args(args).args(file))
+    };
+    run("info", &["info"], Some(policy("ant-dir-6-sog-bc.safetensors")))?;
+    let bench = ["bench", "--duration", "1", "--rt", "off"];
+    run("bench", &bench, Some(policy("circles-sog-bc.safetensors")))?;
+    // It ends with 1 on a machine that is not fit for real time.
+    let mut doctor = start().context("there is no emulator")?;
+    let doctor = doctor.arg("doctor").output().context("cannot start sog-run")?;
+    let said = String::from_utf8_lossy(&doctor.stdout);
+    ensure!(
+        matches!(doctor.status.code(), Some(0 | 1)) && said.contains("fit for real time"),
+        "`sog-run doctor` ended with {} and said {said}",
+        doctor.status
+    );
+    println!("\n== sog-run doctor, as installed\n{said}");
+    Ok(())
 }
 
 #[cfg(test)]
