@@ -6,7 +6,7 @@ use super::{
     command::{ActionTerm, Sets, ToldHolds},
     file::RobotFile,
     filter::{Coefficients, Memory},
-    joint::Part,
+    joint::{Part, pd_torque},
     way::Way,
 };
 use crate::{
@@ -154,7 +154,7 @@ impl Acting {
                 What::Target { target, offset, gain } => self.targets[target].value / gain + offset,
                 What::Pd { target, position, velocity, kp, kd, limit, gain } => {
                     let error = self.targets[target].value - signals[position];
-                    (kp * error - kd * signals[velocity]).clamp(-limit, limit) / gain
+                    pd_torque([kp, kd], error, signals[velocity], limit) / gain
                 }
             };
             *command = value.clamp(out.low, out.high) as f32;
@@ -298,9 +298,7 @@ impl<'a> Wiring<'a> {
             _ => {}
         }
         let set = self.joints.iter().find(|(_, j, ..)| *j == joint);
-        let told_position = self.file.told.iter().any(|told| {
-            matches!(&told.holds, ToldHolds::Joints { part: Part::Position, of } if of.contains(&joint))
-        });
+        let told_position = self.file.told.iter().any(|told| told.tells(Part::Position, joint));
         match set {
             Some((sets, _, target, _)) if *sets == part => {
                 Ok(What::Target { target: *target, offset, gain })

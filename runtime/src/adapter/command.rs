@@ -21,6 +21,13 @@ pub(super) struct Told {
     pub(super) at: At,
 }
 
+impl Told {
+    /// Whether it tells this part of a joint.
+    pub(super) fn tells(&self, part: Part, joint: usize) -> bool {
+        matches!(&self.holds, ToldHolds::Joints { part: told, of } if *told == part && of.contains(&joint))
+    }
+}
+
 /// What a group of numbers that the robot is told holds.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum ToldHolds {

@@ -83,6 +83,11 @@ impl Joint {
     }
 }
 
+/// kp · error − kd · velocity, within ± `limit`: the torque of a PD loop, in the policy's units.
+pub(super) fn pd_torque([kp, kd]: [f64; 2], error: f64, velocity: f64, limit: f64) -> f64 {
+    (kp * error - kd * velocity).clamp(-limit, limit)
+}
+
 pub(super) fn read(mut table: Table<'_>) -> Read<Joint> {
     let at = table.at();
     let name = table.need("name", "a name for the joint")?.string()?;

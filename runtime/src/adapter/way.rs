@@ -6,7 +6,7 @@ use super::{
     command::ToldHolds,
     file::RobotFile,
     homing::{Home, HomingTable},
-    joint::Part,
+    joint::{Part, pd_torque},
 };
 use crate::{
     definition::{DefinitionError, Read},
@@ -42,7 +42,7 @@ struct Step {
 
 /// A component of the command on the way, before its bounds.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum HomeOut {
+enum HomeOut {
     /// The same always.
     Constant(f64),
     /// target / gain + offset, of this joint.
@@ -121,8 +121,8 @@ impl Way {
             HomeOut::Position { joint, offset, gain } => joints[joint].target / gain + offset,
             HomeOut::Pd { joint, velocity, kp, kd, limit, gain } => {
                 let Step { position, target, .. } = &joints[joint];
-                let torque = kp * (target - signals[*position]) - kd * signals[velocity];
-                torque.clamp(-limit, limit) / gain
+                let error = target - signals[*position];
+                pd_torque([kp, kd], error, signals[velocity], limit) / gain
             }
         })
     }
@@ -162,9 +162,7 @@ fn out(file: &RobotFile, table: &HomingTable, part: Part, joint: usize) -> Read<
     };
     let index = table.joints.iter().position(|home| home.joint == joint);
     let index = index.ok_or_else(|| fault("it has none"))?;
-    let told_position = file.told.iter().any(|told| {
-        matches!(&told.holds, ToldHolds::Joints { part: Part::Position, of } if of.contains(&joint))
-    });
+    let told_position = file.told.iter().any(|told| told.tells(Part::Position, joint));
     let need = |value: Option<f64>, what: &str| {
         value.ok_or_else(|| fault(&format!("its torque is computed here, which needs {what}")))
     };
