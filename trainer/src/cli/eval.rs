@@ -140,10 +140,11 @@ fn print(report: &Measures) {
     }
     if let Some(switching) = &report.switching {
         println!(
-            "{} switches: {:.1} % survived, {:.1} % followed",
+            "{} switches: {:.1} % survived, {:.1} % followed, {:.1} % arrived in the end",
             switching.switches,
             100.0 * switching.switch_survival,
-            100.0 * switching.switch_followed
+            100.0 * switching.switch_followed,
+            100.0 * switching.switch_arrived
         );
     }
 }

@@ -64,6 +64,8 @@ pub struct Robustness {
     pub switch_survival: f64,
     /// Share of switches followed.
     pub switch_followed: f64,
+    /// Share of switches after which it came to do what the code stands for.
+    pub switch_arrived: f64,
 }
 
 /// All policies.
@@ -214,6 +216,7 @@ fn measured(
         std: [std, perturbed_std],
         switch_survival: switching.switch_survival,
         switch_followed: switching.switch_followed,
+        switch_arrived: switching.switch_arrived,
     };
     let json = serde_json::to_string_pretty(&run).unwrap_or_default();
     write_atomic(&dir.join(ROBUSTNESS_FILE), json.as_bytes())?;
@@ -257,8 +260,8 @@ impl RobustnessReport {
     /// As a Markdown table.
     pub fn markdown(&self) -> String {
         let mut text = format!(
-            "| task | algorithm | λ_S | return | {:.0} % random actions | lost | switches survived | followed |\n\
-             |---|---|---|---|---|---|---|---|\n",
+            "| task | algorithm | λ_S | return | {:.0} % random actions | lost | switches survived | followed | arrived |\n\
+             |---|---|---|---|---|---|---|---|---|\n",
             100.0 * self.perturb
         );
         for row in &self.rows {
@@ -266,13 +269,14 @@ impl RobustnessReport {
             // Writing to a string does not fail.
             let _ = writeln!(
                 text,
-                "| {} | {} | {} | {mean:.1} | {perturbed:.1} | {:.1} | {:.1} % | {:.1} % |",
+                "| {} | {} | {} | {mean:.1} | {perturbed:.1} | {:.1} | {:.1} % | {:.1} % | {:.1} % |",
                 row.task,
                 row.algorithm,
                 row.lambda_s.map_or("–".to_string(), |l| l.to_string()),
                 mean - perturbed,
                 100.0 * row.mean(|r| r.switch_survival),
                 100.0 * row.mean(|r| r.switch_followed),
+                100.0 * row.mean(|r| r.switch_arrived),
             );
         }
         text
@@ -293,6 +297,7 @@ mod tests {
             std: [0.0; 2],
             switch_survival: 0.5,
             switch_followed: 0.25,
+            switch_arrived: 0.375,
         };
         let row = RobustnessRow {
             task: "ant-dir-6".to_string(),
@@ -302,7 +307,8 @@ mod tests {
         };
         let text =
             RobustnessReport { perturb: PERTURB, random: vec![], rows: vec![row] }.markdown();
-        let want = "| ant-dir-6 | sog-gail | 0.05 | 150.0 | 60.0 | 90.0 | 50.0 % | 25.0 % |";
+        let want =
+            "| ant-dir-6 | sog-gail | 0.05 | 150.0 | 60.0 | 90.0 | 50.0 % | 25.0 % | 37.5 % |";
         assert!(text.contains(want) && text.contains("| 20 % random actions |"), "{text}");
     }
 }
