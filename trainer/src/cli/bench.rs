@@ -9,16 +9,19 @@ use sog_engine::shard::Parallelism;
 use sog_runtime::policy::{LatentKind, Policy};
 use sog_sim::{
     rollout::{EpisodeStart, Fleet, FleetConfig, Noise, sample_prior},
+    seed,
     tasks::{TaskMaker, TaskOptions},
 };
 
 use super::{
     OpenTask, Outcome,
-    cuda::times::{Case, Kind},
+    cuda::times::{Case, Kind, uniform},
     task_parser,
 };
 use crate::{
-    config::{Algorithm, TrainConfig},
+    algorithms::sog_bc::SogBc,
+    config::{Algorithm, CloningConfig, TrainConfig},
+    data::Demonstrations,
     device::Compute,
     export,
     normalise::ObsNormaliser,
@@ -67,6 +70,13 @@ struct Report {
     sog_bc_update_all_threads_us: f64,
     ppo_update_all_threads_us: f64,
     discriminator_update_all_threads_us: f64,
+    /// SOG-BC in training on one thread and on all: drawing the minibatch, code, metrics and all. In
+    /// turns with updates alone.
+    sog_bc_training_us: f64,
+    sog_bc_training_all_threads_us: f64,
+    /// Updates a second in training over those alone: the median over turns.
+    sog_bc_training_speed: f64,
+    sog_bc_training_all_threads_speed: f64,
     /// Environment steps a second, all threads.
     rollout_steps_per_s: f64,
     /// Task of the rollouts.
@@ -91,6 +101,10 @@ pub(super) fn run(args: &BenchArgs) -> Result<Outcome> {
         ppo_update_all_threads_us,
         discriminator_update_all_threads_us,
     ] = of(ANT, Parallelism::Rayon)?;
+    let one = rayon::ThreadPoolBuilder::new().num_threads(1).build()?;
+    let (sog_bc_training_us, sog_bc_training_speed) = one.install(|| training(args.seconds))?;
+    let (sog_bc_training_all_threads_us, sog_bc_training_all_threads_speed) =
+        training_on_all(args.seconds)?;
     let report = Report {
         sog_bc_update_us,
         ppo_update_us,
@@ -101,6 +115,10 @@ pub(super) fn run(args: &BenchArgs) -> Result<Outcome> {
         sog_bc_update_all_threads_us,
         ppo_update_all_threads_us,
         discriminator_update_all_threads_us,
+        sog_bc_training_us,
+        sog_bc_training_all_threads_us,
+        sog_bc_training_speed,
+        sog_bc_training_all_threads_speed,
         rollout_steps_per_s: rollouts(args)?,
         task: args.task.info().name().to_string(),
         threads: rayon::current_num_threads(),
@@ -135,10 +153,72 @@ pub(super) fn run(args: &BenchArgs) -> Result<Outcome> {
         println!("{name:<35}{small:>13.1}{together:>12.1}{large:>18.1}");
     }
     println!(
+        "{:<35}{:>13.1}{:>12.1}",
+        "SOG-BC in training, batch 64",
+        report.sog_bc_training_us,
+        report.sog_bc_training_all_threads_us
+    );
+    println!(
+        "{:<35}{:>11.1} %{:>10.1} %",
+        "  of the updates a second alone",
+        100.0 * report.sog_bc_training_speed,
+        100.0 * report.sog_bc_training_all_threads_speed
+    );
+    println!(
         "rollouts of {} on {} threads      {:>10.0} steps/s",
         report.task, report.threads, report.rollout_steps_per_s
     );
     Ok(Outcome::Good)
+}
+
+/// Demonstrations that training is timed on, and their length.
+const TRAJECTORIES: usize = 100;
+const STEPS: usize = 200;
+
+/// Seconds of a turn: short, so that what else runs on the machine falls into few of them.
+const TURN: f64 = 0.004;
+
+/// [`training`] by all threads; inside the pool, as training is.
+fn training_on_all(seconds: f64) -> Result<(f64, f64)> {
+    let mut found = None;
+    rayon::scope(|_| found = Some(training(seconds)));
+    found.expect("the scope has run it")
+}
+
+/// SOG-BC as `sog train` does it, one trajectory of 64 rows a minibatch, in turns with the update alone, by the
+/// threads of the pool: median microseconds an update, and the median ratio of their speeds.
+fn training(seconds: f64) -> Result<(f64, f64)> {
+    let mut alone = Case::ant(Kind::SogBc).update(&Compute::Engine, Parallelism::Rayon)?;
+    let (mut rng, [s, k, a]) = (seed::rng(0), ANT);
+    let rows = TRAJECTORIES * STEPS;
+    let (obs, actions) = (uniform(rows * s, &mut rng), uniform(rows * a, &mut rng));
+    let demos = Demonstrations::packed("none", (s, a), &[STEPS; TRAJECTORIES], obs, actions);
+    let config =
+        CloningConfig { trajectories: 1, assignment_share: 0.0, ..CloningConfig::default() };
+    let net = Case::ant(Kind::SogBc).policy(&mut rng)?;
+    let normaliser = ObsNormaliser::of(&demos);
+    let mut learner = SogBc::new(&demos, normaliser, config, LatentKind::OneHot(k), net, 0);
+    let mut trained = || -> Result<()> { Ok(learner.update()?) };
+    let turn = |work: &mut dyn FnMut() -> Result<()>| -> Result<f64> {
+        let (begin, mut updates) = (Instant::now(), 0.0);
+        while updates == 0.0 || begin.elapsed().as_secs_f64() < TURN {
+            (0..10).try_for_each(|_| work())?;
+            updates += 10.0;
+        }
+        Ok(begin.elapsed().as_secs_f64() / updates)
+    };
+    let (begin, mut times, mut speeds) = (Instant::now(), vec![], vec![]);
+    while begin.elapsed().as_secs_f64() < 2.0 * seconds || times.is_empty() {
+        let (update, training) = (turn(&mut *alone)?, turn(&mut trained)?);
+        times.push(training * 1e6);
+        speeds.push(update / training);
+    }
+    Ok((median(times), median(speeds)))
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
 }
 
 /// Median time of `work` in microseconds, over `seconds` after a warm-up.
@@ -152,8 +232,7 @@ fn median_us(seconds: f64, mut work: impl FnMut() -> Result<()>) -> Result<f64> 
         work()?;
         times.push(before.elapsed().as_secs_f64() * 1e6);
     }
-    times.sort_by(f64::total_cmp);
-    Ok(times[times.len() / 2])
+    Ok(median(times))
 }
 
 /// Environment steps a second with a random policy that explores a little.

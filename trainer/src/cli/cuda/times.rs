@@ -132,7 +132,7 @@ pub(in crate::cli) struct Case {
     pub(in crate::cli) rows: usize,
 }
 
-type Update = Box<dyn FnMut() -> Result<()> + Send>;
+pub(in crate::cli) type Update = Box<dyn FnMut() -> Result<()> + Send>;
 
 impl Case {
     /// The reference: the ant with six directions.
@@ -147,16 +147,20 @@ impl Case {
         threads: Parallelism,
         seconds: f64,
     ) -> Result<f64> {
-        let device = by.device();
-        let update = match self.kind {
-            Kind::SogBc => self.sog_bc(by, threads),
-            Kind::Ppo => self.ppo(by, threads),
-            Kind::Discriminator => self.discriminator(by, threads),
-        }?;
+        let (device, update) = (by.device(), self.update(by, threads)?);
         // Inside the pool, as training is.
         let mut found = None;
         rayon::scope(|_| found = Some(median_us(seconds, &device, update)));
         found.expect("the scope has run it")
+    }
+
+    /// The update, each call one.
+    pub(in crate::cli) fn update(self, by: &Compute, threads: Parallelism) -> Result<Update> {
+        match self.kind {
+            Kind::SogBc => self.sog_bc(by, threads),
+            Kind::Ppo => self.ppo(by, threads),
+            Kind::Discriminator => self.discriminator(by, threads),
+        }
     }
 
     fn sog_bc(self, by: &Compute, threads: Parallelism) -> Result<Update> {
@@ -230,7 +234,8 @@ impl Case {
         }))
     }
 
-    fn policy(self, rng: &mut Rng) -> Result<PolicyNet> {
+    /// The policy of the case, at its start.
+    pub(in crate::cli) fn policy(self, rng: &mut Rng) -> Result<PolicyNet> {
         let [obs, latent, action] = self.widths;
         let arch = PolicyArch::paper(obs, latent, self.hidden, action);
         Ok(PolicyNet::new(arch, Init::default(), rng)?)
@@ -263,6 +268,6 @@ fn median_us(seconds: f64, device: &Device, mut work: Update) -> Result<f64> {
     Ok(times[times.len() / 2] * 1e6)
 }
 
-fn uniform(count: usize, rng: &mut Rng) -> Vec<f32> {
+pub(in crate::cli) fn uniform(count: usize, rng: &mut Rng) -> Vec<f32> {
     (0..count).map(|_| rng.random_range(-1.0..1.0)).collect()
 }
