@@ -4,10 +4,12 @@
 //! rewards recorded, failed episodes begun anew. MuJoCo alone then takes the same robots through
 //! the same actions from the same starts: frame skip × `mj_step`, plus one
 //! `mj_rnePostConstraint` where the task reads contact forces, plus one `mj_forward` where the
-//! task asks for it. Both take turns of a hundredth of a second on one thread, one straight after the
-//! other, measured by the thread's own processor time; what counts is the median over the turns: of
-//! the rates, and of the ratio of the two halves of each turn. What else the machine does falls on
-//! both alike, or on few turns.
+//! task asks for it. It does so twice: one robot after the other from start to end, the fastest that
+//! MuJoCo can do, and as a fleet does, all robots in turn, a control step each, where each finds the
+//! caches as the others have left them. All take turns of a hundredth of a second on one thread, one
+//! straight after the other, measured by the thread's own processor time; what counts is the median
+//! over the turns: of the rates, and of the ratios within each turn. What else the machine does falls
+//! on all alike, or on few turns.
 
 use std::time::{Duration, Instant};
 
@@ -48,6 +50,8 @@ pub struct BenchReport {
     pub raw_physics_steps_per_s_1: Option<f64>,
     /// Share of MuJoCo's own speed that the task reaches: the median over turns.
     pub share_of_raw: Option<f64>,
+    /// The same of MuJoCo's speed with as many robots in turn.
+    pub share_of_raw_in_turn: Option<f64>,
     /// Turns taken.
     pub turns: usize,
 }
@@ -75,20 +79,29 @@ pub fn bench(maker: &TaskMaker, time: Duration) -> Result<BenchReport, SimError>
     let mut one = single.install(|| Turns::new(maker, ENVS_PER_CORE))?;
     let mut many = all.install(|| Turns::new(maker, ENVS_PER_CORE * cores))?;
     let mut raw = Raw::new(maker, &one.batch)?;
-    let (mut one_s, mut raw_s, mut many_s, mut shares) = (vec![], vec![], vec![], vec![]);
+    let (mut one_s, mut raw_s, mut many_s) = (vec![], vec![], vec![]);
+    let (mut shares, mut shares_in_turn) = (vec![], vec![]);
     let begun = Instant::now();
     while begun.elapsed() < time || one_s.is_empty() {
-        // Who goes first alternates: the second finds the caches as the first has left them.
-        let raw_first = one_s.len() % 2 == 0;
-        let mut turn_of_raw = || raw.as_mut().map(|raw| single.install(|| timed(|| raw.turn()).1));
-        let before = if raw_first { turn_of_raw() } else { None };
-        let (turn, ours) = single.install(|| timed(|| one.turn()));
-        turn?;
-        let raw_turn = if raw_first { before } else { turn_of_raw() };
-        if let Some(raw) = raw_turn {
-            raw_s.push(raw);
-            shares.push(raw / ours);
+        // Who goes first changes: the others find the caches as it has left them.
+        let mut halves = [None; 3];
+        for side in [0, 1, 2].map(|n| (n + one_s.len()) % 3) {
+            halves[side] = match (side, &mut raw) {
+                (0, _) => {
+                    let (turn, seconds) = single.install(|| timed(|| one.turn()));
+                    turn?;
+                    Some(seconds)
+                }
+                (_, None) => None,
+                (1, Some(raw)) => Some(single.install(|| timed(|| raw.turn()).1)),
+                (_, Some(raw)) => Some(single.install(|| timed(|| raw.turn_in_turn()).1)),
+            };
         }
+        let [ours, alone, in_turn] = halves;
+        let ours = ours.unwrap_or(f64::NAN);
+        raw_s.extend(alone);
+        shares.extend(alone.map(|s| s / ours));
+        shares_in_turn.extend(in_turn.map(|s| s / ours));
         one_s.push(ours);
         // All cores at once heat and fill everything: seldom.
         if one_s.len() % 8 == 1 {
@@ -96,7 +109,8 @@ pub fn bench(maker: &TaskMaker, time: Duration) -> Result<BenchReport, SimError>
         }
     }
     let turns = one_s.len();
-    let share_of_raw = (!shares.is_empty()).then(|| median(&mut shares));
+    let [share_of_raw, share_of_raw_in_turn] = [&mut shares, &mut shares_in_turn]
+        .map(|shares| (!shares.is_empty()).then(|| median(shares)));
     let [one_s, raw_s, many_s] = [&mut one_s, &mut raw_s, &mut many_s].map(|times| median(times));
     let skip = maker.control_step().map(|c| c.frame_skip as f64);
     let rate_1 = one.batch.rows() as f64 / one_s;
@@ -108,6 +122,7 @@ pub fn bench(maker: &TaskMaker, time: Duration) -> Result<BenchReport, SimError>
         physics_steps_per_s_1: skip.map(|skip| skip * rate_1),
         raw_physics_steps_per_s_1: skip.map(|skip| skip * one.batch.rows() as f64 / raw_s),
         share_of_raw,
+        share_of_raw_in_turn,
         turns,
     })
 }
@@ -186,15 +201,14 @@ impl Turns {
 
 /// MuJoCo's side: the same starts and actions.
 struct Raw {
-    data: Data,
     control: ControlStep,
-    episodes: Vec<RawEpisode>,
+    robots: Vec<RawRobot>,
 }
 
-/// One episode of one environment.
-struct RawEpisode {
-    qpos: Vec<f64>,
-    qvel: Vec<f64>,
+/// A robot, with all that it is taken through.
+struct RawRobot {
+    data: Data,
+    starts: Vec<Start>,
     /// Numbers of a step: controls, or the mocap body's position and quaternion.
     width: usize,
     commands: Vec<f64>,
@@ -205,75 +219,117 @@ impl Raw {
     fn new(maker: &TaskMaker, batch: &Batch) -> Result<Option<Self>, SimError> {
         let mut task = maker.make()?;
         let Some(control) = maker.control_step() else { return Ok(None) };
-        let Some(physics) = task.physics() else { return Ok(None) };
-        let data = MjData::new(physics.data().model_clone());
-        let a = maker.info().action_dim();
-        let mut rewards = vec![0.0; task.reward_count()];
-        let mut episodes = Vec::new();
-        for env in 0..batch.envs {
-            let env_seed = seed::derive(SEED, env as u64);
-            let mut at = env * batch.steps;
-            let ended = &batch.ended[at..at + batch.steps];
-            for (n, steps) in ended.split_inclusive(|&e| e != Ended::No).enumerate() {
-                task.reset(reset_seed(seed::derive(env_seed, n as u64)))?;
-                let actions = &batch.actions[at * a..][..steps.len() * a];
-                episodes.push(RawEpisode::of(&mut *task, actions, &mut rewards)?);
-                at += steps.len();
-            }
+        if task.physics().is_none() {
+            return Ok(None);
         }
-        Ok(Some(Self { data, control, episodes }))
+        let robots = (0..batch.envs).map(|env| RawRobot::of(&mut *task, batch, env));
+        Ok(Some(Self { control, robots: robots.collect::<Result<_, _>>()? }))
     }
 
-    /// All episodes.
+    /// One robot after the other, in the place of the first.
     fn turn(&mut self) {
-        let (data, control) = (&mut self.data, &self.control);
-        for episode in &self.episodes {
-            data.reset();
-            data.qpos_mut().copy_from_slice(&episode.qpos);
-            data.qvel_mut().copy_from_slice(&episode.qvel);
-            data.forward();
-            for command in episode.commands.chunks_exact(episode.width) {
-                if control.mocap {
-                    data.mocap_pos_mut()[0].copy_from_slice(&command[..3]);
-                    data.mocap_quat_mut()[0].copy_from_slice(&command[3..]);
-                } else {
-                    for (&index, &number) in control.controls.iter().zip(command) {
-                        data.ctrl_mut()[index] = number;
-                    }
+        let Some((first, others)) = self.robots.split_first_mut() else { return };
+        let RawRobot { data, starts, width, commands } = first;
+        run(data, starts, commands.chunks_exact(*width), &self.control);
+        for robot in others {
+            run(data, &robot.starts, robot.commands.chunks_exact(robot.width), &self.control);
+        }
+    }
+
+    /// All robots in turn, a control step each.
+    fn turn_in_turn(&mut self) {
+        let steps = |robot: &RawRobot| robot.commands.len() / robot.width;
+        let mut next = vec![0; self.robots.len()];
+        for step in 0..self.robots.iter().map(steps).max().unwrap_or(0) {
+            for (robot, next) in self.robots.iter_mut().zip(&mut next) {
+                let RawRobot { data, starts, width, commands } = robot;
+                let Some(command) = commands.get(step * *width..(step + 1) * *width) else {
+                    continue;
+                };
+                if let Some(start) = starts.get(*next).filter(|start| start.0 == step) {
+                    begin(data, start);
+                    *next += 1;
                 }
-                for _ in 0..control.frame_skip {
-                    data.step();
-                }
-                if control.contact_forces {
-                    data.rne_post_constraint();
-                }
-                if control.forward_after {
-                    data.forward();
-                }
+                control_step(data, command, &self.control);
             }
         }
     }
 }
 
-impl RawEpisode {
-    /// Takes a robot, just reset, through `actions` and notes what MuJoCo was given.
-    fn of(task: &mut dyn Task, actions: &[f32], rewards: &mut [f64]) -> Result<Self, SimError> {
-        let data = data_of(task);
-        let (qpos, qvel) = (data.qpos().to_vec(), data.qvel().to_vec());
-        let (mut commands, mut width) = (Vec::new(), task.info().action_dim());
-        for action in actions.chunks_exact(task.info().action_dim()) {
-            let action: Vec<f64> = action.iter().map(|&x| f64::from(x)).collect();
-            task.step(&action, rewards)?;
-            let data = data_of(task);
-            if let [position, ..] = data.mocap_pos() {
-                commands.extend_from_slice(position);
-                commands.extend_from_slice(&data.mocap_quat()[0]);
-                width = 3 + 4;
-            } else {
-                commands.extend_from_slice(&action);
-            }
+/// Control step before which an episode begins, and its qpos and qvel.
+type Start = (usize, Vec<f64>, Vec<f64>);
+
+fn run<'a>(
+    data: &mut Data,
+    starts: &[Start],
+    commands: impl Iterator<Item = &'a [f64]>,
+    control: &ControlStep,
+) {
+    let mut starts = starts.iter().peekable();
+    for (step, command) in commands.enumerate() {
+        if let Some(start) = starts.next_if(|start| start.0 == step) {
+            begin(data, start);
         }
-        Ok(Self { qpos, qvel, width, commands })
+        control_step(data, command, control);
+    }
+}
+
+fn begin(data: &mut Data, (_, qpos, qvel): &Start) {
+    data.reset();
+    data.qpos_mut().copy_from_slice(qpos);
+    data.qvel_mut().copy_from_slice(qvel);
+    data.forward();
+}
+
+fn control_step(data: &mut Data, command: &[f64], control: &ControlStep) {
+    if control.mocap {
+        data.mocap_pos_mut()[0].copy_from_slice(&command[..3]);
+        data.mocap_quat_mut()[0].copy_from_slice(&command[3..]);
+    } else {
+        for (&index, &number) in control.controls.iter().zip(command) {
+            data.ctrl_mut()[index] = number;
+        }
+    }
+    for _ in 0..control.frame_skip {
+        data.step();
+    }
+    if control.contact_forces {
+        data.rne_post_constraint();
+    }
+    if control.forward_after {
+        data.forward();
+    }
+}
+
+impl RawRobot {
+    /// Takes the task's robot through what robot `env` of the fleet did and notes what MuJoCo was given.
+    fn of(task: &mut dyn Task, batch: &Batch, env: usize) -> Result<Self, SimError> {
+        let (env_seed, a) = (seed::derive(SEED, env as u64), task.info().action_dim());
+        let mut rewards = vec![0.0; task.reward_count()];
+        let data = MjData::new(data_of(task).model_clone());
+        let mut robot = Self { data, starts: vec![], width: a, commands: vec![] };
+        let (rows, mut step) = (env * batch.steps..(env + 1) * batch.steps, 0);
+        let episodes = batch.ended[rows.clone()].split_inclusive(|&e| e != Ended::No);
+        for (n, steps) in episodes.enumerate() {
+            task.reset(reset_seed(seed::derive(env_seed, n as u64)))?;
+            let data = data_of(task);
+            robot.starts.push((step, data.qpos().to_vec(), data.qvel().to_vec()));
+            let actions = &batch.actions[(rows.start + step) * a..][..steps.len() * a];
+            for action in actions.chunks_exact(a) {
+                let action: Vec<f64> = action.iter().map(|&x| f64::from(x)).collect();
+                task.step(&action, &mut rewards)?;
+                let data = data_of(task);
+                if let [position, ..] = data.mocap_pos() {
+                    robot.commands.extend_from_slice(position);
+                    robot.commands.extend_from_slice(&data.mocap_quat()[0]);
+                    robot.width = 3 + 4;
+                } else {
+                    robot.commands.extend_from_slice(&action);
+                }
+            }
+            step += steps.len();
+        }
+        Ok(robot)
     }
 }
 
