@@ -135,6 +135,15 @@ fn a_log_of_a_killed_controller_lacks_at_most_a_fifth_of_a_second() {
         assert!(code(&exported) == 0 && text.contains("the log was cut off"), "{text}");
         let lines = fs::read_to_string(world.path("csv")).unwrap().lines().count();
         assert_eq!(lines, log.records.len() + 1);
+
+        // Bytes that were changed are not what a kill leaves: whoever verifies a flight is told.
+        let mut bytes = fs::read(world.path("log")).unwrap();
+        let halfway = bytes.len() - (bytes.len() - policy().to_bytes().len()) / 2;
+        bytes[halfway] ^= 1;
+        fs::write(world.path("log"), bytes).unwrap();
+        let replayed = plain(&["replay", &path]);
+        let text = String::from_utf8(replayed.stdout.clone()).unwrap();
+        assert!(code(&replayed) == 1 && text.contains("is damaged"), "{text}");
         world.finish();
     }
 }

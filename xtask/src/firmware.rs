@@ -149,6 +149,8 @@ impl Tools {
     /// `cargo` with the compiler for the target.
     fn cargo(&self, args: &[&str]) -> Command {
         let mut command = cargo(args);
+        // What is measured must not depend on the caller's environment.
+        command.env("CARGO_INCREMENTAL", "0");
         if let Some(rustc) = &self.rustc {
             command.env("RUSTC", rustc);
             if let Ok(linker) = linker() {

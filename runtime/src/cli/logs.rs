@@ -24,7 +24,8 @@ fn load(path: &Path) -> Result<Log> {
 pub(super) fn replay(args: &ReplayArgs) -> Result<bool> {
     let log = load(&args.log)?;
     let report = telemetry::replay(&log).with_context(|| format!("log {}", args.log.display()))?;
-    let same = report.mismatch.is_none() && report.gap_before.is_none();
+    let whole = report.gap_before.is_none() && log.damaged.is_none();
+    let same = report.mismatch.is_none() && whole;
     let here = Policy::instruction_set_here();
     if args.json {
         let mismatch = report.mismatch.as_ref().map(|m| {
