@@ -26,12 +26,13 @@ const ROUNDS: usize = 100;
 /// A cluster in `0..k` for each of `points`, `[N]`: trimmed k-means (Cuesta-Albertos et al. 1997)
 /// with first centres by k-means++ (Arthur and Vassilvitskii 2007).
 pub(super) fn clusters(points: &[Vec<f32>], k: usize, rng: &mut Rng) -> Vec<usize> {
-    tightest(points, k, RESTARTS, rng).clusters
+    tightest(points, k, (RESTARTS, 0.0), rng).clusters
 }
 
-/// Centres of the same kind of clusters, from fewer restarts.
+/// Centres of the same kind of clusters, from fewer restarts: no first centre is one of the points that
+/// lie farthest from those before, which draw by distance likes best and which are left out later.
 pub(super) fn centres(points: &[Vec<f32>], k: usize, rng: &mut Rng) -> Vec<Vec<f32>> {
-    tightest(points, k, FEW_RESTARTS, rng).centres
+    tightest(points, k, (FEW_RESTARTS, TRIMMED), rng).centres
 }
 
 /// A clustering.
@@ -43,11 +44,17 @@ struct Clustering {
     centres: Vec<Vec<f32>>,
 }
 
-fn tightest(points: &[Vec<f32>], k: usize, restarts: usize, rng: &mut Rng) -> Clustering {
+/// The best of some restarts, whose first centres are drawn without a share of the farthest points.
+fn tightest(
+    points: &[Vec<f32>],
+    k: usize,
+    (restarts, without): (usize, f64),
+    rng: &mut Rng,
+) -> Clustering {
     let columns = Columns::of(points);
     // Drawing is all that must be done in order.
     let starts: Vec<Vec<Vec<f32>>> =
-        (0..restarts).map(|_| first_centres(points, &columns, k, rng)).collect();
+        (0..restarts).map(|_| first_centres(points, &columns, (k, without), rng)).collect();
     let found = starts.into_par_iter().map(|centres| trimmed_lloyd(points, &columns, centres));
     let found: Vec<Clustering> = found.collect();
     let tightest = found.into_iter().reduce(|a, b| if b.spread < a.spread { b } else { a });
@@ -134,14 +141,25 @@ impl WithSimd for Approach<'_> {
     }
 }
 
-/// Each next centre is a point drawn in proportion to its squared distance from those chosen.
-fn first_centres(points: &[Vec<f32>], columns: &Columns, k: usize, rng: &mut Rng) -> Vec<Vec<f32>> {
+/// Each next centre is a point drawn in proportion to its squared distance from those chosen, but for a
+/// share of the farthest points.
+fn first_centres(
+    points: &[Vec<f32>],
+    columns: &Columns,
+    (k, without): (usize, f64),
+    rng: &mut Rng,
+) -> Vec<Vec<f32>> {
     let mut centres = vec![points[rng.random_range(0..points.len())].clone()];
     let mut nearest = columns.nearest(&centres);
+    let drawn = points.len() - (without * points.len() as f64) as usize;
     while centres.len() < k {
-        let mut at = rng.random::<f64>() * nearest.iter().map(|n| n.1).sum::<f64>();
+        let mut sorted: Vec<f64> = nearest.iter().map(|n| n.1).collect();
+        sorted.sort_by(f64::total_cmp);
+        let farthest = sorted[drawn.max(1) - 1];
+        let weight = |distance: f64| if distance <= farthest { distance } else { 0.0 };
+        let mut at = rng.random::<f64>() * nearest.iter().map(|n| weight(n.1)).sum::<f64>();
         let chosen = nearest.iter().position(|n| {
-            at -= n.1;
+            at -= weight(n.1);
             at < 0.0
         });
         // All points may be centres already.
@@ -231,6 +249,24 @@ mod tests {
     }
 
     #[test]
+    fn what_went_far_wrong_takes_no_centre_from_a_way() {
+        let ways = [[0.0, 0.0], [6.0, 0.0], [0.0, 6.0]];
+        for seed in 0..30 {
+            let mut rng = sog_sim::seed::rng(seed);
+            let mut near = |to: [f32; 2], by: f32| -> Vec<f32> {
+                to.iter().map(|x| x + rng.random_range(-by..by)).collect()
+            };
+            let mut points: Vec<Vec<f32>> =
+                (0..120).map(|n| near(ways[n % ways.len()], 1.0)).collect();
+            points.extend((0..8).map(|_| near([0.0, 0.0], 300.0)));
+            let found = centres(&points, ways.len(), &mut rng);
+            for way in ways {
+                assert!(nearest(&way, &found).1 < 1.0, "seed {seed}: {found:?}");
+            }
+        }
+    }
+
+    #[test]
     fn points_side_by_side_have_the_distances_of_single_ones_to_the_bit() {
         let mut rng = sog_sim::seed::rng(3);
         for n in [1, LANES - 1, LANES, 2 * LANES + 5] {
@@ -248,7 +284,7 @@ mod tests {
     fn fewer_trajectories_than_clusters_are_no_trouble() {
         let points = vec![vec![0.0], vec![1.0]];
         let columns = Columns::of(&points);
-        let centres = first_centres(&points, &columns, 5, &mut sog_sim::seed::rng(0));
+        let centres = first_centres(&points, &columns, (5, 0.0), &mut sog_sim::seed::rng(0));
         assert_eq!(centres.len(), 5);
         assert!(trimmed_lloyd(&points, &columns, centres).spread < 1e-9);
     }
