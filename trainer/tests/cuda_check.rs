@@ -62,7 +62,7 @@ fn the_whole_script_runs_without_a_gpu() {
     assert_eq!(output.status.code(), Some(0), "{said}\n{log}");
     let report = results(&temp.path().join("out"));
     let parts = report["parts"].as_array().unwrap();
-    assert_eq!(parts.len(), 10);
+    assert_eq!(parts.len(), 11);
     let part = |name: &str| parts.iter().find(|part| part["name"] == name).unwrap();
     for part in parts {
         assert_eq!(part["status"], "good", "{part}");
@@ -70,6 +70,7 @@ fn the_whole_script_runs_without_a_gpu() {
     }
     assert_eq!(part("agreement")["rows"].as_array().unwrap().len(), 10);
     assert_eq!(part("times")["rows"].as_array().unwrap().len(), 1 + 2 * 3);
+    assert_eq!(part("seeds")["rows"].as_array().unwrap().len(), 1 + 3);
     assert_eq!(part("images")["rows"].as_array().unwrap().len(), 4);
     assert_eq!(part("pytorch")["rows"][0]["µs"], 1.5);
     assert_eq!(part("agreement")["peak_memory_mib"], 321);
@@ -80,7 +81,7 @@ fn the_whole_script_runs_without_a_gpu() {
     }
     let lines = fs::read_to_string(temp.path().join("out/results.jsonl")).unwrap();
     let lines: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    assert_eq!(lines.iter().filter(|line| line["status"] == "good").count(), 10);
+    assert_eq!(lines.iter().filter(|line| line["status"] == "good").count(), 11);
 }
 
 #[test]

@@ -23,7 +23,7 @@ use sog_trainer::{
     device::Compute,
     error::TrainError,
     export::network_of,
-    train::{Job, POLICY_FILE, never, train},
+    train::{Job, POLICY_FILE, never, train, train_together, why_not_together},
 };
 
 fn folder() -> Arc<TaskFolder> {
@@ -481,4 +481,145 @@ fn a_run_on_a_device_resumes_to_the_same_bytes() {
         std::fs::remove_file(dir.join(format!("checkpoints/{lost:012}.safetensors"))).unwrap();
         assert!(whole == trained_by(&compute, &dir, &config, &demos), "{algorithm}");
     }
+}
+
+/// Trains runs with these seeds at once on candle, in `dir/SEED`.
+fn together(dir: &Path, configs: &[TrainConfig], demos: &Demonstrations) {
+    assert_eq!(why_not_together(configs).unwrap(), None);
+    let compute = Compute::Candle(Device::Cpu);
+    let begun = configs.iter().map(|c| Run::create_or_resume(&dir.join(c.seed.to_string()), c));
+    let mut runs: Vec<Run> = begun.map(|begun| begun.unwrap().0).collect();
+    let task = info();
+    let job = |config| Job {
+        config,
+        task: &task,
+        env: None,
+        demos,
+        start: None,
+        compute: &compute,
+        progress: &|_, _, _| (),
+        interrupted: &never,
+    };
+    train_together(&mut runs, &configs.iter().map(job).collect::<Vec<_>>()).unwrap();
+}
+
+fn with_seeds(config: &TrainConfig, seeds: [u64; 3]) -> Vec<TrainConfig> {
+    seeds.map(|seed| TrainConfig { seed, ..config.clone() }).to_vec()
+}
+
+/// Largest difference between the parameters of two runs' policies.
+fn apart(a: &Path, b: &Path) -> f32 {
+    let of = |dir: &Path| {
+        let file = PolicyFile::parse(&std::fs::read(dir.join(POLICY_FILE)).unwrap()).unwrap();
+        network_of(&file).unwrap().params
+    };
+    let (a, b) = (of(a), of(b));
+    assert_eq!(a.len(), b.len());
+    a.iter().zip(&b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
+}
+
+#[test]
+fn runs_at_once_are_those_that_they_are_alone() {
+    let demos = demos(2);
+    let temp = tempfile::tempdir().unwrap();
+    let mut config = config(Algorithm::SogBc);
+    (config.cloning.updates, config.cloning.checkpoint_interval) = (300, 100);
+    (config.cloning.trajectories, config.cloning.batch) = (4, 16);
+    let plain = config.clone();
+    let mut cases = vec![("clustered", config.clone())];
+    config.cloning.first_code_margin = 0.3;
+    config.cloning.observation_noise = 0.1;
+    config.cloning.max_grad_norm = 0.5;
+    cases.push(("loyal codes, noise, bounded gradients", config.clone()));
+    for (name, assignment) in
+        [("annealed", Assignment::Annealed), ("balanced", Assignment::Balanced)]
+    {
+        let mut config = plain.clone();
+        (config.cloning.assignment, config.cloning.assignment_share) = (assignment, 0.5);
+        cases.push((name, config));
+    }
+    let bc = TrainConfig { cloning: plain.cloning.clone(), ..self::config(Algorithm::Bc) };
+    cases.push(("bc", bc));
+    for (name, config) in cases {
+        let (at_once, alone) = (temp.path().join(name), temp.path().join(format!("{name} alone")));
+        let configs = with_seeds(&config, [0, 1, 7]);
+        together(&at_once, &configs, &demos);
+        for config in &configs {
+            let seed = config.seed.to_string();
+            let (one, other) = (at_once.join(&seed), alone.join(&seed));
+            trained_by(&Compute::Candle(Device::Cpu), &other, config, &demos);
+            let off = apart(&one, &other);
+            println!("{name}, seed {seed}: parameters off by {off:.1e}");
+            assert!(off < 1e-4, "{name}, seed {seed}: off by {off}");
+            let (a, b) = (metrics(&one), metrics(&other));
+            assert_eq!(a.len(), b.len(), "{name}");
+            let pairs = a.iter().zip(&b).flat_map(|(a, b)| {
+                assert!(a.keys().eq(b.keys()), "{name}: {a:?} {b:?}");
+                a.iter().zip(b.values()).map(|((key, &x), &y)| (key.as_str(), x, y))
+            });
+            let off = largest(pairs);
+            assert!(off.0 < 1e-4, "{name}, seed {seed}: {off:?}");
+            let files = |dir: &Path| {
+                let names = std::fs::read_dir(dir).unwrap().map(|e| e.unwrap().file_name());
+                names.collect::<std::collections::BTreeSet<_>>()
+            };
+            assert_eq!(files(&one), files(&other), "{name}");
+            let checkpoints = |dir: &Path| files(&dir.join("checkpoints"));
+            assert_eq!(checkpoints(&one), checkpoints(&other), "{name}");
+        }
+        // Different seeds are different runs.
+        assert!(apart(&at_once.join("0"), &at_once.join("1")) > 1e-2, "{name}");
+    }
+}
+
+#[test]
+fn runs_at_once_resume_together_apart_and_alone() {
+    let demos = demos(2);
+    let temp = tempfile::tempdir().unwrap();
+    let configs = with_seeds(&config(Algorithm::SogBc), [0, 1, 2]);
+    let bytes = |dir: &Path| {
+        [0, 1, 2].map(|seed| std::fs::read(dir.join(seed.to_string()).join(POLICY_FILE)).unwrap())
+    };
+    together(temp.path(), &configs, &demos);
+    let whole = bytes(temp.path());
+    let lose = |seed: u64, step: u64| {
+        let dir = temp.path().join(seed.to_string());
+        std::fs::remove_file(dir.join(POLICY_FILE)).unwrap();
+        std::fs::remove_file(dir.join(format!("checkpoints/{step:012}.safetensors"))).unwrap();
+    };
+    // All from the checkpoint before.
+    [0, 1, 2].iter().for_each(|&seed| lose(seed, 60));
+    together(temp.path(), &configs, &demos);
+    assert!(bytes(temp.path()) == whole);
+    // One is done, one has to catch up; what is computed for two is that for three but for rounding.
+    lose(1, 60);
+    together(temp.path(), &configs, &demos);
+    let found = bytes(temp.path());
+    assert!(found[0] == whole[0] && found[2] == whole[2]);
+    let before = temp.path().join("before");
+    std::fs::create_dir_all(&before).unwrap();
+    std::fs::write(before.join(POLICY_FILE), &whole[1]).unwrap();
+    assert!(apart(&temp.path().join("1"), &before) < 1e-4);
+    // Alone, on the engine.
+    lose(1, 60);
+    trained(&temp.path().join("1"), &configs[1], &demos);
+    assert!(apart(&temp.path().join("1"), &before) < 1e-4);
+}
+
+#[test]
+fn what_cannot_run_at_once_says_why() {
+    let reason = |change: &dyn Fn(&mut TrainConfig)| {
+        let mut configs = with_seeds(&config(Algorithm::SogBc), [0, 1, 2]);
+        configs.iter_mut().for_each(change);
+        why_not_together(&configs).unwrap()
+    };
+    assert_eq!(reason(&|_| ()), None);
+    assert_eq!(reason(&|c| c.algorithm = Algorithm::Bc), None);
+    let said = |change: &dyn Fn(&mut TrainConfig)| reason(change).unwrap();
+    assert!(said(&|c| c.algorithm = Algorithm::SogGail).contains("not sog-gail"));
+    assert!(said(&|c| c.cloning.attempts = 3).contains("cloning.attempts = 3, need 1"));
+    assert!(said(&|c| c.latent = "gaussian:2".to_string()).contains("continuous codes"));
+    let other = said(&|c| c.latent = format!("one-hot:{}", 3 + c.seed / 2));
+    assert!(other.contains("seeds 0 and 2 differ") && other.contains("one-hot:4"), "{other}");
+    assert!(said(&|c| c.cloning.updates += c.seed).contains("seeds 0 and 1 differ"));
 }

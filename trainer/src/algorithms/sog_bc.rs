@@ -6,26 +6,31 @@
 //! |---|---|---|
 //! | 1 | define L(â, a) = ‖â − a‖² | `sog_engine::sog_bc` |
 //! | 2 | input: θ₀, expert trajectories τ_E | [`SogBc::new`] |
-//! | 3 | for iteration = 0, 1, 2, … | the caller's loop over [`SogBc::update`] |
-//! | 4 | sample state-action pairs χ_E ~ τ_E | [`SogBc::update`], [`Sampler::next`] |
-//! | 5, 6 | candidates z_i ~ p(z), z_E = argmin | [`SogBc::update`], `sog_engine::search` |
-//! | 7, 8 | L_SOG, its gradient, a step on θ | [`SogBc::update`] |
+//! | 3 | for iteration = 0, 1, 2, … | the caller's loop over [`Together::update`] |
+//! | 4 | sample state-action pairs χ_E ~ τ_E | [`SogBc::draw`], [`Sampler::next`] |
+//! | 5, 6 | candidates z_i ~ p(z), z_E = argmin | [`SogBc::member`], `sog_engine::search` |
+//! | 7, 8 | L_SOG, its gradient, a step on θ | [`CloningUpdates::update`] |
 //!
 //! A minibatch holds [`CloningConfig::batch`] pairs of each of a few trajectories; the pairs of one
-//! trajectory share one code. The step is Adam's.
+//! trajectory share one code. The step is Adam's. Learners that differ in their seeds alone may be updated
+//! [`Together`]; each draws what it would draw alone.
 //!
 //! The other algorithms clone before they imitate adversarially, with codes from elsewhere: see
 //! [`CodeSource`].
 
+use std::collections::VecDeque;
+
+use rayon::iter::{IntoParallelRefMutIterator, ParallelIterator};
 use sog_engine::{
     adam::{Adam, AdamConfig},
-    net::PolicyNet,
+    net::{PolicyArch, PolicyNet},
     search::CodeSearch,
-    sog_bc::{Codes, SogPlan, SogStep},
+    shard::Parallelism,
+    sog_bc::{Codes, SogPlan},
 };
 use sog_rl::run::{Checkpoint, Snapshot, SnapshotError};
 use sog_runtime::policy::LatentKind;
-use sog_sim::{rollout::sample_prior, seed::Rng};
+use sog_sim::rollout::sample_prior;
 
 use super::sample::Sampler;
 use crate::{
@@ -38,7 +43,7 @@ use crate::{
     data::Demonstrations,
     device::Compute,
     error::TrainError,
-    nn::updates::CloningUpdates,
+    nn::updates::{Choose, CloningUpdates, Heard, Member},
     normalise::ObsNormaliser,
 };
 
@@ -73,9 +78,11 @@ pub struct SogBc<'a> {
     adam: Adam,
     /// Updates done.
     pub step: u64,
-    compute: Compute,
-    updates: Box<dyn CloningUpdates>,
+    /// Codes `[trajectories, Z]` of the minibatch, where they do not come from a search.
+    given: Vec<f32>,
     stats: CloningStats,
+    /// Trajectories of the minibatches whose updates have not been counted.
+    uncounted: VecDeque<Vec<u32>>,
 }
 
 /// Sums since the last line of metrics.
@@ -115,14 +122,14 @@ impl<'a> SogBc<'a> {
             sampler: Sampler::new(demos, normaliser, size, seed)
                 .with_noise(config.observation_noise),
             adam: Adam::new(AdamConfig::default(), net.params.len()),
-            updates: Compute::Engine.cloning(net.arch()),
             codes: CodeSource::Search,
-            compute: Compute::Engine,
             step: 0,
+            given: vec![],
             config,
             latent,
             net,
             stats,
+            uncounted: VecDeque::new(),
         }
     }
 
@@ -131,78 +138,66 @@ impl<'a> SogBc<'a> {
         Self { codes, ..self }
     }
 
-    /// The same, trained by `compute`.
-    pub fn on(self, compute: &Compute) -> Self {
-        let updates = compute.cloning(self.net.arch());
-        Self { compute: compute.clone(), updates, ..self }
-    }
-
-    /// Brings policy and optimiser up to date where they are trained on a device. Needed before a
-    /// checkpoint and before `net` is read.
-    ///
-    /// # Errors
-    /// If the device fails.
-    pub fn settle(&mut self) -> Result<(), TrainError> {
-        self.updates.finish(&mut self.net, &mut self.adam)
-    }
-
     /// Whether all updates have been done.
     pub fn is_done(&self) -> bool {
         self.step >= self.config.updates
     }
 
-    /// One iteration: lines 4 to 8.
-    ///
-    /// # Errors
-    /// If a shape does not match, which a constructed learner rules out, or the device fails.
-    pub fn update(&mut self) -> Result<(), TrainError> {
-        let (k, left, lr) = (self.latent.width(), self.assignment_left(), self.learning_rate());
+    /// Line 4 of an iteration: state-action pairs with the same batch size from each trajectory.
+    fn draw(&mut self) {
         let begins = self.begins_with_first_codes();
-        let keeps = self.keeps_first_codes();
-        if begins || keeps {
+        if begins || self.keeps_first_codes() {
             let (demos, normaliser) = (self.sampler.demos(), self.sampler.normaliser());
             let first = || first_codes(demos, normaliser, self.latent, self.seed);
             self.first_codes.get_or_insert_with(first);
         }
-        // Line 4: state-action pairs with the same batch size from each trajectory.
         self.sampler.next();
-        // Lines 5 and 6: candidate codes, and for each trajectory the one of smallest loss; or codes
-        // from elsewhere.
-        let searches = (self.codes == CodeSource::Search && !begins) || k == 0;
-        let given = if searches { vec![] } else { self.given_codes() };
-        let codes = match searches {
+        self.uncounted.push_back(self.sampler.trajectories.clone());
+        self.given = if self.searches() { vec![] } else { self.given_codes() };
+    }
+
+    /// Lines 5 to 8 of it, for who computes them: candidate codes, and for each trajectory the one of smallest
+    /// loss, or codes from elsewhere; then a step on θ along the gradient of L_SOG, the codes taken as given.
+    fn member(&mut self) -> Member<'_> {
+        let (k, left, lr) = (self.latent.width(), self.assignment_left(), self.learning_rate());
+        let codes = match self.searches() {
             true => Codes::Search(code_search(&self.config, self.latent)),
-            false => Codes::Given(&given),
+            false => Codes::Given(&self.given),
         };
         let bound = self.config.max_grad_norm;
         let plan = SogPlan { codes, lr, max_grad_norm: (bound > 0.0).then_some(bound) };
+        let one_hot = matches!(self.latent, LatentKind::OneHot(_));
+        let (keeps, assigns) = (self.keeps_first_codes(), one_hot && left > 0.0);
         let (batch, trajectories, rng) = self.sampler.parts();
         let (config, first) = (&self.config, self.first_codes.as_deref().unwrap_or_default());
-        let one_hot = matches!(self.latent, LatentKind::OneHot(_));
         // Replaces the plain minimum by an assignment that keeps codes alive.
-        let mut choose = |losses: &[f32], codes: &mut [f32], rng: &mut Rng| {
-            let chosen = if !one_hot {
-                None
-            } else if keeps {
-                let of = |&n: &u32| first[n as usize * k..][..k].iter().position(|&z| z > 0.5);
-                let of = trajectories.iter().map(|n| of(n).unwrap_or(0));
-                Some(assign::loyal(losses, k, of, config.first_code_margin))
-            } else if left > 0.0 {
-                assign::choose(config, losses, k, left, rng)
-            } else {
-                None
-            };
-            for (code, chosen) in codes.chunks_exact_mut(k.max(1)).zip(chosen.unwrap_or_default()) {
+        let set = move |codes: &mut [f32], chosen: Vec<usize>| {
+            for (code, chosen) in codes.chunks_exact_mut(k).zip(chosen) {
                 code.fill(0.0);
                 code[chosen] = 1.0;
             }
         };
-        // Line 7: L_SOG and its gradient, the codes taken as given. Line 8: a step on θ.
-        let (net, adam) = (&mut self.net, &mut self.adam);
-        let step = self.updates.update(net, adam, plan, batch, rng, &mut choose)?;
-        self.step += 1;
-        self.count(step);
-        Ok(())
+        let choose: Option<Box<Choose<'_>>> = match config.assignment {
+            Assignment::Clustered if keeps => Some(Box::new(move |losses, codes, _| {
+                let of = |&n: &u32| first[n as usize * k..][..k].iter().position(|&z| z > 0.5);
+                let of = trajectories.iter().map(|n| of(n).unwrap_or(0));
+                set(codes, assign::loyal(losses, k, of, config.first_code_margin));
+            })),
+            Assignment::Balanced if assigns => Some(Box::new(move |losses, codes, _| {
+                set(codes, assign::balanced(losses, k));
+            })),
+            Assignment::Annealed if assigns => Some(Box::new(move |losses, codes, rng| {
+                set(codes, assign::boltzmann(losses, k, config.temperature * left, rng));
+            })),
+            _ => None,
+        };
+        Member { net: &mut self.net, adam: &mut self.adam, plan, batch, rng, choose }
+    }
+
+    /// Whether codes come from the search.
+    fn searches(&self) -> bool {
+        (self.codes == CodeSource::Search && !self.begins_with_first_codes())
+            || self.latent.width() == 0
     }
 
     /// Codes `[trajectories, Z]` of the minibatch that do not come from a search.
@@ -252,23 +247,24 @@ impl<'a> SogBc<'a> {
         self.config.learning_rate * (end + (1.0 - end) * cosine)
     }
 
-    fn count(&mut self, step: SogStep) {
-        let stats = &mut self.stats;
+    /// Counts the first update that has not been.
+    fn count(&mut self, heard: &Heard) {
+        let (stats, trajectories) = (&mut self.stats, self.uncounted.pop_front());
         stats.updates += 1;
-        stats.loss += f64::from(step.loss);
-        stats.grad_norm += f64::from(step.grad_norm);
-        let LatentKind::OneHot(k) = self.latent else { return };
-        let codes = self.updates.codes().chunks_exact(k);
-        for (&trajectory, code) in self.sampler.trajectories.iter().zip(codes) {
-            let code = code.iter().position(|&z| z > 0.5).unwrap_or(0);
-            stats.wins[code] += 1;
+        stats.loss += f64::from(heard.step.loss);
+        stats.grad_norm += f64::from(heard.step.grad_norm);
+        if !matches!(self.latent, LatentKind::OneHot(_)) {
+            return;
+        }
+        for (trajectory, &code) in trajectories.into_iter().flatten().zip(&heard.codes) {
+            stats.wins[code as usize] += 1;
             stats.visits += 1;
-            let last = stats.last_code[trajectory as usize].replace(code as u32);
-            stats.kept += u64::from(last == Some(code as u32));
+            let last = stats.last_code[trajectory as usize].replace(code);
+            stats.kept += u64::from(last == Some(code));
         }
     }
 
-    /// Metrics since the last call: `sog_loss`, `grad_norm`, `learning_rate`, `code_k_share` (how
+    /// Metrics of the updates that were counted ([`Together::count`]) since the last call: `sog_loss`, `grad_norm`, `learning_rate`, `code_k_share` (how
     /// often each code wins) and `code_stability` (share of visits at which a trajectory kept its
     /// code).
     pub fn metrics(&mut self) -> Vec<(String, f64)> {
@@ -290,12 +286,11 @@ impl<'a> SogBc<'a> {
         metrics
     }
 
-    /// Mean loss of all trajectories, each under its best code.
+    /// Mean loss of all trajectories, each under its best code; of the settled policy.
     ///
     /// # Errors
-    /// As [`SogBc::update`].
-    pub fn loss_of_all(&mut self) -> Result<f64, TrainError> {
-        self.settle()?;
+    /// If a shape does not match, which a constructed learner rules out.
+    pub fn loss_of_all(&self) -> Result<f64, TrainError> {
         let found = self.embedded()?;
         let sum: f64 = found.losses.iter().map(|&loss| f64::from(loss)).sum();
         Ok(sum / found.losses.len() as f64)
@@ -312,7 +307,7 @@ impl<'a> SogBc<'a> {
     /// [`LOG_STD_BOUNDS`].
     ///
     /// # Errors
-    /// As [`SogBc::update`].
+    /// As [`SogBc::loss_of_all`].
     pub fn with_log_std(&self) -> Result<PolicyNet, TrainError> {
         let found = self.embedded()?;
         let (low, high) = LOG_STD_BOUNDS;
@@ -321,6 +316,70 @@ impl<'a> SogBc<'a> {
             *log_std = rms.max(f32::MIN_POSITIVE).ln().clamp(low, high);
         }
         Ok(net)
+    }
+}
+
+/// Computes the updates of learners that are in step: all at the same step, of one shape and one
+/// configuration but for the seed. They are the same ones each time.
+pub struct Together {
+    updates: Box<dyn CloningUpdates>,
+}
+
+impl Together {
+    /// Updates of policies of this shape by `compute`; on a device all at once, on the engine one learner's
+    /// after the other's.
+    pub fn new(compute: &Compute, arch: &PolicyArch) -> Self {
+        Self { updates: compute.cloning(arch, Parallelism::Rayon) }
+    }
+
+    /// One iteration of each: lines 4 to 8.
+    ///
+    /// # Errors
+    /// If a shape does not match, which constructed learners rule out, or the device fails.
+    pub fn update<'l, 'a: 'l>(
+        &mut self,
+        learners: impl Iterator<Item = &'l mut SogBc<'a>>,
+    ) -> Result<(), TrainError> {
+        let mut learners: Vec<&mut SogBc<'a>> = learners.collect();
+        match &mut learners[..] {
+            [one] => one.draw(),
+            more => more.par_iter_mut().for_each(|learner| learner.draw()),
+        }
+        let mut members: Vec<Member<'_>> = learners.iter_mut().map(|l| l.member()).collect();
+        self.updates.update(&mut members)?;
+        drop(members);
+        learners.iter_mut().for_each(|learner| learner.step += 1);
+        Ok(())
+    }
+
+    /// Brings the learners' metrics up to date.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn count<'l, 'a: 'l>(
+        &mut self,
+        learners: impl Iterator<Item = &'l mut SogBc<'a>>,
+    ) -> Result<(), TrainError> {
+        let mut learners: Vec<&mut SogBc<'a>> = learners.collect();
+        let heard = self.updates.told()?;
+        for each in heard.chunks(learners.len().max(1)) {
+            learners.iter_mut().zip(each).for_each(|(learner, heard)| learner.count(heard));
+        }
+        Ok(())
+    }
+
+    /// Brings the learners up to date: policies, optimisers and metrics. Needed before a checkpoint and
+    /// before a `net` is read.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn settle<'l, 'a: 'l>(
+        &mut self,
+        learners: impl Iterator<Item = &'l mut SogBc<'a>>,
+    ) -> Result<(), TrainError> {
+        let mut learners: Vec<&mut SogBc<'a>> = learners.collect();
+        self.count(learners.iter_mut().map(|learner| &mut **learner))?;
+        self.updates.finish(learners.into_iter().map(|l| (&mut l.net, &mut l.adam)).collect())
     }
 }
 
@@ -349,7 +408,7 @@ impl Checkpoint for SogBc<'_> {
     }
 
     fn load(&mut self, from: &Snapshot) -> Result<(), SnapshotError> {
-        self.updates = self.compute.cloning(self.net.arch());
+        self.uncounted.clear();
         from.read_f32s("params", &mut self.net.params)?;
         from.read_f32s("adam.m", &mut self.adam.m)?;
         from.read_f32s("adam.v", &mut self.adam.v)?;

@@ -1,4 +1,4 @@
-//! `sog train`: one training run.
+//! `sog train`: one training run, or several that differ in their seeds.
 
 use std::{
     path::{Path, PathBuf},
@@ -25,11 +25,15 @@ use crate::{
     config::{Algorithm, TrainConfig},
     data::{DemoFile, Demonstrations, hex},
     defaults::overlay,
+    device::Compute,
     error::TrainError,
     export::network_of,
     figures::{self, codes::CountRow},
     normalise::ObsNormaliser,
-    train::{BEST_FILE, CODES_FILE, Job, POLICY_FILE, PRETRAIN, new_policy, train},
+    train::{
+        BEST_FILE, CODES_FILE, Job, POLICY_FILE, PRETRAIN, ProgressFn, new_policy, train,
+        train_together, why_not_together,
+    },
 };
 
 /// What `--codes` asks for.
@@ -58,6 +62,9 @@ impl FromStr for Codes {
 /// `A..B`, both among them, or a list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Seeds(Vec<u64>);
+
+/// Where a run keeps its configuration.
+const CONFIG_FILE: &str = "config.toml";
 
 /// Most runs that one command does.
 const MOST_SEEDS: u64 = 10_000;
@@ -119,8 +126,8 @@ pub(super) struct TrainArgs {
     /// Seed of everything random
     #[arg(long)]
     seed: Option<u64>,
-    /// Several runs, one after the other: seeds from A to B, or a list (`0..31`, `0,3,5`); that of seed N
-    /// goes to DIR/seed-N
+    /// Several runs: seeds from A to B, or a list (`0..31`, `0,3,5`); that of seed N goes to DIR/seed-N. On
+    /// a device bc and sog-bc are trained in all of them at once, else one run after the other
     #[arg(long, value_name = "A..B", conflicts_with = "seed")]
     seeds: Option<Seeds>,
     /// TOML file whose keys replace defaults; DIR/config.toml of another run is one
@@ -136,12 +143,30 @@ pub(super) struct TrainArgs {
 }
 
 pub(super) fn run(args: &TrainArgs) -> Result<Outcome> {
-    let Some(Seeds(seeds)) = &args.seeds else { return one(args) };
-    for (i, seed) in seeds.iter().enumerate() {
-        let out = args.out.join(format!("seed-{seed}"));
-        eprintln!("run {} of {}: {}", i + 1, seeds.len(), out.display());
-        let with_seed = TrainArgs { seed: Some(*seed), seeds: None, out, ..args.clone() };
-        match one(&with_seed).with_context(|| format!("the run with seed {seed}"))? {
+    let compute = args.device.open()?;
+    let demos = DemoFile::load(&args.demos, args.task.info())
+        .with_context(|| format!("{} is refused", args.demos.display()))?
+        .demonstrations;
+    let Some(Seeds(seeds)) = &args.seeds else { return one(args, &compute, &demos) };
+    let each: Vec<TrainArgs> = seeds
+        .iter()
+        .map(|seed| {
+            let out = args.out.join(format!("seed-{seed}"));
+            TrainArgs { seed: Some(*seed), seeds: None, out, ..args.clone() }
+        })
+        .collect();
+    if matches!(compute, Compute::Candle(_)) && each.len() > 1 {
+        let plans = each.iter().map(|args| of_seed(args, Plan::new(args, &demos)));
+        let plans = plans.collect::<Result<Vec<_>>>()?;
+        let configs: Vec<TrainConfig> = plans.iter().map(|plan| plan.config.clone()).collect();
+        match why_not_together(&configs)? {
+            None => return together(plans, &compute, &demos),
+            Some(reason) => eprintln!("note: one run after the other: {reason}"),
+        }
+    }
+    for (i, args) in each.iter().enumerate() {
+        eprintln!("run {} of {}: {}", i + 1, each.len(), args.out.display());
+        match of_seed(args, one(args, &compute, &demos))? {
             Outcome::Good => {}
             other => return Ok(other),
         }
@@ -149,76 +174,82 @@ pub(super) fn run(args: &TrainArgs) -> Result<Outcome> {
     Ok(Outcome::Good)
 }
 
-fn one(args: &TrainArgs) -> Result<Outcome> {
-    let compute = args.device.open()?;
-    let task = args.task.info();
-    let demos = DemoFile::load(&args.demos, task)
-        .with_context(|| format!("{} is refused", args.demos.display()))?
-        .demonstrations;
-    // What a run has been started with it keeps; a directory without one begins one.
-    let resumed = args.resume && args.out.join("config.toml").is_file();
-    let (base, count) = if resumed {
-        (Run::config(&args.out)?, None)
-    } else {
-        let (latent, count) = latent(args, &demos);
-        (TrainConfig::defaults_with(&args.task, args.algo, latent)?, count)
-    };
-    let mut config = resolve(args, &base, demos.sha256())?;
-    if resumed {
-        check_codes(args, &base)?;
-        check_length(&args.out, &base, &config)?;
-    }
-    let start = args.start.as_ref().map(|path| load_start(path, task, &config)).transpose()?;
-    if let Some((_, sha256)) = &start {
-        config.start_sha256.clone_from(sha256);
-    }
-    if start.is_none() && !config.start_sha256.is_empty() {
-        bail!(
-            "the run in {} began with the policy of SHA-256 {}: name it again with --start",
-            args.out.display(),
-            config.start_sha256
-        );
-    }
-    let start = start.as_ref().map(|(file, _)| file);
-    let inputs = [Some(&args.demos), args.start.as_ref(), args.config.as_ref()];
-    let mut outputs = Outputs::new(true).reads_all(inputs.into_iter().flatten());
-    for dir in [args.out.clone(), args.out.join(PRETRAIN)].iter().filter(|dir| dir.is_dir()) {
-        let ours = [POLICY_FILE, BEST_FILE, CODES_FILE, METRICS_FILE, EVENTS_FILE];
-        ours.iter().try_for_each(|name| outputs.claim(&dir.join(name)).map(drop))?;
-    }
-    if count.is_some() && args.out.is_dir() {
-        let mut outputs = Outputs::new(false);
-        let pictures = ["png", "svg"].map(|kind| format!("{}.{kind}", figures::codes::NAME));
-        pictures.iter().try_for_each(|name| outputs.claim(&args.out.join(name)).map(drop))?;
-    }
-    let (mut run, config) = if resumed {
-        Run::resume_with(&args.out, &config, &config.extendable())?
-    } else {
-        let run = Run::create(&args.out, &config)?;
-        if args.resume {
-            eprintln!("note: {} held no run to resume: one is begun there", args.out.display());
-        }
-        (run, config)
-    };
-    if let Some(count) = &count {
-        say(count, &args.out)?;
-    }
-    let progress = Progress::new(&format!("{} on {}", args.algo, task.name()), 1);
-    let report = |done: u64, total: u64, message: &str| progress.set_of(done, total, message);
+/// Says whose `result` it is.
+fn of_seed<T>(args: &TrainArgs, result: Result<T>) -> Result<T> {
+    result.with_context(|| format!("the run with seed {}", args.seed.unwrap_or_default()))
+}
+
+fn one(args: &TrainArgs, compute: &Compute, demos: &Demonstrations) -> Result<Outcome> {
+    let plan = Plan::new(args, demos)?;
+    let (mut run, config) = plan.open()?;
     // Cloning needs no simulator, and no time to start one.
     let env = if args.algo.is_adversarial() { environments(&args.task)? } else { None };
+    let start = plan.start.as_ref();
+    watched(args, "", |progress, interrupted| {
+        let job = Job {
+            config: &config,
+            task: args.task.info(),
+            env: env.as_ref(),
+            demos,
+            start,
+            compute,
+            progress,
+            interrupted,
+        };
+        train(&mut run, job)?;
+        said_to_be_written(&run);
+        Ok(())
+    })
+}
+
+/// All runs at once.
+fn together(plans: Vec<Plan<'_>>, compute: &Compute, demos: &Demonstrations) -> Result<Outcome> {
+    let Some(args) = plans.first().map(|plan| plan.args) else { return Ok(Outcome::Good) };
+    // None begins where another cannot.
+    for plan in
+        plans.iter().filter(|plan| !plan.resumed && plan.args.out.join(CONFIG_FILE).exists())
+    {
+        of_seed(plan.args, plan.open().map(drop))?;
+    }
+    let (mut runs, mut configs) = (vec![], vec![]);
+    for plan in &plans {
+        let (run, config) = of_seed(plan.args, plan.open())?;
+        runs.push(run);
+        configs.push(config);
+    }
+    eprintln!("{} runs at once", runs.len());
+    watched(args, &format!(", {} runs", runs.len()), |progress, interrupted| {
+        let job = |config| Job {
+            config,
+            task: args.task.info(),
+            env: None,
+            demos,
+            start: None,
+            compute,
+            progress,
+            interrupted,
+        };
+        let jobs: Vec<Job<'_>> = configs.iter().map(job).collect();
+        train_together(&mut runs, &jobs)?;
+        runs.iter().for_each(said_to_be_written);
+        Ok(())
+    })
+}
+
+fn said_to_be_written(run: &Run) {
+    println!("wrote {} after {:.1} s", run.dir().join(POLICY_FILE).display(), run.wall_s());
+}
+
+/// Trains with a bar of progress until it is done or a signal stops it.
+fn watched(
+    args: &TrainArgs,
+    what: &str,
+    train: impl FnOnce(ProgressFn<'_>, &(dyn Fn() -> bool + Sync)) -> Result<(), TrainError>,
+) -> Result<Outcome> {
+    let progress = Progress::new(&format!("{} on {}{what}", args.algo, args.task.info().name()), 1);
+    let report = |done: u64, total: u64, message: &str| progress.set_of(done, total, message);
     let stop = stop_on_signals()?;
-    let job = Job {
-        config: &config,
-        task,
-        env: env.as_ref(),
-        demos: &demos,
-        start,
-        compute: &compute,
-        progress: &report,
-        interrupted: &|| stop.load(Ordering::Relaxed),
-    };
-    let trained = train(&mut run, job);
+    let trained = train(&report, &|| stop.load(Ordering::Relaxed));
     progress.finish();
     if stop.load(Ordering::Relaxed)
         && let Err(error @ TrainError::Interrupted { .. }) = &trained
@@ -227,8 +258,79 @@ fn one(args: &TrainArgs) -> Result<Outcome> {
         return Ok(Outcome::Interrupted);
     }
     trained?;
-    println!("wrote {} after {:.1} s", args.out.join(POLICY_FILE).display(), run.wall_s());
     Ok(Outcome::Good)
+}
+
+/// A run before it is opened.
+struct Plan<'a> {
+    args: &'a TrainArgs,
+    config: TrainConfig,
+    /// Whether there is a run to go on with.
+    resumed: bool,
+    /// The policy to start from.
+    start: Option<PolicyFile>,
+    /// How many ways were found, where that was asked.
+    count: Option<Count>,
+}
+
+impl<'a> Plan<'a> {
+    fn new(args: &'a TrainArgs, demos: &Demonstrations) -> Result<Self> {
+        // What a run has been started with it keeps; a directory without one begins one.
+        let resumed = args.resume && args.out.join(CONFIG_FILE).is_file();
+        let (base, count) = if resumed {
+            (Run::config(&args.out)?, None)
+        } else {
+            let (latent, count) = latent(args, demos);
+            (TrainConfig::defaults_with(&args.task, args.algo, latent)?, count)
+        };
+        let mut config = resolve(args, &base, demos.sha256())?;
+        if resumed {
+            check_codes(args, &base)?;
+            check_length(&args.out, &base, &config)?;
+        }
+        let task = args.task.info();
+        let start = args.start.as_ref().map(|path| load_start(path, task, &config)).transpose()?;
+        if let Some((_, sha256)) = &start {
+            config.start_sha256.clone_from(sha256);
+        }
+        if start.is_none() && !config.start_sha256.is_empty() {
+            bail!(
+                "the run in {} began with the policy of SHA-256 {}: name it again with --start",
+                args.out.display(),
+                config.start_sha256
+            );
+        }
+        Ok(Self { args, config, resumed, start: start.map(|(file, _)| file), count })
+    }
+
+    /// Begins the run, or takes it up.
+    fn open(&self) -> Result<(Run, TrainConfig)> {
+        let Self { args, config, .. } = self;
+        let inputs = [Some(&args.demos), args.start.as_ref(), args.config.as_ref()];
+        let mut outputs = Outputs::new(true).reads_all(inputs.into_iter().flatten());
+        for dir in [args.out.clone(), args.out.join(PRETRAIN)].iter().filter(|dir| dir.is_dir()) {
+            let ours = [POLICY_FILE, BEST_FILE, CODES_FILE, METRICS_FILE, EVENTS_FILE];
+            ours.iter().try_for_each(|name| outputs.claim(&dir.join(name)).map(drop))?;
+        }
+        if self.count.is_some() && args.out.is_dir() {
+            let mut outputs = Outputs::new(false);
+            let pictures = ["png", "svg"].map(|kind| format!("{}.{kind}", figures::codes::NAME));
+            pictures.iter().try_for_each(|name| outputs.claim(&args.out.join(name)).map(drop))?;
+        }
+        let opened = if self.resumed {
+            Run::resume_with(&args.out, config, &config.extendable())?
+        } else {
+            let run = Run::create(&args.out, config)?;
+            if args.resume {
+                eprintln!("note: {} held no run to resume: one is begun there", args.out.display());
+            }
+            (run, config.clone())
+        };
+        if let Some(count) = &self.count {
+            say(count, &args.out)?;
+        }
+        Ok(opened)
+    }
 }
 
 /// The latent that is asked for; where ways have to be counted for it, what was found.

@@ -7,24 +7,6 @@ use rand::RngExt;
 use rand_pcg::Pcg64;
 
 use super::hungarian::best_assignment;
-use crate::config::{Assignment, CloningConfig};
-
-/// Codes for the groups whose `losses` `[groups, k]` are given, or `None` for the plain minimum;
-/// `left` goes from 1 to 0 while the assignment gives way to it.
-pub(crate) fn choose(
-    config: &CloningConfig,
-    losses: &[f32],
-    k: usize,
-    left: f32,
-    rng: &mut Pcg64,
-) -> Option<Vec<usize>> {
-    match config.assignment {
-        // Clustered codes do not come from losses.
-        Assignment::Plain | Assignment::Clustered => None,
-        Assignment::Balanced => Some(balanced(losses, k)),
-        Assignment::Annealed => Some(boltzmann(losses, k, config.temperature * left, rng)),
-    }
-}
 
 /// The code of smallest loss for each group whose `losses` `[groups, k]` are given, or its first
 /// one unless the smallest loss lies below that by the share `margin`.
@@ -42,7 +24,7 @@ pub(crate) fn loyal(
 }
 
 /// The assignment of smallest total loss in which no code gets more than its share, rounded up.
-fn balanced(losses: &[f32], k: usize) -> Vec<usize> {
+pub(crate) fn balanced(losses: &[f32], k: usize) -> Vec<usize> {
     let groups = losses.len() / k;
     let share = groups.div_ceil(k);
     let value: Vec<f64> = losses
@@ -58,7 +40,7 @@ fn balanced(losses: &[f32], k: usize) -> Vec<usize> {
 }
 
 /// Codes drawn with probability ∝ exp(−(loss − smallest)/(T·mean smallest loss)).
-fn boltzmann(losses: &[f32], k: usize, temperature: f32, rng: &mut Pcg64) -> Vec<usize> {
+pub(crate) fn boltzmann(losses: &[f32], k: usize, temperature: f32, rng: &mut Pcg64) -> Vec<usize> {
     let smallest = |row: &[f32]| row.iter().copied().fold(f32::INFINITY, f32::min);
     let groups = losses.len() / k;
     let mean = losses.chunks_exact(k).map(smallest).sum::<f32>() / groups as f32;

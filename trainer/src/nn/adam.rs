@@ -1,6 +1,6 @@
 //! The engine's Adam on a device.
 
-use candle_core::{Device, Result, Tensor, backprop::GradStore};
+use candle_core::{D, Device, Result, Tensor, backprop::GradStore};
 use sog_engine::adam::{Adam, AdamConfig};
 
 use super::Params;
@@ -8,7 +8,8 @@ use super::Params;
 /// What differs from step to step, as [`DeviceAdam::scalars`] gives it.
 pub const SCALARS: usize = 3;
 
-/// The moments of a network's parameters, taken from the engine's vectors and given back to them.
+/// The moments of the parameters of a network, or of several that take the same steps, taken from the
+/// engine's vectors and given back to them.
 pub struct DeviceAdam {
     config: AdamConfig,
     steps: u64,
@@ -25,12 +26,30 @@ impl DeviceAdam {
     /// # Errors
     /// If the device fails.
     pub fn new(adam: &Adam, device: &Device) -> Result<Self> {
-        let tensor = |x: &[f32]| Tensor::from_slice(x, x.len(), device);
+        Self::of(&[adam], device)
+    }
+
+    /// Goes on where those of one network, or of several, are; see [`Params`].
+    ///
+    /// # Errors
+    /// If they have taken different numbers of steps, or the device fails.
+    pub fn of(each: &[&Adam], device: &Device) -> Result<Self> {
+        let Some(first) = each.first() else { candle_core::bail!("the optimiser of no network") };
+        if each.iter().any(|adam| (adam.steps, adam.config) != (first.steps, first.config)) {
+            candle_core::bail!("networks that are trained together take the same steps");
+        }
+        let tensor = |of: fn(&Adam) -> &[f32]| match each {
+            [one] => Tensor::from_slice(of(one), of(one).len(), device),
+            more => {
+                let all = more.iter().map(|adam| of(adam)).collect::<Vec<_>>().concat();
+                Tensor::from_vec(all, (more.len(), of(first).len()), device)
+            }
+        };
         Ok(Self {
-            config: adam.config,
-            steps: adam.steps,
-            m: tensor(&adam.m)?,
-            v: tensor(&adam.v)?,
+            config: first.config,
+            steps: first.steps,
+            m: tensor(|adam| &adam.m)?,
+            v: tensor(|adam| &adam.v)?,
         })
     }
 
@@ -39,7 +58,15 @@ impl DeviceAdam {
     /// # Errors
     /// If the length differs or the device fails.
     pub fn load(&mut self, adam: &Adam) -> Result<()> {
-        let other = Self::new(adam, self.m.device())?;
+        self.load_each(&[adam])
+    }
+
+    /// The same for as many networks as there are.
+    ///
+    /// # Errors
+    /// As [`DeviceAdam::of`]; if the number or the length differs.
+    pub fn load_each(&mut self, each: &[&Adam]) -> Result<()> {
+        let other = Self::of(each, self.m.device())?;
         (self.config, self.steps) = (other.config, other.steps);
         self.m.slice_set(&other.m, 0, 0)?;
         self.v.slice_set(&other.v, 0, 0)
@@ -61,17 +88,34 @@ impl DeviceAdam {
     /// # Errors
     /// If the device fails.
     pub fn store(&self, params: &Params, values: &mut Vec<f32>, adam: &mut Adam) -> Result<()> {
-        *values = params.values()?;
-        adam.m = self.m.to_vec1()?;
-        adam.v = self.v.to_vec1()?;
-        adam.steps = self.steps;
+        self.store_each(params, [(values, adam)])
+    }
+
+    /// The same for as many networks as there are.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn store_each<'n>(
+        &self,
+        params: &Params,
+        into: impl IntoIterator<Item = (&'n mut Vec<f32>, &'n mut Adam)>,
+    ) -> Result<()> {
+        let all = params.values()?;
+        let (m, v) = (self.m.flatten_all()?.to_vec1()?, self.v.flatten_all()?.to_vec1()?);
+        for (i, (values, adam)) in into.into_iter().enumerate() {
+            let own = i * values.len()..(i + 1) * values.len();
+            values.copy_from_slice(&all[own.clone()]);
+            adam.m.copy_from_slice(&m[own.clone()]);
+            adam.v.copy_from_slice(&v[own]);
+            adam.steps = self.steps;
+        }
         Ok(())
     }
 }
 
 /// One step of [`Adam::step`]'s formula on all parameters of the `networks`, against the gradient of a loss of
 /// all of them. `scalars` `[3]` is what [`DeviceAdam::scalars`] said of this step. Gives the norm of the
-/// gradient before it is bounded `[1]`.
+/// gradient before it is bounded `[1]`; where each is several networks' ([`Params`]), that of each `[networks, 1]`.
 ///
 /// # Errors
 /// If the device fails.
@@ -86,10 +130,11 @@ pub fn minimise(
     }
     let each = networks.iter().map(|(params, _)| params.collect(gradients));
     let each = each.collect::<Result<Vec<Tensor>>>()?;
-    let squares = each.iter().map(|g| g.sqr()?.sum_keepdim(0)).collect::<Result<Vec<Tensor>>>()?;
-    let norm = Tensor::cat(&squares, 0)?.sum_keepdim(0)?.sqrt()?;
+    let squares = each.iter().map(|g| g.sqr()?.sum_keepdim(D::Minus1));
+    let squares = squares.collect::<Result<Vec<Tensor>>>()?;
+    let norm = Tensor::cat(&squares, D::Minus1)?.sum_keepdim(D::Minus1)?.sqrt()?;
     let (rate, root) = (scalars.narrow(0, 0, 1)?, scalars.narrow(0, 1, 1)?);
-    let max = scalars.narrow(0, 2, 1)?;
+    let max = scalars.narrow(0, 2, 1)?.broadcast_as(norm.shape())?;
     let bounded = (&max / (&norm + 1e-6)?)?.minimum(1.0)?;
     let scale = max.gt(0.0)?.where_cond(&bounded, &max.ones_like()?)?;
     for ((params, adam), gradient) in networks.iter().zip(&each) {
@@ -131,7 +176,8 @@ mod cuda {
     /// Blocks that a network's sum of squares is made in.
     const PARTIALS: u32 = 64;
 
-    /// Where the tensors of a network and their gradients are; as in `kernels.cu`.
+    /// Where the tensors of a network and their gradients are, each of several networks if there are;
+    /// as in `kernels.cu`.
     #[repr(C)]
     #[derive(Clone, Copy)]
     struct Leaves {
@@ -155,23 +201,26 @@ mod cuda {
         if networks.iter().any(|(params, _)| params.leaves.len() > LEAVES) {
             return Ok(None);
         }
+        let Some((params, _)) = networks.first() else { return Ok(None) };
+        // Several networks of one layout: a row of blocks each.
+        let stacked = params.networks() as u32;
         let stream = device.cuda_stream();
         // Alive until everything has been asked for.
         let mut kept = vec![];
         let leaves = networks.iter().map(|(params, _)| Leaves::of(params, gradients, &mut kept));
         let leaves = leaves.collect::<Result<Vec<Leaves>>>()?;
         let count = PARTIALS * networks.len() as u32;
-        let partial = Tensor::zeros(count as usize, DType::F32, scalars.device())?;
-        let norm = Tensor::zeros(1, DType::F32, scalars.device())?;
+        let partial = Tensor::zeros((stacked * count) as usize, DType::F32, scalars.device())?;
+        let norm = Tensor::zeros(params.shape(&[1]), DType::F32, scalars.device())?;
         let [to_partial, to_norm, to_step] =
             [address(&partial)?, address(&norm)?, address(scalars)?];
         for (i, leaves) in (0u64..).zip(&leaves) {
             let part = to_partial + i * u64::from(PARTIALS) * size_of::<f32>() as u64;
             let kernel = load(device, "sum_squares")?;
             let mut launch = stream.launch_builder(&kernel);
-            launch.arg(leaves).arg(&part);
+            launch.arg(leaves).arg(&part).arg(&count);
             // SAFETY: the arguments are the kernel's; it writes one number a block.
-            unsafe { launch.launch(blocks(PARTIALS)) }.map_err(Error::wrap)?;
+            unsafe { launch.launch(blocks(PARTIALS, stacked)) }.map_err(Error::wrap)?;
         }
         for ((_, adam), leaves) in networks.iter().zip(&leaves) {
             let AdamConfig { beta1, beta2, eps } = adam.config;
@@ -183,7 +232,7 @@ mod cuda {
             let all = leaves.start[leaves.count as usize];
             // SAFETY: the arguments are the kernel's; parameters and moments are as long as the gradient is, or
             // `Leaves::of` had said so.
-            unsafe { launch.launch(blocks(all.div_ceil(THREADS).clamp(1, 1024))) }
+            unsafe { launch.launch(blocks(all.div_ceil(THREADS).clamp(1, 1024), stacked)) }
                 .map_err(Error::wrap)?;
         }
         Ok(Some(norm))
@@ -192,7 +241,7 @@ mod cuda {
     impl Leaves {
         fn of(params: &Params, gradients: &GradStore, kept: &mut Vec<Tensor>) -> Result<Self> {
             let none = [0; LEAVES];
-            let count = params.leaves.len() as u32;
+            let (count, stacked) = (params.leaves.len() as u32, params.networks());
             let mut all = Self { value: none, gradient: none, start: [0; LEAVES + 1], count };
             for (i, leaf) in params.leaves.iter().enumerate() {
                 all.value[i] = address(leaf.as_tensor())?;
@@ -204,7 +253,7 @@ mod cuda {
                     all.gradient[i] = address(&gradient)?;
                     kept.push(gradient);
                 }
-                all.start[i + 1] = all.start[i] + leaf.elem_count() as u32;
+                all.start[i + 1] = all.start[i] + (leaf.elem_count() / stacked) as u32;
             }
             Ok(all)
         }
@@ -214,8 +263,8 @@ mod cuda {
         device.get_or_load_custom_func(name, "sog", KERNELS)
     }
 
-    fn blocks(count: u32) -> LaunchConfig {
-        LaunchConfig { grid_dim: (count, 1, 1), block_dim: (THREADS, 1, 1), shared_mem_bytes: 0 }
+    fn blocks(count: u32, rows: u32) -> LaunchConfig {
+        LaunchConfig { grid_dim: (count, rows, 1), block_dim: (THREADS, 1, 1), shared_mem_bytes: 0 }
     }
 
     /// Where the numbers of a contiguous tensor begin on the device.

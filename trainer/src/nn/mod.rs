@@ -24,14 +24,23 @@ pub mod updates;
 pub mod vae;
 
 use candle_core::{D, DType, Device, Result, Tensor, Var, backprop::GradStore};
-use sog_engine::{layout::Layout, mlp::Part};
+use sog_engine::{
+    layout::{Layout, TensorSpec},
+    mlp::Part,
+};
 
 use self::recorded::Inputs;
 
 /// Named tensors on a device, and one flat vector to the outside.
+///
+/// They may be those of several networks of one layout. Each tensor then has the networks as its first
+/// dimension, a vector one of size 1 behind that, and what is written for one network `[rows, …]` works
+/// for all of them `[networks, rows, …]`.
 pub struct Params {
     layout: Layout,
     device: Device,
+    /// How many networks, where there is a dimension for them.
+    networks: Option<usize>,
     /// In the order of the layout.
     leaves: Vec<Var>,
 }
@@ -42,12 +51,48 @@ impl Params {
     /// # Errors
     /// If candle refuses, as it does when `values` is not as long as the layout.
     pub fn new(layout: Layout, values: &[f32], device: &Device) -> Result<Self> {
-        let flat = Tensor::from_slice(values, layout.len(), device)?;
-        let leaf = |t: &sog_engine::layout::TensorSpec| {
-            Var::from_tensor(&flat.narrow(0, t.offset, t.len())?.reshape(t.shape.clone())?)
+        Self::of(layout, &[values], device)
+    }
+
+    /// Those of one network, or of several.
+    ///
+    /// # Errors
+    /// If there is none; as [`Params::new`].
+    pub fn of(layout: Layout, values: &[&[f32]], device: &Device) -> Result<Self> {
+        let networks = match values.len() {
+            0 => candle_core::bail!("parameters of no network"),
+            1 => None,
+            more => Some(more),
         };
-        let leaves = layout.tensors.iter().map(leaf).collect::<Result<_>>()?;
-        Ok(Self { layout, device: device.clone(), leaves })
+        let mut all = Self { layout, device: device.clone(), networks, leaves: vec![] };
+        let flat = Tensor::from_vec(values.concat(), all.shape(&[all.layout.len()]), device)?;
+        let leaf = |t: &TensorSpec| Var::from_tensor(&all.part(&flat, t)?);
+        all.leaves = all.layout.tensors.iter().map(leaf).collect::<Result<_>>()?;
+        Ok(all)
+    }
+
+    /// How many networks' they are.
+    pub fn networks(&self) -> usize {
+        self.networks.unwrap_or(1)
+    }
+
+    /// What has this shape for one network.
+    fn shape(&self, of_one: &[usize]) -> Vec<usize> {
+        self.networks.iter().chain(of_one).copied().collect()
+    }
+
+    /// The same `[rows, width]` for every network.
+    fn for_all(&self, x: &Tensor) -> Result<Tensor> {
+        if self.networks.is_some() { x.broadcast_as(self.shape(x.dims())) } else { Ok(x.clone()) }
+    }
+
+    /// A tensor as it is in `flat`.
+    fn part(&self, flat: &Tensor, spec: &TensorSpec) -> Result<Tensor> {
+        let part = flat.narrow(D::Minus1, spec.offset, spec.len())?;
+        match (self.networks, &spec.shape[..]) {
+            (Some(_), &[width]) => part.reshape(self.shape(&[1, width])),
+            (_, shape) => part.reshape(self.shape(shape)),
+        }
     }
 
     /// Where the parameters are.
@@ -83,31 +128,37 @@ impl Params {
         x.matmul(&weight.t()?)?.broadcast_add(bias)
     }
 
-    /// All parameters.
+    /// All parameters, one network behind the other.
     ///
     /// # Errors
     /// If the device fails.
     pub fn values(&self) -> Result<Vec<f32>> {
-        self.flat()?.to_vec1()
+        self.flat()?.flatten_all()?.to_vec1()
     }
 
     fn flat(&self) -> Result<Tensor> {
-        let flat = self.leaves.iter().map(|leaf| leaf.as_tensor().detach().flatten_all());
-        Tensor::cat(&flat.collect::<Result<Vec<_>>>()?, 0)
+        let flat = self.leaves.iter().map(|leaf| self.flattened(&leaf.as_tensor().detach()));
+        Tensor::cat(&flat.collect::<Result<Vec<_>>>()?, D::Minus1)
+    }
+
+    /// A tensor's numbers as a vector, or as one for each network.
+    fn flattened(&self, x: &Tensor) -> Result<Tensor> {
+        x.flatten_from(usize::from(self.networks.is_some()))
     }
 
     /// Replaces all parameters.
     ///
     /// # Errors
-    /// If `values` is not as long as the layout.
+    /// If `values` is not as long as the layout, for each network.
     pub fn set(&self, values: &[f32]) -> Result<()> {
-        self.set_flat(&Tensor::from_slice(values, self.layout.len(), &self.device)?)
+        let shape = self.shape(&[self.layout.len()]);
+        self.set_flat(&Tensor::from_slice(values, shape, &self.device)?)
     }
 
     /// Replaces all parameters by those in the flat tensor.
     fn set_flat(&self, flat: &Tensor) -> Result<()> {
         for (spec, leaf) in self.layout.tensors.iter().zip(&self.leaves) {
-            leaf.set(&flat.narrow(0, spec.offset, spec.len())?.reshape(spec.shape.clone())?)?;
+            leaf.set(&self.part(flat, spec)?)?;
         }
         Ok(())
     }
@@ -124,8 +175,8 @@ impl Params {
         leaf.set(&at_least.broadcast_minimum(&bounds.narrow(0, 1, 1)?)?)
     }
 
-    /// Gradient of a scalar with respect to all parameters, flat; zeros where it does not depend on
-    /// them.
+    /// Gradient of a scalar (or of each network's) with respect to all parameters, flat; zeros where it
+    /// does not depend on them.
     ///
     /// # Errors
     /// If the device fails.
@@ -139,10 +190,10 @@ impl Params {
     /// If the device fails.
     pub fn collect(&self, gradients: &GradStore) -> Result<Tensor> {
         let flat = |leaf: &Var| match gradients.get(leaf.as_tensor()) {
-            Some(gradient) => gradient.flatten_all(),
-            None => Tensor::zeros(leaf.elem_count(), DType::F32, &self.device),
+            Some(gradient) => self.flattened(gradient),
+            None => self.flattened(&leaf.zeros_like()?),
         };
-        Tensor::cat(&self.leaves.iter().map(flat).collect::<Result<Vec<_>>>()?, 0)
+        Tensor::cat(&self.leaves.iter().map(flat).collect::<Result<Vec<_>>>()?, D::Minus1)
     }
 }
 

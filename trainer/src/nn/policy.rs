@@ -21,7 +21,21 @@ impl CandlePolicy {
     /// # Errors
     /// If the device refuses.
     pub fn new(net: &PolicyNet, device: &Device) -> Result<Self> {
-        let params = Params::new(net.layout().clone(), &net.params, device)?;
+        Self::of(&[net], device)
+    }
+
+    /// One, or several of one shape; what is said here of one `[n, …]` is then so for each
+    /// `[networks, n, …]`.
+    ///
+    /// # Errors
+    /// If there is none, their shapes differ, or the device refuses.
+    pub fn of(nets: &[&PolicyNet], device: &Device) -> Result<Self> {
+        let Some(net) = nets.first() else { candle_core::bail!("no policy") };
+        if nets.iter().any(|other| other.arch() != net.arch()) {
+            candle_core::bail!("policies of different shapes");
+        }
+        let values: Vec<&[f32]> = nets.iter().map(|net| net.params.as_slice()).collect();
+        let params = Params::of(net.layout().clone(), &values, device)?;
         let arch = net.arch().clone();
         let layers = arch.layers().into_iter().take(arch.hidden.len());
         let hidden = layers.map(|layer| layer.name).collect();

@@ -210,7 +210,7 @@ impl Place {
         let (config, device) = (&key.config, nets.policy.params.device().clone());
         let mut row_codes = vec![];
         if let (Some(sog), Some(term)) = (&mut *sog, term) {
-            sog.loaded.load(term.batch)?;
+            sog.loaded.load(&[term.batch])?;
             let codes = match term.codes {
                 Codes::Search(plan) => {
                     let groups = term.batch.groups;

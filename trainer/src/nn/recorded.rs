@@ -46,15 +46,26 @@ impl Inputs {
     /// # Errors
     /// If there are more or longer ones than there is room for, or the device fails.
     pub fn upload(&mut self, parts: &[&[f32]]) -> Result<()> {
-        for (i, (part, &start)) in parts.iter().zip(&self.starts).enumerate() {
+        let parts: Vec<&[&[f32]]> = parts.iter().map(std::slice::from_ref).collect();
+        self.upload_pieces(&parts)
+    }
+
+    /// The same with parts that lie in pieces.
+    ///
+    /// # Errors
+    /// As [`Inputs::upload`].
+    pub fn upload_pieces(&mut self, parts: &[&[&[f32]]]) -> Result<()> {
+        for (i, (pieces, &start)) in parts.iter().zip(&self.starts).enumerate() {
             let end = self.starts.get(i + 1).copied().unwrap_or(self.staged.len());
-            match self.staged.get_mut(start..start + part.len()) {
-                Some(place) if start + part.len() <= end => place.copy_from_slice(part),
-                _ => candle_core::bail!(
-                    "part {i} has {} numbers, at most {} fit",
-                    part.len(),
-                    end - start
-                ),
+            let length: usize = pieces.iter().map(|piece| piece.len()).sum();
+            if length > end - start {
+                candle_core::bail!("part {i} has {length} numbers, at most {} fit", end - start);
+            }
+            let mut place = &mut self.staged[start..];
+            for piece in *pieces {
+                let (here, rest) = place.split_at_mut(piece.len());
+                here.copy_from_slice(piece);
+                place = rest;
             }
         }
         self.buffer.inplace_op1(&Upload(&self.staged))

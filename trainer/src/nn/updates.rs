@@ -11,7 +11,7 @@ use sog_engine::{
     net::{Mlp, MlpArch, PolicyArch, PolicyNet},
     posterior::{CodeKind, Posterior, PosteriorStep},
     shard::Parallelism,
-    sog_bc::{Codes, SogBatch, SogBc, SogPlan, SogStep},
+    sog_bc::{SogBatch, SogBc, SogPlan, SogStep},
 };
 use sog_sim::seed::Rng;
 
@@ -22,31 +22,54 @@ use crate::{device::Compute, error::TrainError};
 /// to draw from.
 pub type Choose<'c> = dyn FnMut(&[f32], &mut [f32], &mut Rng) + Send + 'c;
 
+/// A policy that is cloned, and what its next update is made of.
+pub struct Member<'m> {
+    /// The policy.
+    pub net: &'m mut PolicyNet,
+    /// Its optimiser.
+    pub adam: &'m mut Adam,
+    /// How it steps.
+    pub plan: SogPlan<'m>,
+    /// On what.
+    pub batch: SogBatch<'m>,
+    /// What a search draws from.
+    pub rng: &'m mut Rng,
+    /// What chooses codes behind a search, where that is not the smallest loss.
+    pub choose: Option<Box<Choose<'m>>>,
+}
+
+/// What there is to say of a policy's update.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Heard {
+    /// Loss and gradient.
+    pub step: SogStep,
+    /// Number of each group's code, where codes are one-hot.
+    pub codes: Vec<u32>,
+}
+
 /// Computes the updates of SOG-BC (Algorithm 2).
 pub trait CloningUpdates: Send {
-    /// One update, as [`SogBc::update_choosing`]. Until [`finish`](Self::finish) policy and
-    /// optimiser may be kept elsewhere and `net` and `adam` be out of date.
+    /// One update of each policy, as [`SogBc::update_choosing`]. They are the same ones each time, of one
+    /// shape and in step with each other: their plans differ at most in the codes that are given. Until
+    /// [`finish`](Self::finish) policies and optimisers may be kept elsewhere and `net` and `adam` be out of
+    /// date.
     ///
     /// # Errors
-    /// If a shape does not match or the device fails.
-    fn update(
-        &mut self,
-        net: &mut PolicyNet,
-        adam: &mut Adam,
-        plan: SogPlan<'_>,
-        batch: SogBatch<'_>,
-        rng: &mut Rng,
-        choose: &mut Choose<'_>,
-    ) -> Result<SogStep, TrainError>;
+    /// If a shape does not match, several cannot be updated so, or the device fails.
+    fn update(&mut self, members: &mut [Member<'_>]) -> Result<(), TrainError>;
 
-    /// Codes `[groups, Z]` of the last update.
-    fn codes(&self) -> &[f32];
-
-    /// Brings policy and optimiser up to date.
+    /// What there is to say of the updates since the last call, first to last, of each policy in turn. A
+    /// device is waited for.
     ///
     /// # Errors
     /// If the device fails.
-    fn finish(&mut self, net: &mut PolicyNet, adam: &mut Adam) -> Result<(), TrainError>;
+    fn told(&mut self) -> Result<Vec<Heard>, TrainError>;
+
+    /// Brings policies and optimisers up to date.
+    ///
+    /// # Errors
+    /// If the device fails.
+    fn finish(&mut self, members: Vec<(&mut PolicyNet, &mut Adam)>) -> Result<(), TrainError>;
 }
 
 /// Computes the updates of a discriminator.
@@ -96,10 +119,13 @@ pub trait PosteriorUpdates: Send + Sync {
 }
 
 impl Compute {
-    /// SOG-BC's updates of policies of this shape.
-    pub fn cloning(&self, arch: &PolicyArch) -> Box<dyn CloningUpdates> {
+    /// SOG-BC's updates of policies of this shape; `threads` are the engine's.
+    pub fn cloning(&self, arch: &PolicyArch, threads: Parallelism) -> Box<dyn CloningUpdates> {
         match self {
-            Self::Engine => Box::new(SogBc::new(arch).with_parallelism(Parallelism::Rayon)),
+            Self::Engine => {
+                let sog = SogBc::new(arch).with_parallelism(threads);
+                Box::new(OnEngine { sog, heard: vec![] })
+            }
             Self::Candle(device) => Box::new(OnDevice::<DeviceCloning>::new(device)),
         }
     }
@@ -176,62 +202,50 @@ impl<T> OnDevice<T> {
     }
 }
 
-impl CloningUpdates for SogBc {
-    fn update(
-        &mut self,
-        net: &mut PolicyNet,
-        adam: &mut Adam,
-        plan: SogPlan<'_>,
-        batch: SogBatch<'_>,
-        rng: &mut Rng,
-        choose: &mut Choose<'_>,
-    ) -> Result<SogStep, TrainError> {
-        Ok(self.update_choosing(net, adam, plan, batch, rng, choose)?)
+/// The engine, and what has been heard of it.
+struct OnEngine {
+    sog: SogBc,
+    heard: Vec<Heard>,
+}
+
+impl CloningUpdates for OnEngine {
+    fn update(&mut self, members: &mut [Member<'_>]) -> Result<(), TrainError> {
+        for Member { net, adam, plan, batch, rng, choose } in members {
+            let choose = |losses: &[f32], codes: &mut [f32], rng: &mut Rng| {
+                if let Some(choose) = choose {
+                    choose(losses, codes, rng);
+                }
+            };
+            let step = self.sog.update_choosing(net, adam, *plan, *batch, *rng, choose)?;
+            let codes = self.sog.codes().chunks_exact(net.arch().latent.max(1));
+            let number = |code: &[f32]| code.iter().position(|&z| z > 0.5).unwrap_or(0) as u32;
+            self.heard.push(Heard { step, codes: codes.map(number).collect() });
+        }
+        Ok(())
     }
 
-    fn codes(&self) -> &[f32] {
-        SogBc::codes(self)
+    fn told(&mut self) -> Result<Vec<Heard>, TrainError> {
+        Ok(std::mem::take(&mut self.heard))
     }
 
-    fn finish(&mut self, _net: &mut PolicyNet, _adam: &mut Adam) -> Result<(), TrainError> {
+    fn finish(&mut self, _members: Vec<(&mut PolicyNet, &mut Adam)>) -> Result<(), TrainError> {
         Ok(())
     }
 }
 
 impl CloningUpdates for OnDevice<DeviceCloning> {
-    fn update(
-        &mut self,
-        net: &mut PolicyNet,
-        adam: &mut Adam,
-        plan: SogPlan<'_>,
-        batch: SogBatch<'_>,
-        rng: &mut Rng,
-        choose: &mut Choose<'_>,
-    ) -> Result<SogStep, TrainError> {
-        let there = self.take(
-            |device| DeviceCloning::new(net, adam, device),
-            |there| there.resume(net, adam),
-        )?;
-        match plan.codes {
-            Codes::Search(search) => {
-                there.search(batch, search, rng)?;
-                let (losses, codes) = there.losses_and_codes();
-                choose(losses, codes, rng);
-            }
-            Codes::Given(codes) => {
-                there.load(batch)?;
-                there.set_codes(codes);
-            }
-        }
-        Ok(there.step(plan.lr, plan.max_grad_norm)?)
+    fn update(&mut self, members: &mut [Member<'_>]) -> Result<(), TrainError> {
+        let there =
+            self.take(|device| DeviceCloning::new(members, device), |there| there.resume(members))?;
+        Ok(there.update(members)?)
     }
 
-    fn codes(&self) -> &[f32] {
-        self.there.as_ref().map_or(&[], DeviceCloning::codes)
+    fn told(&mut self) -> Result<Vec<Heard>, TrainError> {
+        Ok(self.there.as_mut().map_or(Ok(vec![]), DeviceCloning::told)?)
     }
 
-    fn finish(&mut self, net: &mut PolicyNet, adam: &mut Adam) -> Result<(), TrainError> {
-        self.give_back().map_or(Ok(()), |there| Ok(there.store(net, adam)?))
+    fn finish(&mut self, members: Vec<(&mut PolicyNet, &mut Adam)>) -> Result<(), TrainError> {
+        self.give_back().map_or(Ok(()), |there| Ok(there.store(members)?))
     }
 }
 

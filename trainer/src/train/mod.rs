@@ -17,6 +17,7 @@ use sog_rl::run::{Config, Run, write_atomic};
 use sog_runtime::policy::PolicyFile;
 use sog_sim::seed;
 
+pub use cloning::why_not_together;
 pub use job::{BEST_FILE, Job, POLICY_FILE, ProgressFn, never, new_policy};
 
 pub(crate) use adversarial::{CODES_FILE, PRETRAIN, read_codes};
@@ -36,6 +37,28 @@ const BOOK_STREAM: u64 = 12;
 /// # Errors
 /// [`TrainError`].
 pub fn train(run: &mut Run, job: Job<'_>) -> Result<PolicyFile, TrainError> {
+    check(job)?;
+    let file = in_the_pool(|| match job.config.algorithm {
+        Algorithm::Bc | Algorithm::SogBc => cloning::cloning(run, job, CodeSource::Search),
+        _ => adversarial::train(run, job),
+    })?;
+    write_books(run.dir(), job)?;
+    Ok(file)
+}
+
+/// Trains all `runs` at once, each of them as [`train`] does but for rounding. Their configurations differ in
+/// their seeds alone and [`why_not_together`] knows nothing against it; the jobs are alike in all else.
+///
+/// # Errors
+/// [`TrainError`].
+pub fn train_together(runs: &mut [Run], jobs: &[Job<'_>]) -> Result<(), TrainError> {
+    jobs.first().map_or(Ok(()), |&job| check(job))?;
+    in_the_pool(|| cloning::cloning_each(runs, jobs))?;
+    runs.iter().zip(jobs).try_for_each(|(run, &job)| write_books(run.dir(), job))
+}
+
+/// What must be so before a run begins; says what is odd.
+fn check(job: Job<'_>) -> Result<(), TrainError> {
     job.config.check()?;
     let (found, needed) = (job.demos.task(), job.task.name());
     for found in [found, &job.config.task] {
@@ -50,21 +73,15 @@ pub fn train(run: &mut Run, job: Job<'_>) -> Result<PolicyFile, TrainError> {
     for warning in warnings(job.config, job.task, job.demos) {
         log::warn!("{warning}");
     }
-    // Inside the thread pool small parallel updates start at once.
+    Ok(())
+}
+
+/// Inside the thread pool small parallel updates start at once.
+fn in_the_pool<T: Send>(work: impl FnOnce() -> T + Send) -> T {
     let mut result = None;
-    let run = &mut *run;
-    rayon::scope(|_| {
-        result = Some(match job.config.algorithm {
-            Algorithm::Bc | Algorithm::SogBc => {
-                cloning::cloning(&mut *run, job, CodeSource::Search)
-            }
-            _ => adversarial::train(&mut *run, job),
-        });
-    });
+    rayon::scope(|_| result = Some(work()));
     // The scope has run its closure when it returns.
-    let file = result.expect("the closure has run")?;
-    write_books(run.dir(), job)?;
-    Ok(file)
+    result.expect("the closure has run")
 }
 
 /// Gives the policies of a run their books of codes. Codes that an encoder gave are those of the

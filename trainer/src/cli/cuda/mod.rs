@@ -4,8 +4,8 @@
 //! * [`check`]: runs the parts below one after the other, each in a process of its own with a time
 //!   limit, and writes down what they find;
 //! * [`part`]: what a part works with and how it tells what it found;
-//! * [`machine`], [`agreement`], [`resume`], [`errors`], [`times`], [`torch`], [`images`], [`learned`]:
-//!   the parts;
+//! * [`machine`], [`agreement`], [`resume`], [`errors`], [`times`], [`seeds`], [`torch`], [`images`],
+//!   [`learned`]: the parts;
 //! * [`report`]: what was found, as JSON and as tables.
 //!
 //! The parts use the program as everybody does, by its command line, all but those that time single
@@ -23,6 +23,7 @@ mod part;
 mod parts;
 mod report;
 mod resume;
+mod seeds;
 pub(super) mod times;
 mod torch;
 

@@ -79,10 +79,11 @@ impl Place {
         command
     }
 
-    /// `sog train` on the circles' demonstrations `demos`, into the run `run`.
+    /// `sog train` on the circles' demonstrations `demos`, into the run `run`; with seed 0, where no other is
+    /// added.
     pub(super) fn train(&self, run: &Training<'_>) -> Command {
         let mut command = self.sog();
-        command.args(["train", "--task", "circles", "--seed", "0", "--algo", run.algorithm]);
+        command.args(["train", "--task", "circles", "--algo", run.algorithm]);
         command.arg("--demos").arg(self.path(run.demos)).arg("--out").arg(self.path(run.name));
         command.args(["--device", &run.device.to_string()]);
         run.settings.iter().for_each(|setting| {

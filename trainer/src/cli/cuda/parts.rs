@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 
 use super::{
-    PartArgs, agreement, errors, images, learned, machine, memory, part::Place, resume, times,
-    torch,
+    PartArgs, agreement, errors, images, learned, machine, memory, part::Place, resume, seeds,
+    times, torch,
 };
 
 /// A part: something to try that says something by itself.
@@ -21,7 +21,7 @@ pub(super) struct Part {
 }
 
 /// In the order in which they run: what others stand on, and what is told soonest, comes first.
-pub(super) const PARTS: [Part; 10] = [
+pub(super) const PARTS: [Part; 11] = [
     Part {
         name: "machine",
         title: "Device and driver",
@@ -70,6 +70,13 @@ pub(super) const PARTS: [Part; 10] = [
         limit_s: 130.0,
         columns: &times::COLUMNS,
         run: times::run,
+    },
+    Part {
+        name: "seeds",
+        title: "Runs of SOG-BC at once, against the same runs alone",
+        limit_s: 40.0,
+        columns: &seeds::COLUMNS,
+        run: seeds::run,
     },
     Part {
         name: "pytorch",

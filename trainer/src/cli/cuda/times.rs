@@ -14,17 +14,18 @@ use sog_engine::{
     ppo::{ActorCritic, Ppo, PpoBatch, PpoConfig},
     search::{CodeSearch, Groups},
     shard::Parallelism,
-    sog_bc::{Codes, SogBatch, SogBc, SogPlan},
+    sog_bc::{Codes, SogBatch, SogPlan},
 };
 use sog_rl::ppo::Updates;
 use sog_sim::seed::{self, Rng};
 
 use super::part::Place;
 use crate::{
+    config::CloningConfig,
     device::Compute,
     nn::{
         ppo::DevicePpo,
-        updates::{CloningUpdates, DiscriminatorUpdates},
+        updates::{DiscriminatorUpdates, Member},
     },
 };
 
@@ -147,36 +148,70 @@ impl Case {
         threads: Parallelism,
         seconds: f64,
     ) -> Result<f64> {
-        let (device, update) = (by.device(), self.update(by, threads)?);
-        // Inside the pool, as training is.
-        let mut found = None;
-        rayon::scope(|_| found = Some(median_us(seconds, &device, update)));
-        found.expect("the scope has run it")
+        in_the_pool(seconds, &by.device(), self.update(by, threads)?)
     }
 
     /// The update, each call one.
     pub(in crate::cli) fn update(self, by: &Compute, threads: Parallelism) -> Result<Update> {
         match self.kind {
-            Kind::SogBc => self.sog_bc(by, threads),
+            Kind::SogBc => self.cloning(by, threads, 1, 1),
             Kind::Ppo => self.ppo(by, threads),
             Kind::Discriminator => self.discriminator(by, threads),
         }
     }
 
-    fn sog_bc(self, by: &Compute, threads: Parallelism) -> Result<Update> {
+    /// Median of microseconds of an update of SOG-BC in so many runs at once, with so many trajectories of equal
+    /// shares of the rows.
+    pub(super) fn together_us(
+        self,
+        by: &Compute,
+        runs: usize,
+        trajectories: usize,
+        seconds: f64,
+    ) -> Result<f64> {
+        let update = self.cloning(by, Parallelism::Rayon, runs, trajectories)?;
+        in_the_pool(seconds, &by.device(), update)
+    }
+
+    fn cloning(
+        self,
+        by: &Compute,
+        threads: Parallelism,
+        runs: usize,
+        trajectories: usize,
+    ) -> Result<Update> {
         let (mut rng, [s, _, a]) = (seed::rng(0), self.widths);
-        let mut net = self.policy(&mut rng)?;
-        let (obs, actions) = (uniform(self.rows * s, &mut rng), uniform(self.rows * a, &mut rng));
-        let mut adam = Adam::new(AdamConfig::default(), net.params.len());
-        let mut updates: Box<dyn CloningUpdates> = match by {
-            Compute::Candle(_) => by.cloning(net.arch()),
-            Compute::Engine => Box::new(SogBc::new(net.arch()).with_parallelism(threads)),
-        };
+        let mut learners = vec![];
+        for _ in 0..runs {
+            let net = self.policy(&mut rng)?;
+            let (obs, actions) =
+                (uniform(self.rows * s, &mut rng), uniform(self.rows * a, &mut rng));
+            let adam = Adam::new(AdamConfig::default(), net.params.len());
+            learners.push((net, adam, obs, actions, rng.clone()));
+        }
+        let of_row: Vec<u32> =
+            (0..self.rows).map(|row| (row * trajectories / self.rows) as u32).collect();
+        let arch = PolicyArch::paper(s, self.widths[1], self.hidden, a);
+        let (mut updates, mut done) = (by.cloning(&arch, threads), 0u64);
         let codes = Codes::Search(CodeSearch::OneHot);
         let plan = SogPlan { codes, lr: LR, max_grad_norm: None };
         Ok(Box::new(move || {
-            let batch = SogBatch { obs: &obs, actions: &actions, groups: Groups::Shared };
-            updates.update(&mut net, &mut adam, plan, batch, &mut rng, &mut |_, _, _| ())?;
+            let groups = match trajectories {
+                1 => Groups::Shared,
+                count => Groups::Index { of_row: &of_row, count },
+            };
+            let mut members: Vec<Member<'_>> = learners
+                .iter_mut()
+                .map(|(net, adam, obs, actions, rng)| {
+                    let batch = SogBatch { obs, actions, groups };
+                    Member { net, adam, plan, batch, rng, choose: None }
+                })
+                .collect();
+            updates.update(&mut members)?;
+            done += 1;
+            if done.is_multiple_of(CloningConfig::default().log_interval) {
+                updates.told()?;
+            }
             Ok(())
         }))
     }
@@ -240,6 +275,13 @@ impl Case {
         let arch = PolicyArch::paper(obs, latent, self.hidden, action);
         Ok(PolicyNet::new(arch, Init::default(), rng)?)
     }
+}
+
+/// [`median_us`] inside the thread pool, as training is.
+fn in_the_pool(seconds: f64, device: &Device, update: Update) -> Result<f64> {
+    let mut found = None;
+    rayon::scope(|_| found = Some(median_us(seconds, device, update)));
+    found.expect("the scope has run it")
 }
 
 /// Median of microseconds a call of `work`, in blocks that the device finishes, over `seconds`.
