@@ -56,6 +56,36 @@ fn several_seeds_are_the_runs_that_each_alone_would_be() {
 }
 
 #[test]
+fn on_a_device_several_seeds_run_at_once_or_it_says_why_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let said = |args: &[&str], code: i32| {
+        let output = sog(dir.path(), args);
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(code), "{args:?}: {said}");
+        said
+    };
+    let record = ["demos", "record", "--task", "circles", "--episodes-per-mode", "2", "--out", "d"];
+    said(&record, 0);
+    let train = |more: &[&str], code| {
+        let train = ["train", "--task", "circles", "--algo", "sog-bc", "--demos", "d"];
+        let short = ["--device", "candle", "--seeds", "0..1", "--set", "cloning.updates=4"];
+        said(&[&train[..], &short, more].concat(), code)
+    };
+    let written = |run: &str| dir.path().join(run).join("seed-1/policy.safetensors").is_file();
+    let text = train(&["--out", "at-once"], 0);
+    assert!(text.contains("2 runs at once") && written("at-once"), "{text}");
+    let text = train(&["--out", "in-turns", "--set", "cloning.attempts=2"], 0);
+    let reason = "note: one run after the other: cloning.attempts = 2, need 1";
+    assert!(text.contains(reason) && text.contains("run 2 of 2"), "{text}");
+    assert!(written("in-turns") && text.matches("note:").count() == 1, "{text}");
+    // One that is there is not begun again, and nothing is begun beside it.
+    std::fs::remove_dir_all(dir.path().join("at-once/seed-0")).unwrap();
+    let text = train(&["--out", "at-once"], 2);
+    assert!(text.contains("the run with seed 1") && text.contains("already holds a run"), "{text}");
+    assert!(!dir.path().join("at-once/seed-0").exists());
+}
+
+#[test]
 fn everything_is_reproduced_in_one_report() {
     let dir = tempfile::tempdir().unwrap();
     let little = ["--seeds", "1", "--budget", "0.005", "--lambda-s", "0.1", "--algos", "sog-bc"];

@@ -1,7 +1,14 @@
 //! Training runs end to end, small: determinism, resumption, devices, odd demonstrations.
 #![allow(clippy::unwrap_used)] // a test may panic
 
-use std::{collections::BTreeMap, path::Path, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
 use candle_core::Device;
 use sog_rl::run::{Config, Run};
@@ -483,8 +490,13 @@ fn a_run_on_a_device_resumes_to_the_same_bytes() {
     }
 }
 
-/// Trains runs with these seeds at once on candle, in `dir/SEED`.
-fn together(dir: &Path, configs: &[TrainConfig], demos: &Demonstrations) {
+/// Trains runs with these seeds at once on candle, in `dir/SEED`, until that is done or `interrupted`.
+fn together(
+    dir: &Path,
+    configs: &[TrainConfig],
+    demos: &Demonstrations,
+    interrupted: &(dyn Fn() -> bool + Sync),
+) -> Result<(), TrainError> {
     assert_eq!(why_not_together(configs).unwrap(), None);
     let compute = Compute::Candle(Device::Cpu);
     let begun = configs.iter().map(|c| Run::create_or_resume(&dir.join(c.seed.to_string()), c));
@@ -498,9 +510,9 @@ fn together(dir: &Path, configs: &[TrainConfig], demos: &Demonstrations) {
         start: None,
         compute: &compute,
         progress: &|_, _, _| (),
-        interrupted: &never,
+        interrupted,
     };
-    train_together(&mut runs, &configs.iter().map(job).collect::<Vec<_>>()).unwrap();
+    train_together(&mut runs, &configs.iter().map(job).collect::<Vec<_>>())
 }
 
 fn with_seeds(config: &TrainConfig, seeds: [u64; 3]) -> Vec<TrainConfig> {
@@ -523,8 +535,8 @@ fn runs_at_once_are_those_that_they_are_alone() {
     let demos = demos(2);
     let temp = tempfile::tempdir().unwrap();
     let mut config = config(Algorithm::SogBc);
-    (config.cloning.updates, config.cloning.checkpoint_interval) = (300, 100);
-    (config.cloning.trajectories, config.cloning.batch) = (4, 16);
+    (config.cloning.updates, config.cloning.checkpoint_interval) = (200, 100);
+    (config.cloning.trajectories, config.cloning.batch) = (4, 8);
     let plain = config.clone();
     let mut cases = vec![("clustered", config.clone())];
     config.cloning.first_code_margin = 0.3;
@@ -543,7 +555,7 @@ fn runs_at_once_are_those_that_they_are_alone() {
     for (name, config) in cases {
         let (at_once, alone) = (temp.path().join(name), temp.path().join(format!("{name} alone")));
         let configs = with_seeds(&config, [0, 1, 7]);
-        together(&at_once, &configs, &demos);
+        together(&at_once, &configs, &demos, &never).unwrap();
         for config in &configs {
             let seed = config.seed.to_string();
             let (one, other) = (at_once.join(&seed), alone.join(&seed));
@@ -561,7 +573,7 @@ fn runs_at_once_are_those_that_they_are_alone() {
             assert!(off.0 < 1e-4, "{name}, seed {seed}: {off:?}");
             let files = |dir: &Path| {
                 let names = std::fs::read_dir(dir).unwrap().map(|e| e.unwrap().file_name());
-                names.collect::<std::collections::BTreeSet<_>>()
+                names.collect::<BTreeSet<_>>()
             };
             assert_eq!(files(&one), files(&other), "{name}");
             let checkpoints = |dir: &Path| files(&dir.join("checkpoints"));
@@ -580,8 +592,19 @@ fn runs_at_once_resume_together_apart_and_alone() {
     let bytes = |dir: &Path| {
         [0, 1, 2].map(|seed| std::fs::read(dir.join(seed.to_string()).join(POLICY_FILE)).unwrap())
     };
-    together(temp.path(), &configs, &demos);
+    let again = |dir: &Path| together(dir, &configs, &demos, &never).unwrap();
+    again(temp.path());
     let whole = bytes(temp.path());
+    // Interrupted between two checkpoints.
+    let (stopped, asked) = (temp.path().join("stopped"), AtomicU64::new(0));
+    let late = || asked.fetch_add(1, Ordering::Relaxed) >= 34;
+    let error = together(&stopped, &configs, &demos, &late).unwrap_err();
+    assert!(matches!(error, TrainError::Interrupted { step: Some(35) }), "{error}");
+    for seed in ["0", "1", "2"] {
+        assert_eq!(Run::steps_done(&stopped.join(seed)).unwrap(), 35);
+    }
+    again(&stopped);
+    assert!(bytes(&stopped) == whole);
     let lose = |seed: u64, step: u64| {
         let dir = temp.path().join(seed.to_string());
         std::fs::remove_file(dir.join(POLICY_FILE)).unwrap();
@@ -589,11 +612,11 @@ fn runs_at_once_resume_together_apart_and_alone() {
     };
     // All from the checkpoint before.
     [0, 1, 2].iter().for_each(|&seed| lose(seed, 60));
-    together(temp.path(), &configs, &demos);
+    again(temp.path());
     assert!(bytes(temp.path()) == whole);
     // One is done, one has to catch up; what is computed for two is that for three but for rounding.
     lose(1, 60);
-    together(temp.path(), &configs, &demos);
+    again(temp.path());
     let found = bytes(temp.path());
     assert!(found[0] == whole[0] && found[2] == whole[2]);
     let before = temp.path().join("before");
