@@ -19,7 +19,7 @@ use super::{
     task_parser,
 };
 use crate::{
-    algorithms::sog_bc::SogBc,
+    algorithms::sog_bc::{SogBc, Together},
     config::{Algorithm, CloningConfig, TrainConfig},
     data::Demonstrations,
     device::Compute,
@@ -198,7 +198,15 @@ fn training(seconds: f64) -> Result<(f64, f64)> {
     let net = Case::ant(Kind::SogBc).policy(&mut rng)?;
     let normaliser = ObsNormaliser::of(&demos);
     let mut learner = SogBc::new(&demos, normaliser, config, LatentKind::OneHot(k), net, 0);
-    let mut trained = || -> Result<()> { Ok(learner.update()?) };
+    let mut together = Together::new(&Compute::Engine, learner.net.arch());
+    let interval = CloningConfig::default().log_interval;
+    let mut trained = || -> Result<()> {
+        together.update(std::iter::once(&mut learner))?;
+        match learner.step.is_multiple_of(interval) {
+            true => Ok(together.count(std::iter::once(&mut learner))?),
+            false => Ok(()),
+        }
+    };
     let turn = |work: &mut dyn FnMut() -> Result<()>| -> Result<f64> {
         let (begin, mut updates) = (Instant::now(), 0.0);
         while updates == 0.0 || begin.elapsed().as_secs_f64() < TURN {
