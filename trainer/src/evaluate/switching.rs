@@ -123,7 +123,7 @@ fn earned(episode: &Episode) -> (Vec<Vec<f64>>, Vec<Vec<f64>>) {
         earned
     };
     let reached = episode.switch_returns.chunks_exact(modes).chain([&episode.returns[..]]);
-    let parts: Vec<Vec<f64>> = reached.map(|now| since(now)).collect();
+    let parts: Vec<Vec<f64>> = reached.map(since).collect();
     let of_code = |parts: &[Vec<f64>]| {
         let end = parts.get(1).cloned().unwrap_or_else(|| vec![0.0; modes]);
         (parts[0].iter().zip(&end).map(|(a, b)| a + b).collect(), end)
