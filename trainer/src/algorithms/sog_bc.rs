@@ -7,8 +7,8 @@
 //! | 1 | define L(â, a) = ‖â − a‖² | `sog_engine::sog_bc` |
 //! | 2 | input: θ₀, expert trajectories τ_E | [`SogBc::new`] |
 //! | 3 | for iteration = 0, 1, 2, … | the caller's loop over [`Together::update`] |
-//! | 4 | sample state-action pairs χ_E ~ τ_E | [`SogBc::draw`], [`Sampler::next`] |
-//! | 5, 6 | candidates z_i ~ p(z), z_E = argmin | [`SogBc::member`], `sog_engine::search` |
+//! | 4 | sample state-action pairs χ_E ~ τ_E | `SogBc::draw`, [`Sampler::next`] |
+//! | 5, 6 | candidates z_i ~ p(z), z_E = argmin | `SogBc::member`, `sog_engine::search` |
 //! | 7, 8 | L_SOG, its gradient, a step on θ | [`CloningUpdates::update`] |
 //!
 //! A minibatch holds [`CloningConfig::batch`] pairs of each of a few trajectories; the pairs of one

@@ -117,7 +117,7 @@ pub fn evaluate_switching(
 fn earned(episode: &Episode) -> (Vec<Vec<f64>>, Vec<Vec<f64>>) {
     let modes = episode.returns.len();
     let mut before = vec![0.0; modes];
-    let mut since = |now: &[f64]| -> Vec<f64> {
+    let since = |now: &[f64]| -> Vec<f64> {
         let earned = now.iter().zip(&before).map(|(now, before)| now - before).collect();
         before = now.to_vec();
         earned
