@@ -2,22 +2,18 @@
 
 use std::path::{Path, PathBuf};
 
-use plotters::{
-    backend::DrawingBackend,
-    coord::Shift,
-    drawing::DrawingArea,
-    element::Circle,
-    series::{DashedLineSeries, LineSeries},
-    style::Color,
-};
+use plotters::series::LineSeries;
 
-use super::{Figure, FigureError, INK, axes, colour, save, titled};
+use super::{
+    Area, Drawn, Figure, FigureError, INK, Key, LABEL_PX, axes, chart, colour, dashes, dot, legend,
+    line, mark, save, titled,
+};
 
 /// Name of the picture of how many codes demonstrations ask for.
 pub const NAME: &str = "codes";
 
 /// Width and height of a panel in pixels.
-const PANEL_PX: (u32, u32) = (560, 420);
+const PANEL_PX: (u32, u32) = (560, 440);
 
 /// A number of codes.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -55,13 +51,10 @@ impl Figure for Count<'_> {
         (2 * PANEL_PX.0, PANEL_PX.1)
     }
 
-    fn draw<DB: DrawingBackend>(
-        &self,
-        area: &DrawingArea<DB, Shift>,
-    ) -> Result<(), Box<dyn std::error::Error>>
-    where
-        DB::ErrorType: 'static,
-    {
+    fn draw(&self, area: &Area<'_>) -> Drawn {
+        let entries =
+            [("chosen", Key::Mark), ("most that clusters may share", Key::Dashes(line(INK)))];
+        let area = legend(area, &entries.map(|(name, key)| (name.to_string(), key)))?;
         let most = self.rows.len().max(1) as f64;
         let (left, right) = ("loss, one code 1", "share between clusters");
         for (which, (panel, title)) in
@@ -69,8 +62,9 @@ impl Figure for Count<'_> {
         {
             let of = |row: &CountRow| if which == 0 { row.loss } else { row.between };
             let highest = self.rows.iter().map(of).fold(2.0 * self.limit, f64::max);
+            let panel = titled(panel, title, LABEL_PX)?;
             let mut chart =
-                titled(panel, title, 64).build_cartesian_2d(0.5..most + 0.5, 0.0..1.1 * highest)?;
+                chart(&panel).build_cartesian_2d(0.5..most + 0.5, 0.0..1.1 * highest)?;
             axes(&mut chart)
                 .x_labels(self.rows.len().max(1))
                 .x_desc("codes K")
@@ -78,20 +72,35 @@ impl Figure for Count<'_> {
                 .x_label_formatter(&|v| format!("{v:.0}"))
                 .draw()?;
             let points = || self.rows.iter().map(|row| (row.codes as f64, of(row)));
-            chart.draw_series(LineSeries::new(points(), colour(which).stroke_width(3)))?;
+            chart.draw_series(LineSeries::new(points(), line(colour(which))))?;
             chart.draw_series(self.rows.iter().map(|row| {
                 let at = (row.codes as f64, of(row));
-                if row.codes == self.chosen {
-                    Circle::new(at, 7, INK.filled())
-                } else {
-                    Circle::new(at, 4, colour(which).filled())
-                }
+                if row.codes == self.chosen { mark(at) } else { dot(at, colour(which)) }
             }))?;
             if which == 1 {
-                let line = [(0.5, self.limit), (most + 0.5, self.limit)];
-                chart.draw_series(DashedLineSeries::new(line, 8, 6, INK.stroke_width(2)))?;
+                let limit = [(0.5, self.limit), (most + 0.5, self.limit)];
+                chart.draw_series(dashes(limit, line(INK)))?;
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_chosen_number_of_codes_is_marked() {
+        let row =
+            |codes| CountRow { codes, loss: 1.0 / codes as f64, between: 0.01 * codes as f64 };
+        let rows: Vec<CountRow> = (1..=8).map(row).collect();
+        let count = Count { rows: &rows, chosen: 3, limit: 0.1 };
+        crate::figures::look::check(&count);
+        // In both panels and the legend, in ink; the other points in colours.
+        let svg = crate::figures::svg(&count).unwrap();
+        let marks =
+            svg.lines().filter(|line| line.starts_with("<circle") && line.contains("#282828"));
+        assert_eq!((marks.count(), svg.matches("<circle").count()), (3, 2 * 8 + 1));
     }
 }

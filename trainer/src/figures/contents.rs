@@ -3,10 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use plotters::{
-    backend::DrawingBackend,
-    coord::Shift,
-    drawing::DrawingArea,
-    element::{Circle, PathElement, Rectangle},
+    element::{PathElement, Rectangle},
     style::Color,
 };
 use sog_formats::{
@@ -14,7 +11,10 @@ use sog_formats::{
     inspect::{FindingKind, Report},
 };
 
-use super::{Figure, FigureError, INK, axes, colour, save, titled};
+use super::{
+    Area, Drawn, Figure, FigureError, Key, LABEL_PX, axes, chart, colour, legend, mark, number,
+    save, thin, titled,
+};
 
 /// Width and height of a panel in pixels.
 const PANEL_PX: (u32, u32) = (620, 420);
@@ -187,35 +187,31 @@ impl Figure for Contents {
         (2 * PANEL_PX.0, 2 * PANEL_PX.1)
     }
 
-    fn draw<DB: DrawingBackend>(
-        &self,
-        area: &DrawingArea<DB, Shift>,
-    ) -> Result<(), Box<dyn std::error::Error>>
-    where
-        DB::ErrorType: 'static,
-    {
-        for (place, panel) in area.split_evenly((2, 2)).iter().zip(self.panels()) {
+    fn draw(&self, area: &Area<'_>) -> Drawn {
+        let panels = self.panels();
+        let marked = panels.iter().any(|panel| panel.bars.iter().any(|bar| bar.marked));
+        let entries = marked.then(|| ("something was found here".to_string(), Key::Mark));
+        let area = legend(area, entries.as_slice())?;
+        for (place, panel) in area.split_evenly((2, 2)).iter().zip(panels) {
             let [left, right, low, high] = panel.range;
-            let mut chart =
-                titled(place, panel.title, 72).build_cartesian_2d(left..right, low..high)?;
-            // Episodes and components have whole numbers.
-            let decimals = if panel.x == "ms" { 1 } else { 0 };
+            let place = titled(place, panel.title, LABEL_PX)?;
+            let mut chart = chart(&place).build_cartesian_2d(left..right, low..high)?;
             axes(&mut chart)
                 .x_desc(panel.x)
                 .y_desc(panel.y)
-                .x_label_formatter(&|v| format!("{v:.decimals$}"))
-                .y_label_formatter(&|v| format!("{v:.0}"))
+                .x_label_formatter(&number)
+                .y_label_formatter(&number)
                 .draw()?;
-            for bar in &panel.bars {
+            for bar in panel.bars.iter().filter(|bar| bar.low < bar.high) {
                 let colour = colour(usize::from(bar.marked));
                 let corners = [(bar.x.0, bar.low), (bar.x.1, bar.high)];
                 chart.draw_series([Rectangle::new(corners, colour.filled())])?;
                 // Where many stand side by side a bar is narrower than a pixel.
                 let middle = (bar.x.0 + bar.x.1) / 2.0;
                 let line = vec![(middle, bar.low), (middle, bar.high)];
-                chart.draw_series([PathElement::new(line, colour)])?;
+                chart.draw_series([PathElement::new(line, thin(colour))])?;
                 if bar.marked {
-                    chart.draw_series([Circle::new((middle, bar.high), 4, INK.filled())])?;
+                    chart.draw_series([mark((middle, bar.high))])?;
                 }
             }
         }
@@ -247,6 +243,7 @@ mod tests {
         let std = report.components[1].moments.std;
         assert!((contents.changes[1].0 - 0.5 / std).abs() < 1e-9, "{:?}", contents.changes);
         assert!(contents.changes.iter().all(|(_, jumps)| !jumps) && contents.periods_ms.is_empty());
+        crate::figures::look::check(&contents);
         let written = draw(&recording, &report, dir.path(), "contents").unwrap();
         assert!(written.iter().all(|path| std::fs::metadata(path).unwrap().len() > 1000));
     }

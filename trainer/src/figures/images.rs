@@ -6,19 +6,16 @@
 
 use std::path::{Path, PathBuf};
 
-use plotters::{
-    backend::DrawingBackend,
-    coord::Shift,
-    drawing::DrawingArea,
-    element::{Circle, Rectangle},
-    style::{
-        Color, IntoFont, RGBColor,
-        text_anchor::{HPos, Pos, VPos},
-    },
+use plotters::style::{
+    FontTransform, RGBColor,
+    text_anchor::{HPos, Pos, VPos},
 };
 use sog_engine::conv::Grid;
 
-use super::{FAINT, Figure, FigureError, INK, LABEL_PX, TICK_PX, TITLE_PX, axes, save_png, titled};
+use super::{
+    Area, Drawn, Figure, FigureError, Key, LABEL_PX, Picture, TICK_PX, TITLE_PX, at, axes, chart,
+    legend, save_png, speck, text, titled,
+};
 use crate::codes::quantile::{normal_cdf, normal_quantile};
 
 /// Ten colours that keep apart, for digits and other classes (Tableau's; Okabe and Ito's are fewer).
@@ -42,8 +39,10 @@ const PLANE: usize = 20;
 const INNER: usize = 6;
 const OUTER: usize = 4;
 
-/// Height of a title, and room beside and below a panel for its axes.
-const TITLE_ROOM: i32 = 48;
+/// Width that a title needs; height of a title, of a caption, and room beside and below a panel for its axes.
+const TITLE_WIDTH: i32 = 620;
+const TITLE_ROOM: i32 = 54;
+const CAPTION_ROOM: i32 = 32;
 const AXIS_ROOM: i32 = 64;
 const MARGIN: i32 = 16;
 
@@ -196,28 +195,21 @@ impl<'a> Sheet<'a> {
         (last(self.columns, self.size.width), last(self.rows, self.size.height))
     }
 
-    fn draw<DB: DrawingBackend>(
-        &self,
-        area: &DrawingArea<DB, Shift>,
-        (left, top): (i32, i32),
-    ) -> Result<(), Box<dyn std::error::Error>>
-    where
-        DB::ErrorType: 'static,
-    {
+    /// The pictures, from the upper left corner of the sheet on.
+    fn pictures(&self, (left, top): (i32, i32)) -> impl Iterator<Item = Picture> {
         let Grid { height, width, channels } = self.size;
-        for (n, picture) in self.pictures.chunks_exact(self.size.values().max(1)).enumerate() {
-            let x0 = left + self.at(n % self.columns, width);
-            let y0 = top + self.at(n / self.columns, height);
-            for y in 0..height * self.scale {
-                for x in 0..width * self.scale {
-                    let from = (y / self.scale * width + x / self.scale) * channels;
-                    let value = |c: usize| picture[from + c.min(channels - 1)];
-                    let colour = RGBColor(value(0), value(1), value(2));
-                    area.draw_pixel((x0 + x as i32, y0 + y as i32), &colour)?;
-                }
+        let of_one = self.pictures.chunks_exact(self.size.values().max(1)).enumerate();
+        of_one.map(move |(n, picture)| {
+            let x = left + self.at(n % self.columns, width);
+            let y = top + self.at(n / self.columns, height);
+            let pixel = |values: &[u8]| [0, 1, 2].map(|c: usize| values[c.min(channels - 1)]);
+            Picture {
+                at: (x as u32, y as u32),
+                width: width as u32,
+                scale: self.scale as u32,
+                rgb: picture.chunks_exact(channels).map(pixel).collect(),
             }
-        }
-        Ok(())
+        })
     }
 }
 
@@ -234,7 +226,7 @@ impl Panel<'_> {
     /// Room at the left, above and below.
     fn room(&self) -> (i32, i32, i32) {
         let axis = if self.axes.is_some() { AXIS_ROOM } else { 0 };
-        (axis, if self.caption.is_some() { 32 } else { 0 }, axis)
+        (axis, if self.caption.is_some() { CAPTION_ROOM } else { 0 }, axis)
     }
 
     fn size(&self) -> (i32, i32) {
@@ -249,53 +241,56 @@ struct Panels<'a> {
     panels: Vec<Panel<'a>>,
 }
 
+impl Panels<'_> {
+    /// The panels with the upper left corner of each sheet.
+    fn places(&self) -> impl Iterator<Item = (&Panel<'_>, (i32, i32))> {
+        self.panels.iter().scan(MARGIN, |x, panel| {
+            let (left, above, _) = panel.room();
+            let place = (*x + left, TITLE_ROOM + above);
+            *x += panel.size().0 + MARGIN;
+            Some((panel, place))
+        })
+    }
+}
+
 impl Figure for Panels<'_> {
     fn size(&self) -> (u32, u32) {
         let sizes = self.panels.iter().map(Panel::size);
         let width: i32 = sizes.clone().map(|(width, _)| width + MARGIN).sum();
         let height = sizes.map(|(_, height)| height).max().unwrap_or(0);
-        ((width + MARGIN).max(1) as u32, (height + TITLE_ROOM + MARGIN).max(1) as u32)
+        ((width + MARGIN).max(TITLE_WIDTH) as u32, (height + TITLE_ROOM + MARGIN) as u32)
     }
 
-    fn draw<DB: DrawingBackend>(
-        &self,
-        area: &DrawingArea<DB, Shift>,
-    ) -> Result<(), Box<dyn std::error::Error>>
-    where
-        DB::ErrorType: 'static,
-    {
-        let font = |px: u32| ("sans-serif", px).into_font().color(&INK);
-        let centred = |px: u32| font(px).pos(Pos::new(HPos::Center, VPos::Center));
-        let middle = self.size().0 as i32 / 2;
-        area.draw_text(&self.title, &centred(TITLE_PX), (middle, TITLE_ROOM / 2))?;
-        let mut x = MARGIN;
-        for panel in &self.panels {
-            let ((width, height), (left, above, _)) = (panel.sheet.extent(), panel.room());
-            let (x0, y0) = (x + left, TITLE_ROOM + above);
-            panel.sheet.draw(area, (x0, y0))?;
+    fn draw(&self, area: &Area<'_>) -> Drawn {
+        titled(area, &self.title, TITLE_PX)?;
+        let centred = |size: u32| text(size).pos(Pos::new(HPos::Center, VPos::Center));
+        for (panel, (x0, y0)) in self.places() {
+            let (width, height) = panel.sheet.extent();
             if let Some(caption) = &panel.caption {
-                let at = (x0 + width / 2, TITLE_ROOM + above / 2);
-                area.draw_text(caption, &centred(LABEL_PX), at)?;
+                area.draw_text(
+                    caption,
+                    &centred(LABEL_PX),
+                    at(x0 + width / 2, y0 - CAPTION_ROOM / 2),
+                )?;
             }
             if let Some((across, up)) = &panel.axes {
                 let below = y0 + height;
                 for (share, label) in [(0, "0"), (1, "0.5"), (2, "1")] {
                     let (right, rise) = (x0 + share * width / 2, below - share * height / 2);
-                    area.draw_text(label, &centred(TICK_PX), (right, below + 14))?;
-                    let at = (x0 - 18, rise.clamp(y0 + 8, below - 8));
-                    area.draw_text(label, &centred(TICK_PX), at)?;
+                    area.draw_text(label, &centred(TICK_PX), at(right, below + 14))?;
+                    let beside = at(x0 - 18, rise.clamp(y0 + 8, below - 8));
+                    area.draw_text(label, &centred(TICK_PX), beside)?;
                 }
-                area.draw_text(across, &centred(LABEL_PX), (x0 + width / 2, below + 42))?;
-                let upright = ("sans-serif", LABEL_PX)
-                    .into_font()
-                    .transform(plotters::style::FontTransform::Rotate270)
-                    .color(&INK)
-                    .pos(Pos::new(HPos::Center, VPos::Center));
-                area.draw_text(up, &upright, (x0 - 46, y0 + height / 2))?;
+                area.draw_text(across, &centred(LABEL_PX), at(x0 + width / 2, below + 42))?;
+                let upright = centred(LABEL_PX).transform(FontTransform::Rotate270);
+                area.draw_text(up, &upright, at(x0 - 46, y0 + height / 2))?;
             }
-            x += panel.size().0 + MARGIN;
         }
         Ok(())
+    }
+
+    fn pictures(&self) -> Vec<Picture> {
+        self.places().flat_map(|(panel, place)| panel.sheet.pictures(place)).collect()
     }
 }
 
@@ -307,37 +302,22 @@ struct Embedding<'a> {
 
 impl Figure for Embedding<'_> {
     fn size(&self) -> (u32, u32) {
-        (1000, 900)
+        (900, 960)
     }
 
-    fn draw<DB: DrawingBackend>(
-        &self,
-        area: &DrawingArea<DB, Shift>,
-    ) -> Result<(), Box<dyn std::error::Error>>
-    where
-        DB::ErrorType: 'static,
-    {
-        let (plot, key) = area.split_horizontally(900);
-        let mut chart = titled(&plot, "Codes of held-out pictures", 64)
-            .build_cartesian_2d(0.0..1.0, 0.0..1.0)?;
-        axes(&mut chart).x_desc("Φ(z₁)").y_desc("Φ(z₂)").draw()?;
+    fn draw(&self, area: &Area<'_>) -> Drawn {
+        let area = titled(area, "Codes of held-out pictures", TITLE_PX)?;
         let colour = |label: u8| CLASSES[usize::from(label) % CLASSES.len()];
-        chart.draw_series(self.codes.chunks_exact(2).zip(self.labels).map(|(z, &label)| {
-            let at = (normal_cdf(z[0].into()), normal_cdf(z[1].into()));
-            Circle::new(at, 2, colour(label).mix(0.75).filled())
-        }))?;
         let mut classes: Vec<u8> = self.labels.to_vec();
         classes.sort_unstable();
         classes.dedup();
-        let font = ("sans-serif", LABEL_PX).into_font().color(&INK);
-        for (i, &label) in classes.iter().enumerate() {
-            let y = 90 + 34 * i as i32;
-            key.draw(&Circle::new((22, y + 10), 8, colour(label).filled()))?;
-            key.draw_text(&label.to_string(), &font, (42, y))?;
-        }
-        let (width, height) = self.size();
-        let frame = [(0, 0), (width as i32 - 1, height as i32 - 1)];
-        area.draw(&Rectangle::new(frame, FAINT.stroke_width(1)))?;
+        let entries = classes.iter().map(|&label| (label.to_string(), Key::Dot(colour(label))));
+        let area = legend(&area, &entries.collect::<Vec<_>>())?;
+        let mut chart = chart(&area).build_cartesian_2d(0.0..1.0, 0.0..1.0)?;
+        axes(&mut chart).x_desc("Φ(z₁)").y_desc("Φ(z₂)").draw()?;
+        chart.draw_series(self.codes.chunks_exact(2).zip(self.labels).map(|(z, &label)| {
+            speck((normal_cdf(z[0].into()), normal_cdf(z[1].into())), colour(label))
+        }))?;
         Ok(())
     }
 }
@@ -375,6 +355,7 @@ mod tests {
         embedding(&[0.0, 1.0, -1.0, 0.5], &[3, 9], dir.path()).unwrap();
         let sets = [("originals", grey(10)), ("SOG", grey(10))];
         reconstructions(&sets, size, dir.path()).unwrap();
+        crate::figures::look::check(&Embedding { codes: &[0.0, 1.0, -1.0, 0.5], labels: &[3, 9] });
         for name in ["plane", "blocks", "embedding", "reconstructions"] {
             let picture = image::open(dir.path().join(format!("{name}.png"))).unwrap().to_luma8();
             assert!(picture.pixels().any(|p| p.0[0] < 230), "{name} is empty");

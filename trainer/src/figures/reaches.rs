@@ -2,23 +2,18 @@
 
 use std::path::{Path, PathBuf};
 
-use plotters::{
-    backend::DrawingBackend,
-    chart::SeriesLabelPosition,
-    coord::Shift,
-    drawing::DrawingArea,
-    element::{Circle, PathElement},
-    series::LineSeries,
-    style::Color,
-};
+use plotters::series::LineSeries;
 
-use super::{Figure, FigureError, INK, axes, colour, legend, save, titled};
+use super::{
+    Area, Drawn, Figure, FigureError, INK, Key, LABEL_PX, TITLE_PX, alike, axes, chart, colour,
+    dot, legend, line, save, thin, titled,
+};
 
 /// Name of the picture.
 pub const NAME: &str = "reaches";
 
 /// Width and height of a panel in pixels.
-const PANEL_PX: (u32, u32) = (620, 560);
+const PANEL_PX: (u32, u32) = (620, 600);
 
 /// A panel: its title, the coordinates that it shows, and their names.
 const PANELS: [(&str, [usize; 2], [&str; 2]); 2] =
@@ -52,15 +47,13 @@ impl Figure for Reaches {
         (2 * PANEL_PX.0, PANEL_PX.1)
     }
 
-    fn draw<DB: DrawingBackend>(
-        &self,
-        area: &DrawingArea<DB, Shift>,
-    ) -> Result<(), Box<dyn std::error::Error>>
-    where
-        DB::ErrorType: 'static,
-    {
+    fn draw(&self, area: &Area<'_>) -> Drawn {
+        let area = titled(area, &self.title, TITLE_PX)?;
+        let dimension = |i| (format!("dimension {}", i + 1), Key::Line(line(colour(i))));
+        let mut entries: Vec<_> = (0..self.places.len()).map(dimension).collect();
+        entries.push(("goals".to_string(), Key::Line(thin(INK))));
+        let area = legend(&area, &entries)?;
         for (panel, (view, shown, names)) in area.split_evenly((1, 2)).iter().zip(PANELS) {
-            // Both axes alike, around what there is.
             let all = || self.places.iter().flatten().chain(&self.goals);
             let range = |axis: usize| {
                 all().fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), place| {
@@ -68,14 +61,9 @@ impl Figure for Reaches {
                 })
             };
             let ranges = shown.map(range);
-            let half =
-                ranges.map(|(low, high)| 0.5 * (high - low)).into_iter().fold(0.05, f64::max);
-            let [x, y] = ranges.map(|(low, high)| {
-                let middle = 0.5 * (low + high);
-                middle - 1.4 * half..middle + 1.4 * half
-            });
-            let mut chart =
-                titled(panel, &format!("{}, {view}", self.title), 76).build_cartesian_2d(x, y)?;
+            let panel = titled(panel, view, LABEL_PX)?;
+            let (x, y) = alike(&panel, ranges[0], ranges[1]);
+            let mut chart = chart(&panel).build_cartesian_2d(x, y)?;
             axes(&mut chart)
                 .x_desc(names[0])
                 .y_desc(names[1])
@@ -92,20 +80,12 @@ impl Figure for Reaches {
                 (low[0], high[1]),
                 (low[0], low[1]),
             ];
-            chart
-                .draw_series(LineSeries::new(outline, INK.stroke_width(1)))?
-                .label("goals")
-                .legend(|(x, y)| PathElement::new([(x, y), (x + 24, y)], INK.stroke_width(1)));
+            chart.draw_series(LineSeries::new(outline, thin(INK)))?;
             for (i, places) in self.places.iter().enumerate() {
-                let style = colour(i).stroke_width(3);
                 let points = || places.iter().map(|place| (place[shown[0]], place[shown[1]]));
-                chart
-                    .draw_series(LineSeries::new(points(), style))?
-                    .label(format!("dimension {}", i + 1))
-                    .legend(move |(x, y)| PathElement::new([(x, y), (x + 24, y)], style));
-                chart.draw_series(points().map(|p| Circle::new(p, 4, style.filled())))?;
+                chart.draw_series(LineSeries::new(points(), line(colour(i))))?;
+                chart.draw_series(points().map(|at| dot(at, colour(i))))?;
             }
-            legend(&mut chart, SeriesLabelPosition::UpperLeft)?;
         }
         Ok(())
     }
@@ -127,6 +107,8 @@ mod tests {
             (0..5).map(place).collect()
         };
         let goals = [[1.2, 0.6, 0.4], [1.5, 0.9, 0.7]];
+        let places = vec![line(0), line(2)];
+        crate::figures::look::check(&Reaches { title: "arm".to_string(), places, goals });
         let paths = draw(&[line(0), line(2)], goals, "arm", dir.path()).unwrap();
         let svg = std::fs::read_to_string(&paths[1]).unwrap();
         for said in ["dimension 1", "dimension 2", "goals", "from above", "from the side"] {

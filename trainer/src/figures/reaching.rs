@@ -2,16 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
-use plotters::{
-    backend::DrawingBackend,
-    coord::Shift,
-    drawing::DrawingArea,
-    element::Circle,
-    series::LineSeries,
-    style::{Color, IntoFont},
-};
+use plotters::series::LineSeries;
 
-use super::{FAINT, Figure, FigureError, INK, TICK_PX, TITLE_PX, colour, save};
+use super::{
+    Area, Drawn, FAINT, Figure, FigureError, INK, Key, TICK_PX, TITLE_PX, colour, dot, legend,
+    line, px, ring, save, text, thin, titled,
+};
 use crate::evaluate::goals::Reach;
 
 /// Name of the picture.
@@ -22,6 +18,8 @@ const SIZE_PX: (u32, u32) = (900, 800);
 /// The view, radians.
 const PITCH: f64 = 0.35;
 const YAW: f64 = 0.65;
+/// Around what is shown: room between the numbers of two axes where they meet.
+const MARGIN_M: f64 = 0.05;
 
 struct Reaching {
     title: String,
@@ -55,13 +53,7 @@ impl Figure for Reaching {
         SIZE_PX
     }
 
-    fn draw<DB: DrawingBackend>(
-        &self,
-        area: &DrawingArea<DB, Shift>,
-    ) -> Result<(), Box<dyn std::error::Error>>
-    where
-        DB::ErrorType: 'static,
-    {
+    fn draw(&self, area: &Area<'_>) -> Drawn {
         let ways = self.reaches.iter().flat_map(|reach| &reach.way_m);
         let all = ways.chain(&self.goals).collect::<Vec<_>>();
         let range = |axis: usize| {
@@ -69,11 +61,19 @@ impl Figure for Reaching {
                 all.iter().fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), place| {
                     (low.min(place[axis]), high.max(place[axis]))
                 });
-            low - 0.02..high + 0.02
+            low - MARGIN_M..high + MARGIN_M
         };
-        let mut chart = plotters::chart::ChartBuilder::on(area);
-        chart.margin(16).caption(&self.title, ("sans-serif", TITLE_PX).into_font());
-        let mut chart = chart.build_cartesian_3d(range(0), range(2), range(1))?;
+        let area = titled(area, &self.title, TITLE_PX)?;
+        let mut entries = vec![("start".to_string(), Key::Dot(INK))];
+        if self.reaches.iter().any(|reach| reach.target_m.is_some()) {
+            entries.push(("target".to_string(), Key::Ring));
+        }
+        let area = legend(&area, &entries)?;
+        let mut chart = plotters::chart::ChartBuilder::on(&area).build_cartesian_3d(
+            range(0),
+            range(2),
+            range(1),
+        )?;
         chart.with_projection(|mut projection| {
             (projection.pitch, projection.yaw, projection.scale) = (PITCH, YAW, 0.8);
             projection.into_matrix()
@@ -81,9 +81,10 @@ impl Figure for Reaching {
         chart
             .configure_axes()
             .axis_panel_style(plotters::style::TRANSPARENT)
-            .bold_grid_style(FAINT)
+            .bold_grid_style(thin(FAINT))
+            .tick_size(px(6))
             .light_grid_style(plotters::style::TRANSPARENT)
-            .label_style(("sans-serif", TICK_PX).into_font().color(&INK))
+            .label_style(text(TICK_PX))
             .x_labels(4)
             .y_labels(5)
             .z_labels(4)
@@ -92,13 +93,11 @@ impl Figure for Reaching {
             .z_formatter(&|y| format!("y {y:.2} m"))
             .draw()?;
         for (i, reach) in self.reaches.iter().enumerate() {
-            let style = colour(i).stroke_width(2);
             let way = reach.way_m.iter().copied().map(upright);
-            chart.draw_series(LineSeries::new(way, style))?;
+            chart.draw_series(LineSeries::new(way, line(colour(i))))?;
             let begin = reach.way_m.first().copied().map(upright);
-            chart.draw_series(begin.map(|at| Circle::new(at, 4, INK.filled())))?;
-            let target = reach.target_m.map(upright);
-            chart.draw_series(target.map(|at| Circle::new(at, 7, colour(0).stroke_width(2))))?;
+            chart.draw_series(begin.map(|at| dot(at, INK)))?;
+            chart.draw_series(reach.target_m.map(upright).map(ring))?;
         }
         Ok(())
     }
@@ -124,8 +123,10 @@ mod tests {
         };
         // Three beginnings and three targets; without targets the beginnings alone.
         let with: Vec<Reach> = (1..4).map(|i| reach(i, Some([1.4, 0.8, 0.5]))).collect();
-        assert_eq!(circles(&with), 6);
+        assert_eq!(circles(&with), 6 + 2, "and two in the legend");
+        let title = "SOG-BC on fetchreach: codes of demonstrations".to_string();
+        crate::figures::look::check(&Reaching { title, reaches: with, goals });
         let without: Vec<Reach> = (1..4).map(|i| reach(i, None)).collect();
-        assert_eq!(circles(&without), 3);
+        assert_eq!(circles(&without), 3 + 1, "and one in the legend");
     }
 }

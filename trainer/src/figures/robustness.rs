@@ -3,21 +3,15 @@
 
 use std::path::{Path, PathBuf};
 
-use plotters::{
-    backend::DrawingBackend,
-    chart::SeriesLabelPosition,
-    coord::Shift,
-    drawing::DrawingArea,
-    element::{Circle, PathElement},
-    prelude::IntoLogRange,
-    series::{DashedLineSeries, LineSeries},
-    style::Color,
+use plotters::{prelude::IntoLogRange, series::LineSeries};
+
+use super::{
+    Area, Drawn, Figure, FigureError, INK, Key, LABEL_PX, alike, axes, chart, colour, dashes, dot,
+    legend, line, mark, number, save, titled,
 };
 
-use super::{Figure, FigureError, INK, axes, colour, legend, save, titled};
-
 /// Width and height of a panel in pixels.
-const PANEL_PX: (u32, u32) = (620, 560);
+const PANEL_PX: (u32, u32) = (620, 600);
 
 /// One policy of a task, to be drawn at its λ_S.
 #[derive(Clone, Debug, PartialEq)]
@@ -79,44 +73,35 @@ impl Figure for Sweep {
         (2 * PANEL_PX.0, PANEL_PX.1)
     }
 
-    fn draw<DB: DrawingBackend>(
-        &self,
-        area: &DrawingArea<DB, Shift>,
-    ) -> Result<(), Box<dyn std::error::Error>>
-    where
-        DB::ErrorType: 'static,
-    {
+    fn draw(&self, area: &Area<'_>) -> Drawn {
+        let task = |(i, curve): (usize, &Curve)| (curve.task.clone(), Key::Line(line(colour(i))));
+        let mut entries: Vec<_> = self.curves.iter().enumerate().map(task).collect();
+        if self.curves.iter().any(|curve| curve.cloned.is_some()) {
+            entries.push(("SOG-BC".to_string(), Key::Dashes(line(INK))));
+        }
+        let area = legend(area, &entries)?;
         let random = format!("{:.0} % random actions", 100.0 * self.perturb);
         for (which, (panel, title)) in
             area.split_evenly((1, 2)).iter().zip(["its own actions", &random]).enumerate()
         {
-            let mut chart = titled(panel, title, 70)
-                .build_cartesian_2d((0.008..1.25).log_scale(), -0.05..1.3)?;
+            let panel = titled(panel, title, LABEL_PX)?;
+            let mut chart =
+                chart(&panel).build_cartesian_2d((0.008..1.25).log_scale(), -0.05..1.1)?;
             axes(&mut chart)
                 .y_labels(7)
-                .x_desc("λ_S (dashes: SOG-BC)")
+                .x_desc("λ_S")
                 .y_desc("return, random 0, best without random actions 1")
                 .x_label_formatter(&|x| format!("{x}"))
                 .draw()?;
             for (i, curve) in self.curves.iter().enumerate() {
-                let style = colour(i).stroke_width(3);
                 let points = || curve.points.iter().map(|(l, scores)| (*l, scores[which]));
-                chart
-                    .draw_series(LineSeries::new(points(), style))?
-                    .label(curve.task.as_str())
-                    .legend(move |(x, y)| PathElement::new([(x, y), (x + 24, y)], style));
-                chart.draw_series(points().map(|p| Circle::new(p, 4, style.filled())))?;
+                chart.draw_series(LineSeries::new(points(), line(colour(i))))?;
+                chart.draw_series(points().map(|at| dot(at, colour(i))))?;
                 if let Some(cloned) = curve.cloned {
-                    let line = [(0.01, cloned[which]), (1.0, cloned[which])];
-                    chart.draw_series(DashedLineSeries::new(
-                        line,
-                        8,
-                        6,
-                        colour(i).stroke_width(2),
-                    ))?;
+                    let level = [(0.01, cloned[which]), (1.0, cloned[which])];
+                    chart.draw_series(dashes(level, line(colour(i))))?;
                 }
             }
-            legend(&mut chart, SeriesLabelPosition::UpperLeft)?;
         }
         Ok(())
     }
@@ -151,36 +136,62 @@ impl Figure for Switching<'_> {
         (PANEL_PX.0 * self.0.len() as u32, PANEL_PX.1)
     }
 
-    fn draw<DB: DrawingBackend>(
-        &self,
-        area: &DrawingArea<DB, Shift>,
-    ) -> Result<(), Box<dyn std::error::Error>>
-    where
-        DB::ErrorType: 'static,
-    {
+    fn draw(&self, area: &Area<'_>) -> Drawn {
         let all = || self.0.iter().flat_map(|(_, paths)| paths).flat_map(|p| p.points.clone());
-        let reach = all().map(|(x, y)| x.abs().max(y.abs())).fold(1.0, f64::max) * 1.05;
+        let reach = all().map(|(x, y)| x.abs().max(y.abs())).fold(1.0, f64::max);
+        let failed = self.0.iter().flat_map(|(_, paths)| paths).any(|path| path.failed);
+        let entries = failed.then(|| ("ended too early".to_string(), Key::Mark));
+        let area = legend(area, entries.as_slice())?;
         for (panel, (title, paths)) in area.split_evenly((1, self.0.len())).iter().zip(self.0) {
-            let mut chart =
-                titled(panel, title, 64).build_cartesian_2d(-reach..reach, -reach..reach)?;
+            let panel = titled(panel, title, LABEL_PX)?;
+            let (x, y) = alike(&panel, (-reach, reach), (-reach, reach));
+            let mut chart = chart(&panel).build_cartesian_2d(x, y)?;
             axes(&mut chart)
                 .x_desc("x / m")
                 .y_desc("y / m")
-                .x_label_formatter(&|v| format!("{v:.0}"))
-                .y_label_formatter(&|v| format!("{v:.0}"))
+                .x_label_formatter(&number)
+                .y_label_formatter(&number)
                 .draw()?;
             for (i, path) in paths.iter().enumerate() {
                 let end = path.points.last().copied();
-                chart.draw_series(LineSeries::new(
-                    path.points.iter().copied(),
-                    colour(i).stroke_width(3),
-                ))?;
+                let points = path.points.iter().copied();
+                chart.draw_series(LineSeries::new(points, line(colour(i))))?;
                 // A filled end is one that came too early.
                 if let (Some(end), true) = (end, path.failed) {
-                    chart.draw_series([Circle::new(end, 7, INK.filled())])?;
+                    chart.draw_series([mark(end)])?;
                 }
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tasks_are_named_beside_both_panels() {
+        let curve = |task: &str| Curve {
+            task: task.to_string(),
+            points: [0.01, 0.1, 1.0].map(|l| (l, [l, 0.5 * l])).to_vec(),
+            cloned: Some([0.9, 0.4]),
+        };
+        let curves = ["ant-dir-6", "ant-fwd-back", "halfcheetah-fwd-back"].map(curve).into();
+        crate::figures::look::check(&Sweep { perturb: 0.2, curves });
+    }
+
+    #[test]
+    fn ends_that_came_too_early_are_marked_and_said() {
+        let policies = |failed| {
+            let points = vec![(0.0, 0.0), (3.0, -20.0), (12.0, 7.0)];
+            vec![("SOG-BC".to_string(), vec![Path2d { points, failed }])]
+        };
+        for (failed, marks) in [(true, 2), (false, 0)] {
+            let policies = policies(failed);
+            crate::figures::look::check(&Switching(&policies));
+            let svg = crate::figures::svg(&Switching(&policies)).unwrap();
+            assert_eq!(svg.matches("<circle").count(), marks);
+        }
     }
 }

@@ -7,22 +7,17 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use plotters::{
-    backend::DrawingBackend,
-    chart::{ChartBuilder, LabelAreaPosition, SeriesLabelPosition},
-    coord::Shift,
-    drawing::DrawingArea,
-    element::{Circle, DashedPathElement, PathElement},
-    series::{DashedLineSeries, LineSeries},
-    style::{Color, IntoFont},
-};
+use plotters::{series::LineSeries, style::Color};
 use sog_sim::{
     rollout::Episode,
     task::{Mode, Modes, TaskInfo},
     tasks::TaskFolder,
 };
 
-use super::{Figure, FigureError, INK, TITLE_PX, axes, colour, legend, save};
+use super::{
+    Area, Drawn, Figure, FigureError, INK, Key, TITLE_PX, alike, axes, chart, colour, dashes,
+    legend, line as line_of, number, save, speck, titled,
+};
 use crate::{
     data::{DemoFile, Labels},
     evaluate::modes::ModeReport,
@@ -277,8 +272,8 @@ fn references(view: View, task: &TaskInfo) -> Vec<Vec<(f64, f64)>> {
 }
 
 impl Trajectories {
-    /// The ranges of both axes; in the plane one metre is as long on either.
-    fn ranges(&self, (width, height): (f64, f64)) -> ((f64, f64), (f64, f64)) {
+    /// Least and largest value on each axis.
+    fn ranges(&self) -> [(f64, f64); 2] {
         let all = || {
             let lines = self.codes.iter().flat_map(|c| &c.lines).chain(&self.references);
             lines.flatten().copied().filter(|p| p.0.is_finite() && p.1.is_finite())
@@ -288,96 +283,96 @@ impl Trajectories {
             let high = all().map(of).fold(f64::NEG_INFINITY, f64::max);
             if low < high { (low, high) } else { (-1.0, 1.0) }
         };
-        let ((x0, x1), (y0, y1)) = (range(|p| p.0), range(|p| p.1));
-        let wide = |low: f64, high: f64, span: f64| {
-            let centre = 0.5 * (low + high);
-            (centre - 0.5 * span, centre + 0.5 * span)
+        [range(|p| p.0), range(|p| p.1)]
+    }
+
+    fn legend(&self) -> Vec<(String, Key)> {
+        let of_code = |code: &Lines| {
+            let dots = code.lines.iter().all(|line| line.len() == 1);
+            let colour = colour(code.code);
+            (code.label.clone(), if dots { Key::Dot(colour) } else { Key::Line(line_of(colour)) })
         };
-        match self.view {
-            // Time goes on to the right of the lines, where their names are.
-            View::Speed => ((x0, x1 + 0.36 * (x1 - x0)), wide(y0, y1, 1.1 * (y1 - y0))),
-            View::Plane | View::Reached => {
-                let scale = 1.08 * ((x1 - x0) / width).max((y1 - y0) / height);
-                (wide(x0, x1, scale * width), wide(y0, y1, scale * height))
-            }
+        let mut entries: Vec<_> =
+            self.codes.iter().filter(|code| !code.lines.is_empty()).map(of_code).collect();
+        if !self.references.is_empty() {
+            entries.push(("reference".to_string(), Key::Dashes(line_of(INK))));
         }
+        entries
     }
 }
-
-/// Space around the chart in pixels: left, bottom, top, right.
-const MARGINS: (u32, u32, u32, u32) = (96, 60, 70, 20);
-
-/// What of the left one keeps the axis' name from the edge.
-const EDGE: u32 = 16;
 
 impl Figure for Trajectories {
     fn size(&self) -> (u32, u32) {
         match self.view {
-            View::Plane | View::Reached => (1100, 900),
-            View::Speed => (1100, 620),
+            View::Plane | View::Reached => (1000, 900),
+            View::Speed => (1000, 640),
         }
     }
 
-    fn draw<DB: DrawingBackend>(
-        &self,
-        area: &DrawingArea<DB, Shift>,
-    ) -> Result<(), Box<dyn std::error::Error>>
-    where
-        DB::ErrorType: 'static,
-    {
-        let (left, bottom, top, right) = MARGINS;
-        let (width, height) = self.size();
-        let inner = (f64::from(width - left - right), f64::from(height - bottom - top));
-        let ((x0, x1), (y0, y1)) = self.ranges(inner);
+    fn draw(&self, area: &Area<'_>) -> Drawn {
         let (x_desc, y_desc) = match self.view {
             View::Plane | View::Reached => ("x / m", "y / m"),
             View::Speed => ("time / s", "forward speed / (m/s)"),
         };
-        let title = area.titled(&self.title, ("sans-serif", TITLE_PX).into_font().color(&INK))?;
-        let mut chart = ChartBuilder::on(&title)
-            .margin_right(right)
-            .margin_top(10)
-            .margin_left(EDGE)
-            .set_label_area_size(LabelAreaPosition::Left, left - EDGE)
-            .set_label_area_size(LabelAreaPosition::Bottom, bottom)
-            .build_cartesian_2d(x0..x1, y0..y1)?;
+        let area = titled(area, &self.title, TITLE_PX)?;
+        let area = legend(&area, &self.legend())?;
+        let [x, y] = self.ranges();
+        let (x, y) = match self.view {
+            View::Speed => (x.0..x.1, y.0 - 0.05 * (y.1 - y.0)..y.1 + 0.05 * (y.1 - y.0)),
+            View::Plane | View::Reached => alike(&area, x, y),
+        };
+        let mut chart = chart(&area).build_cartesian_2d(x, y)?;
         axes(&mut chart)
             .x_labels(8)
             .y_labels(8)
             .x_desc(x_desc)
             .y_desc(y_desc)
-            .x_label_formatter(&|v| format!("{}", (v * 100.0).round() / 100.0))
-            .y_label_formatter(&|v| format!("{}", (v * 100.0).round() / 100.0))
+            .x_label_formatter(&number)
+            .y_label_formatter(&number)
             .draw()?;
         for code in &self.codes {
-            let style = colour(code.code).mix(0.8).stroke_width(2);
-            for (i, line) in code.lines.iter().enumerate() {
-                let drawn = match line[..] {
-                    [point] => chart.draw_series([Circle::new(point, 3, style.filled())])?,
-                    _ => chart.draw_series(LineSeries::new(line.iter().copied(), style))?,
+            let colour = colour(code.code);
+            for line in &code.lines {
+                match line[..] {
+                    [point] => chart.draw_series([speck(point, colour)])?,
+                    _ => {
+                        let style = line_of(colour.mix(0.8));
+                        chart.draw_series(LineSeries::new(line.iter().copied(), style))?
+                    }
                 };
-                if i == 0 {
-                    let thick = colour(code.code).stroke_width(4);
-                    drawn
-                        .label(code.label.clone())
-                        .legend(move |(x, y)| PathElement::new([(x, y), (x + 24, y)], thick));
-                }
             }
         }
-        for (i, line) in self.references.iter().enumerate() {
-            let dashes = DashedLineSeries::new(line.iter().copied(), 9, 7, INK.stroke_width(2));
-            let drawn = chart.draw_series(dashes)?;
-            if i == 0 {
-                drawn.label("reference").legend(|(x, y)| {
-                    DashedPathElement::new([(x, y), (x + 24, y)], 5, 4, INK.stroke_width(2))
-                });
-            }
+        for line in &self.references {
+            chart.draw_series(dashes(line.iter().copied(), line_of(INK)))?;
         }
-        let position = match self.view {
-            View::Plane | View::Reached => SeriesLabelPosition::UpperLeft,
-            View::Speed => SeriesLabelPosition::MiddleRight,
-        };
-        legend(&mut chart, position)?;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_lines_are_is_said_beside_them() {
+        let codes = |lines: Vec<Vec<(f64, f64)>>| -> Vec<Lines> {
+            let of = |code| Lines {
+                label: format!("code {code}: -180\u{b0}, return {}", 1000 + code),
+                code,
+                lines: lines.clone(),
+            };
+            (0..6).map(of).collect()
+        };
+        let way = vec![(-20.0, 3.0), (0.0, -1.5), (20.0, 8.0)];
+        for (view, lines) in [
+            (View::Plane, vec![way.clone()]),
+            (View::Speed, vec![way.clone()]),
+            (View::Reached, vec![vec![(0.1, 0.2)], vec![(0.4, 0.3)]]),
+        ] {
+            let title = "SOG-GAIL on halfcheetah-fwd-back: what each code does".to_string();
+            let references = vec![way.clone()];
+            let figure = Trajectories { title, view, codes: codes(lines), references };
+            crate::figures::look::check(&figure);
+        }
     }
 }

@@ -2,17 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
-use plotters::{
-    backend::DrawingBackend,
-    chart::SeriesLabelPosition,
-    coord::Shift,
-    drawing::DrawingArea,
-    element::{PathElement, Polygon, Rectangle},
-    series::{DashedLineSeries, LineSeries},
-    style::Color,
-};
+use plotters::{element::Polygon, series::LineSeries, style::Color};
 
-use super::{Figure, FigureError, INK, axes, colour, legend, save, titled};
+use super::{
+    Area, Drawn, Figure, FigureError, INK, Key, TITLE_PX, axes, chart, colour, dashes, legend,
+    line, save, titled,
+};
 
 /// Name of the picture.
 pub const NAME: &str = "velocities";
@@ -63,47 +58,33 @@ fn rises(points: &[(f64, [f64; 3])]) -> bool {
 
 impl Figure for Velocities {
     fn size(&self) -> (u32, u32) {
-        (760, 560)
+        (760, 600)
     }
 
-    fn draw<DB: DrawingBackend>(
-        &self,
-        area: &DrawingArea<DB, Shift>,
-    ) -> Result<(), Box<dyn std::error::Error>>
-    where
-        DB::ErrorType: 'static,
-    {
+    fn draw(&self, area: &Area<'_>) -> Drawn {
         let all = || self.points.iter().flat_map(|(_, band)| *band).chain(self.demonstrated);
         let low = all().fold(f64::INFINITY, f64::min).min(0.0);
         let high = all().fold(f64::NEG_INFINITY, f64::max);
-        let mut chart = titled(area, &self.title, 70)
-            .build_cartesian_2d(0.0..1.0, low..high + 0.25 * (high - low))?;
+        let (fill, middle) = (colour(0).mix(0.25).filled(), line(colour(0)));
+        let area = titled(area, &self.title, TITLE_PX)?;
+        let entries = [
+            ("middle 80 %", Key::Band(fill)),
+            ("median", Key::Line(middle)),
+            ("demonstrations", Key::Dashes(line(INK))),
+        ];
+        let area = legend(&area, &entries.map(|(name, key)| (name.to_string(), key)))?;
+        let above = 0.05 * (high - low);
+        let mut chart = chart(&area).build_cartesian_2d(0.0..1.0, low..high + above)?;
         axes(&mut chart)
             .x_desc("distribution function of the prior at the code")
             .y_desc("speed in the second half of an episode, m/s")
             .draw()?;
-        let (fill, line) = (colour(0).mix(0.25), colour(0).stroke_width(3));
         let edge = |i: usize| self.points.iter().map(move |(cdf, band)| (*cdf, band[i]));
         let outline: Vec<(f64, f64)> = edge(0).chain(edge(2).rev()).collect();
-        chart
-            .draw_series([Polygon::new(outline, fill.filled())])?
-            .label("middle 80 %")
-            .legend(move |(x, y)| Rectangle::new([(x, y - 6), (x + 24, y + 6)], fill.filled()));
-        chart
-            .draw_series(LineSeries::new(edge(1), line))?
-            .label("median")
-            .legend(move |(x, y)| PathElement::new([(x, y), (x + 24, y)], line));
+        chart.draw_series([Polygon::new(outline, fill)])?;
+        chart.draw_series(LineSeries::new(edge(1), middle))?;
         let [from, to] = self.demonstrated;
-        chart
-            .draw_series(DashedLineSeries::new(
-                [(0.0, from), (1.0, to)],
-                8,
-                6,
-                INK.stroke_width(2),
-            ))?
-            .label("demonstrations")
-            .legend(|(x, y)| PathElement::new([(x, y), (x + 24, y)], INK.stroke_width(2)));
-        legend(&mut chart, SeriesLabelPosition::UpperMiddle)?;
+        chart.draw_series(dashes([(0.0, from), (1.0, to)], line(INK)))?;
         Ok(())
     }
 }
@@ -127,6 +108,9 @@ mod tests {
         let paths = draw(&speeds, (0.5, 3.0), "falling", dir.path()).unwrap();
         let svg = std::fs::read_to_string(&paths[1]).unwrap();
         assert!(svg.contains("falling") && svg.contains("middle 80 %") && svg.contains("<polygon"));
+        let points = (1..10).map(|i| (0.1 * f64::from(i), [f64::from(i), 1.0, 2.0])).collect();
+        let title = "SOG-BC on halfcheetah-vel: speed by code".to_string();
+        crate::figures::look::check(&Velocities { title, points, demonstrated: [0.5, 3.0] });
         let empty = draw(&[], (0.5, 3.0), "nothing", dir.path());
         assert!(empty.is_ok(), "{empty:?}");
     }
