@@ -212,8 +212,9 @@ mod tests {
 
     #[test]
     fn noisy_curves_are_drawn_with_their_mean() {
-        let wave =
-            |i: u32| (f64::from(i), if i % 2 == 0 { 1.0 } else { -1.0 } + 0.01 * f64::from(i));
+        let wave = |i: u32| {
+            (f64::from(i), if i.is_multiple_of(2) { 1.0 } else { -1.0 } + 0.01 * f64::from(i))
+        };
         let noise: Vec<(f64, f64)> = (0..=100).map(wave).collect();
         let slope: Vec<(f64, f64)> = (0..=100).map(|i| (f64::from(i), f64::from(i))).collect();
         assert!(noisy(&noise) && !noisy(&slope) && !noisy(&noise[..5]));

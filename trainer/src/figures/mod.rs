@@ -189,7 +189,6 @@ pub(crate) fn ring<C>(at: C) -> Circle<C, u32> {
 }
 
 /// A number at an axis, to two decimals.
-#[allow(clippy::trivially_copy_pass_by_ref)]
 pub(crate) fn number(value: &f64) -> String {
     // Adding 0 makes 0 of -0.
     format!("{}", (value * 100.0).round() / 100.0 + 0.0)
