@@ -264,9 +264,9 @@ impl<'a> SogBc<'a> {
         }
     }
 
-    /// Metrics of the updates that were counted ([`Together::count`]) since the last call: `sog_loss`, `grad_norm`, `learning_rate`, `code_k_share` (how
-    /// often each code wins) and `code_stability` (share of visits at which a trajectory kept its
-    /// code).
+    /// Metrics of the updates that were counted ([`Together::count`]) since the last call: `sog_loss`,
+    /// `grad_norm`, `learning_rate`, `code_k_share` (how often each code wins) and `code_stability`
+    /// (share of visits at which a trajectory kept its code).
     pub fn metrics(&mut self) -> Vec<(String, f64)> {
         let stats = &mut self.stats;
         let (updates, visits) = (stats.updates.max(1) as f64, stats.visits.max(1) as f64);

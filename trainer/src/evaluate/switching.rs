@@ -98,7 +98,7 @@ pub fn evaluate_switching(
         .sum();
     let of_all = |count: usize| count as f64 / switches.max(1) as f64;
     let (whole, ends) = episodes.iter().map(earned).unzip::<_, _, Vec<_>, Vec<_>>();
-    let followed = |earned: &[Vec<Vec<f64>>]| {
+    let share = |earned: &[Vec<Vec<f64>>]| {
         let modes = episodes.first().map_or(0, |e| e.returns.len());
         of_all(followed(earned, &episodes, &orders, [codes.len(), modes]))
     };
@@ -106,8 +106,8 @@ pub fn evaluate_switching(
         episodes: episodes.len(),
         switches,
         switch_survival: of_all(survived),
-        switch_followed: followed(&whole),
-        switch_arrived: followed(&ends),
+        switch_followed: share(&whole),
+        switch_arrived: share(&ends),
         paths: episodes,
     })
 }
