@@ -397,6 +397,19 @@ fn metrics(dir: &Path) -> Vec<BTreeMap<String, f64>> {
     text.lines().map(line).collect()
 }
 
+/// The numbers of two runs' [`metrics`] side by side, which have the same names.
+fn numbers<'a>(
+    name: &'a str,
+    a: &'a [BTreeMap<String, f64>],
+    b: &'a [BTreeMap<String, f64>],
+) -> impl Iterator<Item = (&'a str, f64, f64)> {
+    assert_eq!(a.len(), b.len(), "{name}");
+    a.iter().zip(b).flat_map(move |(a, b)| {
+        assert!(a.keys().eq(b.keys()), "{name}: {a:?} {b:?}");
+        a.iter().zip(b.values()).map(|((key, &x), &y)| (key.as_str(), x, y))
+    })
+}
+
 /// Largest |a − b| / max(1, |a|) over the pairs, with the name of where it is.
 fn largest<'a>(pairs: impl Iterator<Item = (&'a str, f64, f64)>) -> (f64, &'a str) {
     let error = |(name, a, b): (&'a str, f64, f64)| ((a - b).abs() / a.abs().max(1.0), name);
@@ -461,11 +474,7 @@ fn what_runs_on_a_device_agrees_with_the_engine() {
             assert!(judged < 1e-4, "{name}: {network} off by {largest}, rms {rms}");
         }
         let (a, b) = (metrics(&engine), metrics(&candle));
-        assert_eq!(a.len(), b.len(), "{name}");
-        let pairs = a.iter().zip(&b).flat_map(|(a, b)| {
-            assert!(a.keys().eq(b.keys()), "{name}: {a:?} {b:?}");
-            a.iter().zip(b.values()).map(|((key, &x), &y)| (key.as_str(), x, y))
-        });
+        let pairs = numbers(&name, &a, &b);
         let (losses, others): (Vec<_>, Vec<_>) = pairs.partition(|(key, ..)| key.ends_with("loss"));
         let (of_losses, of_others) = (largest(losses.into_iter()), largest(others.into_iter()));
         println!("{name}: losses off by {of_losses:?}, other numbers by {of_others:?}");
@@ -564,12 +573,7 @@ fn runs_at_once_are_those_that_they_are_alone() {
             println!("{name}, seed {seed}: parameters off by {off:.1e}");
             assert!(off < 1e-4, "{name}, seed {seed}: off by {off}");
             let (a, b) = (metrics(&one), metrics(&other));
-            assert_eq!(a.len(), b.len(), "{name}");
-            let pairs = a.iter().zip(&b).flat_map(|(a, b)| {
-                assert!(a.keys().eq(b.keys()), "{name}: {a:?} {b:?}");
-                a.iter().zip(b.values()).map(|((key, &x), &y)| (key.as_str(), x, y))
-            });
-            let off = largest(pairs);
+            let off = largest(numbers(name, &a, &b));
             assert!(off.0 < 1e-4, "{name}, seed {seed}: {off:?}");
             let files = |dir: &Path| {
                 let names = std::fs::read_dir(dir).unwrap().map(|e| e.unwrap().file_name());

@@ -138,6 +138,11 @@ impl<'a> SogBc<'a> {
         Self { codes, ..self }
     }
 
+    /// The normaliser of the observations.
+    pub fn normaliser(&self) -> &ObsNormaliser {
+        self.sampler.normaliser()
+    }
+
     /// Whether all updates have been done.
     pub fn is_done(&self) -> bool {
         self.step >= self.config.updates

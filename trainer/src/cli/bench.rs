@@ -25,7 +25,7 @@ use crate::{
     device::Compute,
     export,
     normalise::ObsNormaliser,
-    train::new_policy,
+    train::{in_the_pool, new_policy},
 };
 
 /// Widths S, K, A of the reference, the ant with six directions.
@@ -104,7 +104,7 @@ pub(super) fn run(args: &BenchArgs) -> Result<Outcome> {
     let one = rayon::ThreadPoolBuilder::new().num_threads(1).build()?;
     let (sog_bc_training_us, sog_bc_training_speed) = one.install(|| training(args.seconds))?;
     let (sog_bc_training_all_threads_us, sog_bc_training_all_threads_speed) =
-        training_on_all(args.seconds)?;
+        in_the_pool(|| training(args.seconds))?;
     let report = Report {
         sog_bc_update_us,
         ppo_update_us,
@@ -177,13 +177,6 @@ const STEPS: usize = 200;
 
 /// Seconds of a turn: short, so that what else runs on the machine falls into few of them.
 const TURN: f64 = 0.004;
-
-/// [`training`] by all threads; inside the pool, as training is.
-fn training_on_all(seconds: f64) -> Result<(f64, f64)> {
-    let mut found = None;
-    rayon::scope(|_| found = Some(training(seconds)));
-    found.expect("the scope has run it")
-}
 
 /// SOG-BC as `sog train` does it, one trajectory of 64 rows a minibatch, in turns with the update alone, by the
 /// threads of the pool: median microseconds an update, and the median ratio of their speeds.

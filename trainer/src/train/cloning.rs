@@ -117,10 +117,15 @@ impl<'r, 'a> Cloned<'r, 'a> {
     /// The present policy as a file.
     fn exported(&self) -> Result<PolicyFile, TrainError> {
         let Job { config, task, .. } = self.job;
-        let normaliser = self.job.normaliser()?;
         // Cloning never trains the log-std; what goes on training must not see it set.
         let net = self.learner.with_log_std()?;
-        Ok(export::policy_file(&net, normaliser.frozen(), config.latent()?, task, config))
+        Ok(export::policy_file(
+            &net,
+            self.learner.normaliser().frozen(),
+            config.latent()?,
+            task,
+            config,
+        ))
     }
 
     /// Appends a line of metrics; the loss in it.

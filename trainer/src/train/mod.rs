@@ -77,7 +77,7 @@ fn check(job: Job<'_>) -> Result<(), TrainError> {
 }
 
 /// Inside the thread pool small parallel updates start at once.
-fn in_the_pool<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+pub(crate) fn in_the_pool<T: Send>(work: impl FnOnce() -> T + Send) -> T {
     let mut result = None;
     rayon::scope(|_| result = Some(work()));
     // The scope has run its closure when it returns.

@@ -27,6 +27,7 @@ use crate::{
         ppo::DevicePpo,
         updates::{DiscriminatorUpdates, Member},
     },
+    train::in_the_pool,
 };
 
 pub(super) const COLUMNS: [&str; 7] = [
@@ -148,7 +149,8 @@ impl Case {
         threads: Parallelism,
         seconds: f64,
     ) -> Result<f64> {
-        in_the_pool(seconds, &by.device(), self.update(by, threads)?)
+        let update = self.update(by, threads)?;
+        in_the_pool(|| median_us(seconds, &by.device(), update))
     }
 
     /// The update, each call one.
@@ -170,7 +172,7 @@ impl Case {
         seconds: f64,
     ) -> Result<f64> {
         let update = self.cloning(by, Parallelism::Rayon, runs, trajectories)?;
-        in_the_pool(seconds, &by.device(), update)
+        in_the_pool(|| median_us(seconds, &by.device(), update))
     }
 
     fn cloning(
@@ -275,13 +277,6 @@ impl Case {
         let arch = PolicyArch::paper(obs, latent, self.hidden, action);
         Ok(PolicyNet::new(arch, Init::default(), rng)?)
     }
-}
-
-/// [`median_us`] inside the thread pool, as training is.
-fn in_the_pool(seconds: f64, device: &Device, update: Update) -> Result<f64> {
-    let mut found = None;
-    rayon::scope(|_| found = Some(median_us(seconds, device, update)));
-    found.expect("the scope has run it")
 }
 
 /// Median of microseconds a call of `work`, in blocks that the device finishes, over `seconds`.
