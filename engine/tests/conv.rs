@@ -10,7 +10,7 @@ use sog_engine::conv::{
 };
 use sog_engine::net::Activation;
 use sog_engine::search::{CodeSearch, Groups, LatentModel, Refinement, Search};
-use sog_engine::sog::update;
+use sog_engine::sog::{Generator, update};
 
 fn normal(rng: &mut impl Rng, n: usize) -> Vec<f32> {
     (0..n).map(|_| rng.sample(StandardNormal)).collect()
@@ -227,6 +227,35 @@ fn candidates_in_common_and_apart_give_the_same_losses() {
 }
 
 #[test]
+fn a_step_knows_how_fast_errors_fall() {
+    let mut rng = Pcg64::seed_from_u64(8);
+    let [arch, _] = arches();
+    let mut model = ConvGenerator::new(network(&arch, &mut rng), AdamConfig::default());
+    let (rows, values) = (32, arch.output().values());
+    model.load(&normal(&mut rng, rows * values)).expect("whole pictures");
+    let codes = normal(&mut rng, rows * 3);
+    let loss_of =
+        |codes: &[f32]| model.clone().step(codes, Groups::PerRow, 0.0).expect("as many codes");
+    let (loss, slope) = model.clone().step_and_slope(&codes, 0.0).expect("as many codes");
+    assert_eq!(loss, loss_of(&codes));
+    assert!(model.clone().step_and_slope(&codes[3..], 0.0).is_err());
+    // Along the slope itself, and along another direction as long.
+    let length = |x: &[f32]| x.iter().map(|x| x * x).sum::<f32>().sqrt();
+    let turned: Vec<f32> = slope.iter().rev().zip(&slope).map(|(a, b)| a + b).collect();
+    for along in [slope.clone(), turned] {
+        let unit: Vec<f32> = along.iter().map(|x| x / length(&along)).collect();
+        let moved = |by: f32| {
+            let codes: Vec<f32> = codes.iter().zip(&unit).map(|(z, u)| z + by * u).collect();
+            f64::from(loss_of(&codes))
+        };
+        // Half of it, and of a mean over the rows.
+        let falls = 0.5 * rows as f64 * (moved(-0.02) - moved(0.02)) / 0.04;
+        let want: f64 = slope.iter().zip(&unit).map(|(s, u)| f64::from(s * u)).sum();
+        assert!((falls / want - 1.0).abs() < 0.03, "{falls} {want}");
+    }
+}
+
+#[test]
 fn refining_goes_on_from_the_codes_at_hand_and_only_improves() {
     let mut rng = Pcg64::seed_from_u64(5);
     let [arch, _] = arches();
@@ -250,7 +279,7 @@ fn refining_goes_on_from_the_codes_at_hand_and_only_improves() {
     let mut errors = vec![after.iter().sum::<f32>()];
     for _ in 0..6 {
         let found = search.codes().to_vec();
-        let proposed = model.secant_codes(&found).expect("as many codes");
+        let proposed = model.secant_codes(&found).expect("as many codes").codes;
         search.offer(&mut model, Groups::PerRow, &proposed).expect("as many codes");
         errors.push(search.losses().iter().sum());
     }

@@ -101,7 +101,10 @@ fn learn(
 #[test]
 fn a_resumed_run_ends_with_the_same_networks() {
     let dir = tempfile::tempdir().unwrap();
-    let (dataset, config) = small(dir.path());
+    let (dataset, mut config) = small(dir.path());
+    config.sog.first_codes_share = 0.25;
+    config.sog.search_interval = 2;
+    config.sog.code_step = 0.5;
     let here = (&config, &Compute::Engine);
     let mut whole = Run::create(&dir.path().join("whole"), &config).unwrap();
     let want = learn(&dataset, here, &mut whole, usize::MAX).unwrap();
@@ -199,7 +202,16 @@ fn the_search_sees_the_same_losses_on_both() {
         let worst = got.iter().zip(&want).map(|(g, w)| (g / w - 1.0).abs()).fold(0.0, f64::max);
         assert!(worst < 1e-4, "{worst}");
     }
-    close(&device.secant_codes(&codes).unwrap(), &engine.secant_codes(&codes).unwrap(), "secants");
+    let [got, want] = [device.secant_codes(&codes).unwrap(), engine.secant_codes(&codes).unwrap()];
+    close(&got.codes, &want.codes, "secants");
+    close(&got.curvature, &want.curvature, "curvature");
+    let (codes, y) = (normal(&mut rng, 32 * 3), normal(&mut rng, 32 * 784));
+    engine.load(&y).unwrap();
+    device.load(&y).unwrap();
+    let (got, slope) = device.step_and_slope(&codes, 1e-3).unwrap();
+    let (want, wanted) = engine.step_and_slope(&codes, 1e-3).unwrap();
+    assert!((got / want - 1.0).abs() < 1e-4, "{got} {want}");
+    close(&slope, &wanted, "slope");
 }
 
 #[test]

@@ -72,7 +72,7 @@ impl ConvGenerator {
     ///
     /// # Errors
     /// If there are not as many codes as pictures.
-    pub fn secant_codes(&mut self, codes: &[f32]) -> Result<Vec<f32>, EngineError> {
+    pub fn secant_codes(&mut self, codes: &[f32]) -> Result<SecantCodes, EngineError> {
         let (latent, values) = (self.code_len(), self.values());
         check_len("codes", codes.len(), self.rows() * latent)?;
         let mut probes = Vec::with_capacity(codes.len() * (latent + 1));
@@ -85,29 +85,64 @@ impl ConvGenerator {
             }
         }
         let made = self.frozen.forward(&probes, &mut self.scratch)?;
-        let mut found = vec![0.0; codes.len()];
-        found
-            .par_chunks_mut(latent)
-            .zip(codes.par_chunks(latent))
-            .zip(made.par_chunks(values * (latent + 1)).zip(self.y.par_chunks(values)))
-            .for_each(|((found, code), (made, y))| {
+        let products: Vec<Products> = made
+            .par_chunks(values * (latent + 1))
+            .zip(self.y.par_chunks(values))
+            .map(|(made, y)| {
                 let (here, moved) = made.split_at(values);
                 let error: Vec<f32> = y.iter().zip(here).map(|(y, f)| y - f).collect();
                 let secants: Vec<Vec<f32>> = moved
                     .chunks_exact(values)
                     .map(|moved| moved.iter().zip(here).map(|(m, h)| (m - h) / SECANT).collect())
                     .collect();
-                let products = Products {
+                Products {
                     squares: secants
                         .iter()
                         .flat_map(|a| secants.iter().map(|b| dot(a, b)))
                         .collect(),
                     with_error: secants.iter().map(|a| dot(a, &error)).collect(),
                     error: dot(&error, &error) / values as f64,
-                };
-                found.copy_from_slice(&products.step(code));
-            });
-        Ok(found)
+                }
+            })
+            .collect();
+        Ok(SecantCodes::of(&products, codes))
+    }
+
+    /// [`Generator::step`], and what the step has at hand: the slope J r `[rows, Z]` of each picture,
+    /// half of how fast its squared error falls where a coordinate of its code grows.
+    ///
+    /// # Errors
+    /// If there are not as many codes as pictures.
+    pub fn step_and_slope(
+        &mut self,
+        codes: &[f32],
+        lr: f32,
+    ) -> Result<(f32, Vec<f32>), EngineError> {
+        let (loss, input) = self.advance(codes, Groups::PerRow, lr, true)?;
+        // The loss is a mean over the rows: its gradient is −2/rows J r.
+        let factor = -0.5 * self.rows() as f32;
+        Ok((loss, input.unwrap_or_default().iter().map(|d| factor * d).collect()))
+    }
+
+    /// A step, and the gradient of the loss by the input where it is wanted.
+    fn advance(
+        &mut self,
+        codes: &[f32],
+        groups: Groups<'_>,
+        lr: f32,
+        wants_input: bool,
+    ) -> Result<(f32, Option<Vec<f32>>), EngineError> {
+        let (rows, latent) = (self.rows(), self.code_len());
+        groups.check(rows)?;
+        check_len("codes", codes.len(), groups.count(rows) * latent)?;
+        let of_row = |row: usize| &codes[groups.of(row) * latent..(groups.of(row) + 1) * latent];
+        let input: Vec<f32> = (0..rows).flat_map(|row| of_row(row).iter().copied()).collect();
+        let mut out = self.pass.forward(&mut self.net, &input)?;
+        let loss = squared_error(&mut out, &self.y, rows);
+        let d_input = self.pass.backward(&self.net, &out, &mut self.grad, wants_input)?;
+        self.adam.step(&mut self.net.params, &self.grad, lr, 1.0)?;
+        self.refresh();
+        Ok((loss, d_input))
     }
 
     /// Makes the search see parameters that were set from outside.
@@ -173,17 +208,7 @@ impl LatentModel for ConvGenerator {
 
 impl Generator for ConvGenerator {
     fn step(&mut self, codes: &[f32], groups: Groups<'_>, lr: f32) -> Result<f32, EngineError> {
-        let (rows, latent) = (self.rows(), self.code_len());
-        groups.check(rows)?;
-        check_len("codes", codes.len(), groups.count(rows) * latent)?;
-        let of_row = |row: usize| &codes[groups.of(row) * latent..(groups.of(row) + 1) * latent];
-        let input: Vec<f32> = (0..rows).flat_map(|row| of_row(row).iter().copied()).collect();
-        let mut out = self.pass.forward(&mut self.net, &input)?;
-        let loss = squared_error(&mut out, &self.y, rows);
-        self.pass.backward(&self.net, &out, &mut self.grad, false)?;
-        self.adam.step(&mut self.net.params, &self.grad, lr, 1.0)?;
-        self.refresh();
-        Ok(loss)
+        Ok(self.advance(codes, groups, lr, false)?.0)
     }
 }
 
@@ -199,6 +224,31 @@ pub struct Products {
     pub with_error: Vec<f64>,
     /// σ².
     pub error: f64,
+}
+
+/// What [`ConvGenerator::secant_codes`] says.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SecantCodes {
+    /// Proposed codes `[rows, Z]`.
+    pub codes: Vec<f32>,
+    /// How fast pictures change with each coordinate: the diagonal of J Jᵀ, `[Z]`, in the mean over the
+    /// pictures.
+    pub curvature: Vec<f32>,
+}
+
+impl SecantCodes {
+    /// What follows from each picture's products for its code, `[rows, Z]`.
+    pub fn of(products: &[Products], codes: &[f32]) -> Self {
+        let latent = codes.len() / products.len().max(1);
+        let mut curvature = vec![0.0; latent];
+        for picture in products {
+            for (k, mean) in curvature.iter_mut().enumerate() {
+                *mean += (picture.squares[k * latent + k] / products.len() as f64) as f32;
+            }
+        }
+        let of_each = products.iter().zip(codes.chunks_exact(latent.max(1)));
+        Self { codes: of_each.flat_map(|(picture, code)| picture.step(code)).collect(), curvature }
+    }
 }
 
 impl Products {

@@ -15,6 +15,6 @@ mod net;
 mod pass;
 
 pub use arch::{ConvArch, ConvLayer, Grid, Kind};
-pub use generator::{ConvGenerator, Products, SECANT, squared_error};
+pub use generator::{ConvGenerator, Products, SECANT, SecantCodes, squared_error};
 pub use net::{ConvNet, FrozenConv, Scratch};
 pub use pass::ConvPass;

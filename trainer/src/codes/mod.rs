@@ -19,4 +19,4 @@ pub(crate) mod first;
 pub mod hungarian;
 pub mod quantile;
 pub mod separation;
-mod spread;
+pub(crate) mod spread;

@@ -41,7 +41,7 @@ pub(super) fn first_codes(
 }
 
 /// Moves `codes` `[N, d]` until together they look like a sample of the prior.
-fn spread(codes: &mut [f32], d: usize, rng: &mut Rng) {
+pub(crate) fn spread(codes: &mut [f32], d: usize, rng: &mut Rng) {
     let mut points: Vec<Vec<f64>> =
         codes.chunks_exact(d).map(|code| code.iter().map(|&x| x.into()).collect()).collect();
     gaussianise(&mut points, rng);

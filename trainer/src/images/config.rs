@@ -40,6 +40,15 @@ pub struct SogConfig {
     pub candidates: usize,
     /// Whether each picture keeps its code, as one more candidate of its next search.
     pub keep_codes: bool,
+    /// Share of the updates, at the start, in which each picture has the code that its principal
+    /// components give it, spread over the prior; the search goes on from there. Needs `keep_codes`.
+    pub first_codes_share: f64,
+    /// Of how many updates one searches, after that; in the others pictures have the codes that they
+    /// keep. Needs `keep_codes` where it is not 1.
+    pub search_interval: u64,
+    /// How far the codes of those other updates then follow the gradient that the step on θ has at hand:
+    /// a share of the step of Gauss and Newton, each coordinate by itself.
+    pub code_step: f32,
     /// Samples beyond them, around the best so far; none with 0 samples.
     pub refinement: Refinement,
     /// Rounds of varying the coordinates one by one.
@@ -68,7 +77,8 @@ impl SogConfig {
         let refined = samples * rounds * latent.div_ceil(block);
         // A round of secants tries the code as it is, each coordinate, and what follows.
         let each = usize::from(self.keep_codes) + refined + self.secants as usize * (latent + 2);
-        self.candidates as f64 / batch as f64 + each as f64 + STEP_COST
+        let search = self.candidates as f64 / batch as f64 + each as f64;
+        search / self.search_interval as f64 + STEP_COST
     }
 }
 
@@ -77,12 +87,17 @@ impl ImageConfig {
     /// as SOG's.
     pub fn new(dataset: &str, latent: usize) -> Self {
         let refinement = Refinement { samples: 0, block: 2, rounds: 1, step: 0.6 };
+        // In two dimensions the shared candidates lie densely enough. In more, what counts is that codes
+        // stay near those of like pictures: they begin there and move step by step.
+        let dense = latent <= 2;
         let sog = SogConfig {
-            updates: 6000,
+            updates: if dense { 6000 } else { 16_000 },
             learning_rate: 1e-3,
-            candidates: 256,
-            // In two dimensions the shared candidates lie densely enough.
-            keep_codes: latent > 2,
+            candidates: if dense { 256 } else { 1 },
+            keep_codes: !dense,
+            first_codes_share: if dense { 0.0 } else { 0.02 },
+            search_interval: if dense { 1 } else { 16 },
+            code_step: if dense { 0.0 } else { 0.6 },
             refinement,
             secants: 1,
         };
@@ -124,6 +139,11 @@ impl Config for ImageConfig {
         within("sog.updates", self.sog.updates, 1..=u64::MAX)?;
         within("sog.learning_rate", self.sog.learning_rate, 0.0..=1.0)?;
         within("sog.candidates", self.sog.candidates, 1..=1 << 20)?;
+        let most = if self.sog.keep_codes { 1.0 } else { 0.0 };
+        within("sog.first_codes_share", self.sog.first_codes_share, 0.0..=most)?;
+        let longest = if self.sog.keep_codes { u64::MAX } else { 1 };
+        within("sog.search_interval", self.sog.search_interval, 1..=longest)?;
+        within("sog.code_step", self.sog.code_step, 0.0..=1.0)?;
         within("sog.refinement.samples", self.sog.refinement.samples, 0..=1 << 16)?;
         within("sog.refinement.block", self.sog.refinement.block, 1..=64)?;
         within("sog.refinement.rounds", self.sog.refinement.rounds, 1..=64)?;

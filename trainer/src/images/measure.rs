@@ -78,7 +78,7 @@ pub fn embed(
             let refinement = Refinement { samples: SAMPLES, block, rounds: 1, step };
             search.refine(&mut generator, Groups::PerRow, refinement, &mut rng)?;
             for share in SECANTS {
-                let mut proposed = generator.secant_codes(search.codes())?;
+                let mut proposed = generator.secant_codes(search.codes())?.codes;
                 for (new, old) in proposed.iter_mut().zip(search.codes()) {
                     *new = old + share * (*new - old);
                 }

@@ -4,11 +4,11 @@
 //! the channels first. Its transposed convolution is fast only without padding, so the border is
 //! cut off afterwards.
 
-use candle_core::{D, Device, Error, Result, Tensor};
+use candle_core::{D, Device, Error, Result, Tensor, Var, backprop::GradStore};
 use sog_engine::{
     EngineError,
     adam::Adam,
-    conv::{ConvArch, ConvNet, Grid, Kind, Products, SECANT},
+    conv::{ConvArch, ConvNet, Grid, Kind, Products, SECANT, SecantCodes},
     net::Activation,
     search::{Candidates, Groups, LatentModel},
     sog::Generator,
@@ -206,7 +206,7 @@ impl DeviceTrained {
     ///
     /// # Errors
     /// If the device fails.
-    pub fn step(&mut self, gradients: &candle_core::backprop::GradStore, lr: f32) -> Result<()> {
+    pub fn step(&mut self, gradients: &GradStore, lr: f32) -> Result<()> {
         self.scalars.upload(&[&self.adam.scalars(lr, None)])?;
         let step = self.scalars.view(0, SCALARS)?;
         minimise(&[(&self.net.params, &self.adam)], gradients, &step).map(|_| ())
@@ -265,7 +265,7 @@ impl DeviceGenerator {
     ///
     /// # Errors
     /// If there are not as many codes as pictures, or the device fails.
-    pub fn secant_codes(&mut self, codes: &[f32]) -> Result<Vec<f32>> {
+    pub fn secant_codes(&mut self, codes: &[f32]) -> Result<SecantCodes> {
         let (latent, rows, values) = (self.code_len(), self.rows(), self.y.dim(1)?);
         let here = Tensor::from_slice(codes, (rows, 1, latent), &self.device)?;
         let moves = Tensor::eye(latent, candle_core::DType::F32, &self.device)?;
@@ -282,15 +282,25 @@ impl DeviceGenerator {
         let with_error: Vec<f32> = with_error.flatten_all()?.to_vec1()?;
         let errors: Vec<f32> = error.sqr()?.sum(D::Minus1)?.flatten_all()?.to_vec1()?;
         let wide = |values: &[f32]| values.iter().map(|&v| f64::from(v)).collect();
-        let of_row = |row: usize| {
-            let products = Products {
-                squares: wide(&squares[row * latent * latent..(row + 1) * latent * latent]),
-                with_error: wide(&with_error[row * latent..(row + 1) * latent]),
-                error: f64::from(errors[row]) / values as f64,
-            };
-            products.step(&codes[row * latent..(row + 1) * latent])
+        let of_row = |row: usize| Products {
+            squares: wide(&squares[row * latent * latent..(row + 1) * latent * latent]),
+            with_error: wide(&with_error[row * latent..(row + 1) * latent]),
+            error: f64::from(errors[row]) / values as f64,
         };
-        Ok((0..rows).flat_map(of_row).collect())
+        Ok(SecantCodes::of(&(0..rows).map(of_row).collect::<Vec<_>>(), codes))
+    }
+
+    /// As the engine's [`step_and_slope`](sog_engine::conv::ConvGenerator::step_and_slope).
+    ///
+    /// # Errors
+    /// If there are not as many codes as pictures, or the device fails.
+    pub fn step_and_slope(&mut self, codes: &[f32], lr: f32) -> Result<(f32, Vec<f32>)> {
+        let shape = (self.rows(), self.code_len());
+        let input = Var::from_vec(codes.to_vec(), shape, &self.device)?;
+        let (loss, gradients) = self.advance(&input, lr)?;
+        let d_input = gradients.get(&input).ok_or_else(|| Error::Msg("no gradient".into()).bt())?;
+        let slope = d_input.affine(-0.5 * shape.0 as f64, 0.0)?.flatten_all()?.to_vec1()?;
+        Ok((loss, slope))
     }
 
     /// What the device said since the last time.
@@ -335,9 +345,15 @@ impl DeviceGenerator {
         let of_row = |row| &codes[groups.of(row) * latent..(groups.of(row) + 1) * latent];
         let input: Vec<f32> = (0..rows).flat_map(|row| of_row(row).iter().copied()).collect();
         let input = Tensor::from_vec(input, (rows, latent), &self.device)?;
-        let loss = mean_squared_distance(&self.trained.net.forward(&input)?, &self.y)?;
-        self.trained.step(&loss.backward()?, lr)?;
-        loss.to_scalar()
+        Ok(self.advance(&input, lr)?.0)
+    }
+
+    /// A step under the codes `[rows, Z]`: the loss before it, and its gradients.
+    fn advance(&mut self, input: &Tensor, lr: f32) -> Result<(f32, GradStore)> {
+        let loss = mean_squared_distance(&self.trained.net.forward(input)?, &self.y)?;
+        let gradients = loss.backward()?;
+        self.trained.step(&gradients, lr)?;
+        Ok((loss.to_scalar()?, gradients))
     }
 }
 
