@@ -10,7 +10,7 @@ use sog_sim::{
     registry::circles::CirclesExpert,
     rollout::{
         Actor, ActorWorker, Batch, Capture, Ended, EpisodeStart, EvaluateOptions, Fleet,
-        FleetConfig, Noise, Plan, Region, Switch, evaluate, sample_prior,
+        FleetConfig, Noise, Plan, Switch, evaluate, sample_prior,
     },
     seed,
     task::Modes,
@@ -169,44 +169,6 @@ fn episodes_are_cut_with_a_probability_at_each_step() {
         let next = e.env * batch.steps + e.t + 1;
         assert_eq!((e.ended, &batch.obs[next * 10..][..10]), (Ended::TimeLimit, e.obs));
     }
-}
-
-#[test]
-fn lost_environments_begin_anew() {
-    let config = FleetConfig {
-        envs: 6,
-        latent_dim: 3,
-        seed: 11,
-        horizon: Some(40),
-        carry_over: 1.0,
-        ..Default::default()
-    };
-    let inside = |obs: &[f32]| obs[0].abs() <= 0.8;
-    let mut region = Region { low: vec![-9.0; 10], high: vec![9.0; 10], patience: 7 };
-    (region.low[0], region.high[0]) = (-0.8, 0.8);
-    let mut fleet = Fleet::new(&circles(), &config).unwrap().within(region.clone()).unwrap();
-    let mut batch = fleet.batch(400);
-    fleet.run(&CirclesExpert, Noise::None, &uniform_codes, &mut batch).unwrap();
-    let mut lost = 0;
-    for e in batch.episodes() {
-        let rows: Vec<usize> = (0..e.length).map(|back| e.env * batch.steps + e.t - back).collect();
-        let outside = rows.iter().take_while(|&&row| !inside(&batch.obs[row * 10..][..10])).count();
-        // Never longer outside than the patience; sooner ended by time alone.
-        assert!(outside <= 7, "{outside}");
-        assert_eq!(e.ended, Ended::TimeLimit);
-        assert!(outside == 7 || e.length == 40, "{outside} {}", e.length);
-        if outside == 7 && e.t + 1 < batch.steps {
-            lost += 1;
-            let next = &batch.obs[(e.env * batch.steps + e.t + 1) * 10..][..10];
-            assert_eq!(next, [0.0; 10], "a reset, not where the last one ended");
-        }
-    }
-    assert!(lost > 5, "{lost}");
-    let short = Region { low: vec![0.0; 9], ..region };
-    assert!(matches!(
-        Fleet::new(&circles(), &config).unwrap().within(short),
-        Err(SimError::Width { found: 9, needed: 10, .. })
-    ));
 }
 
 #[test]

@@ -173,11 +173,6 @@ fn is_zero(x: &f32) -> bool {
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
-fn is_none(x: &usize) -> bool {
-    *x == 0
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
 fn is_false(x: &bool) -> bool {
     !*x
 }
@@ -235,17 +230,11 @@ pub struct AdversarialConfig {
     pub eval_interval: u64,
     /// Iterations between two checkpoints; environments begin new episodes at each.
     pub checkpoint_interval: u64,
-    /// Steps in a row far from what was demonstrated (5 standard deviations in some component) after
-    /// which an episode ends and the next begins with a reset; its last state keeps its value. What
-    /// lies so far is then not shown to the discriminator as demonstrated either: a robot that fell in
-    /// some demonstrations is not to learn that. 0: never. Written only where it is not 0.
-    #[serde(skip_serializing_if = "is_none")]
-    pub lost_after: usize,
 }
 
 impl Default for AdversarialConfig {
     fn default() -> Self {
-        Self { total_steps: 100_000, eval_interval: 10, checkpoint_interval: 50, lost_after: 0 }
+        Self { total_steps: 100_000, eval_interval: 10, checkpoint_interval: 50 }
     }
 }
 
@@ -478,7 +467,6 @@ impl Config for TrainConfig {
         within("adversarial.eval_interval", self.adversarial.eval_interval, 1..=1_000_000)?;
         let interval = self.adversarial.checkpoint_interval;
         within("adversarial.checkpoint_interval", interval, 1..=1_000_000)?;
-        within("adversarial.lost_after", self.adversarial.lost_after, 0..=1_000_000)?;
         self.ppo.check("ppo.")?;
         self.discriminator.check()?;
         if self.discriminator.quiet && self.ppo.perturbed_envs() == self.ppo.envs {

@@ -15,7 +15,7 @@ use sog_engine::{
 };
 use sog_runtime::policy::{Policy, PolicyFile};
 use sog_sim::{
-    rollout::{Batch, Ended, EpisodeStart, Fleet, FleetConfig, Noise, Region},
+    rollout::{Batch, Ended, EpisodeStart, Fleet, FleetConfig, Noise},
     seed::{self, Rng},
     task::TaskInfo,
     tasks::TaskMaker,
@@ -127,14 +127,6 @@ impl Ppo {
     /// The same with its minibatch updates computed by `updates` instead of the engine.
     pub fn with_updates(self, updates: Box<dyn Updates>) -> Self {
         Self { updates, ..self }
-    }
-
-    /// The same, in environments that begin anew where they are lost: [`Fleet::within`].
-    ///
-    /// # Errors
-    /// [`PpoError::Sim`].
-    pub fn within(self, region: Region) -> Result<Self, PpoError> {
-        Ok(Self { fleet: self.fleet.within(region)?, ..self })
     }
 
     /// What [`policy_file`](Self::policy_file) gives before the first iteration, without building

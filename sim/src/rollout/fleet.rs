@@ -58,24 +58,6 @@ impl Default for FleetConfig {
     }
 }
 
-/// Observations that environments are to stay among.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Region {
-    /// `[S]`: least value of each component.
-    pub low: Vec<f32>,
-    /// `[S]`: greatest value of each component.
-    pub high: Vec<f32>,
-    /// Steps in a row outside after which an environment is lost.
-    pub patience: usize,
-}
-
-impl Region {
-    /// Whether an observation `[S]` lies inside.
-    pub fn contains(&self, obs: &[f32]) -> bool {
-        obs.iter().zip(&self.low).zip(&self.high).all(|((x, low), high)| (low..=high).contains(&x))
-    }
-}
-
 /// An episode about to start: what a rule may look at and what it decides.
 pub struct EpisodeStart<'a> {
     /// Environment.
@@ -99,18 +81,12 @@ struct Rules<'a> {
     horizon: usize,
     carry_over: f64,
     cut: f64,
-    region: Option<&'a Region>,
 }
 
 impl Rules<'_> {
     /// Whether the member's episode is out of time.
     fn out_of_time(&self, member: &mut Member) -> bool {
         member.step >= self.horizon || (self.cut > 0.0 && member.rng.random_bool(self.cut))
-    }
-
-    /// Whether an environment is lost after this many steps in a row outside of the region.
-    fn lost(&self, outside: usize) -> bool {
-        self.region.is_some_and(|region| outside >= region.patience)
     }
 }
 
@@ -120,7 +96,6 @@ pub struct Fleet {
     horizon: usize,
     carry_over: f64,
     cut: f64,
-    region: Option<Region>,
     latent_dim: usize,
     crew: Vec<Runner>,
 }
@@ -131,8 +106,6 @@ struct Runner {
     seed: u64,
     /// Episodes begun; 0 before the first segment.
     begun: u64,
-    /// Steps in a row, up to now, outside of the region.
-    outside: usize,
     member: Member,
 }
 
@@ -151,7 +124,6 @@ impl Runner {
             goals: &mut member.goals,
         });
         self.begun += 1;
-        self.outside = 0;
         if carried { member.carry_over() } else { member.start(seed) }
     }
 }
@@ -166,30 +138,16 @@ impl Fleet {
             let seed = seed::derive(config.seed, env as u64);
             let mut member = Member::new(maker, config.latent_dim, config.goals)?;
             member.perturb = if env < config.perturbed { config.perturb } else { 0.0 };
-            Ok(Runner { env, seed, begun: 0, outside: 0, member })
+            Ok(Runner { env, seed, begun: 0, member })
         };
         Ok(Self {
             maker: maker.clone(),
             horizon: config.horizon.unwrap_or(maker.info().horizon),
             carry_over: config.carry_over,
             cut: config.cut,
-            region: None,
             latent_dim: config.latent_dim,
             crew: (0..config.envs).map(runner).collect::<Result<_, SimError>>()?,
         })
-    }
-
-    /// The same, where an episode that is lost, outside of the region for as many steps as it has
-    /// patience, ends out of time and is followed by a reset.
-    ///
-    /// # Errors
-    /// [`SimError::Width`].
-    pub fn within(self, region: Region) -> Result<Self, SimError> {
-        let info = self.maker.info();
-        for bound in [&region.low, &region.high] {
-            crate::checks::check_width(info.name(), "region", bound.len(), info.obs_dim())?;
-        }
-        Ok(Self { region: Some(region), ..self })
     }
 
     /// Buffers for segments of `steps` steps.
@@ -214,7 +172,7 @@ impl Fleet {
     }
 
     /// Runs every environment for one segment and records it. Episodes start as `rule` says when
-    /// the last one has ended, in failure, lost or at the horizon, from a reset or, as
+    /// the last one has ended, in failure or at the horizon, from a reset or, as
     /// [`FleetConfig::carry_over`] has it, where the last one ended.
     ///
     /// # Errors
@@ -234,7 +192,7 @@ impl Fleet {
         crate::checks::check_width(info.name(), "batch observations", batch.obs.len(), rows)?;
         let (steps, group) = (batch.steps, group_size(self.crew.len()));
         let (horizon, carry_over, cut) = (self.horizon, self.carry_over, self.cut);
-        let rules = Rules { start: rule, horizon, carry_over, cut, region: self.region.as_ref() };
+        let rules = Rules { start: rule, horizon, carry_over, cut };
         let mut records = batch.records();
         let results: Vec<Result<(), SimError>> = self
             .crew
@@ -261,12 +219,8 @@ fn run_group(
         runner.begin_episode(rules.start, 0.0)?;
     }
     for t in 0..steps {
-        for (lane, runner) in crew.iter_mut().enumerate() {
+        for (lane, runner) in crew.iter().enumerate() {
             lanes.load(lane, &runner.member);
-            if let Some(region) = rules.region {
-                let inside = region.contains(lanes.obs(lane));
-                runner.outside = if inside { 0 } else { runner.outside + 1 };
-            }
         }
         lanes.infer(crew.len());
         for (lane, (runner, record)) in crew.iter_mut().zip(records.iter_mut()).enumerate() {
@@ -274,14 +228,12 @@ fn run_group(
             let ended = match step.terminated {
                 true => Ended::Failed,
                 false if rules.out_of_time(&mut runner.member) => Ended::TimeLimit,
-                false if rules.lost(runner.outside) => Ended::TimeLimit,
                 false => Ended::No,
             };
             record.step(t, lanes, lane, &runner.member, ended);
             if ended != Ended::No {
                 record.end(t, lanes, &runner.member);
-                let goes_on = ended == Ended::TimeLimit && !rules.lost(runner.outside);
-                let carry_over = if goes_on { rules.carry_over } else { 0.0 };
+                let carry_over = if ended == Ended::TimeLimit { rules.carry_over } else { 0.0 };
                 runner.begin_episode(rules.start, carry_over)?;
             }
         }

@@ -39,7 +39,7 @@ mod member;
 pub use actor::{Actor, ActorWorker, Noise, sample_prior};
 pub use batch::{Batch, Ended, EpisodeEnd};
 pub use evaluate::{Capture, Episode, EvaluateOptions, Plan, Switch, Trace, evaluate};
-pub use fleet::{EpisodeStart, Fleet, FleetConfig, Region};
+pub use fleet::{EpisodeStart, Fleet, FleetConfig};
 pub(crate) use member::reset_seed;
 
 /// Most environments that one thread steps in lock step: enough rows for batched inference, few

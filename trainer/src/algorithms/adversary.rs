@@ -16,7 +16,7 @@ use sog_engine::{
 };
 use sog_rl::run::{Checkpoint, Snapshot, SnapshotError};
 use sog_sim::{
-    rollout::{Batch, Region},
+    rollout::Batch,
     seed::{self, Rng},
 };
 
@@ -63,48 +63,32 @@ pub struct Adversary {
 
 impl Adversary {
     /// A new discriminator over every [`DiscriminatorConfig::expert_stride`]-th pair of the
-    /// demonstrations, trained by `compute`; where a region is given, only those whose state lies in
-    /// it. It sees the codes of the trajectories `[N, Z]` where they are given.
+    /// demonstrations, trained by `compute`. It sees the codes of the trajectories `[N, Z]` where
+    /// they are given.
     ///
     /// # Errors
-    /// If a size is zero, or no pair is left.
+    /// If a size is zero.
     pub fn new(
         demos: &Demonstrations,
         normaliser: &ObsNormaliser,
         codes: Option<&[f32]>,
-        region: Option<&Region>,
         config: &DiscriminatorConfig,
         compute: &Compute,
         seed: u64,
     ) -> Result<Self, EngineError> {
         let few = demos.subsampled(config.expert_stride);
         let z = codes.map_or(0, |codes| codes.len() / demos.len());
-        let mut expert = Rows::default();
-        let mut rows = 0;
+        let mut expert = Rows { actions: few.actions().to_vec(), ..Rows::default() };
+        normaliser.extend(few.observations(), &mut expert.obs);
         for n in 0..few.len() {
             let code = codes.map_or(&[][..], |codes| &codes[n * z..(n + 1) * z]);
-            let observations = few.observations_of(n).chunks_exact(few.obs_dim());
-            let actions = few.actions_of(n).chunks_exact(few.action_dim());
-            for (obs, action) in observations.zip(actions) {
-                if region.is_none_or(|region| region.contains(obs)) {
-                    normaliser.extend(obs, &mut expert.obs);
-                    expert.actions.extend_from_slice(action);
-                    expert.codes.extend_from_slice(code);
-                    rows += 1;
-                }
-            }
-        }
-        if rows == 0 {
-            return Err(EngineError::Range {
-                what: "demonstrated pairs that are not far from the others (adversarial.lost_after)",
-                got: "none".to_string(),
-                need: "at least one, or adversarial.lost_after = 0",
-            });
+            expert.codes.extend(code.repeat(few.rows(n).len()));
         }
         let widths = [demos.obs_dim(), demos.action_dim(), z];
         let arch = MlpArch::discriminator(widths.iter().sum());
         let mut rng = seed::rng(seed);
         let net = Mlp::new(arch, Init { last_gain: 1.0, ..Init::default() }, &mut rng)?;
+        let rows = few.total_rows();
         Ok(Self {
             config: config.clone(),
             adam: Adam::new(AdamConfig::default(), net.params.len()),
@@ -352,28 +336,5 @@ mod tests {
         }
         assert_eq!(reward(RewardForm::Positive, 1e4), 1e4);
         assert_eq!(reward(RewardForm::Positive, -1e4), 0.0);
-    }
-
-    #[test]
-    fn what_lies_outside_of_the_region_was_not_demonstrated() {
-        // States 0 to 9 in two trajectories with codes of their own; the action is the state's tenfold.
-        let observations = (0..10).map(|t| t as f32).collect();
-        let actions = (0..10).map(|t| 10.0 * t as f32).collect();
-        let demos = Demonstrations::packed("none", (1, 1), &[6, 4], observations, actions);
-        let config = DiscriminatorConfig { expert_stride: 1, ..DiscriminatorConfig::default() };
-        let new = |region: Option<&Region>| {
-            let (normaliser, codes) = (ObsNormaliser::identity(1), [1.0, 0.0, 0.0, 1.0]);
-            Adversary::new(&demos, &normaliser, Some(&codes), region, &config, &Compute::Engine, 0)
-        };
-        let bounds = |low, high| Region { low: vec![low], high: vec![high], patience: 1 };
-        let all = new(None).unwrap().expert;
-        assert_eq!((all.obs.len(), all.codes.len()), (10, 20));
-        let mut adversary = new(Some(&bounds(4.5, 7.5))).unwrap();
-        assert_eq!(adversary.expert.obs, [5.0, 6.0, 7.0]);
-        assert_eq!(adversary.expert.actions, [50.0, 60.0, 70.0]);
-        assert_eq!(adversary.expert.codes, [1.0, 0.0, 0.0, 1.0, 0.0, 1.0]);
-        assert!(adversary.next_experts(9).iter().all(|&row| row < 3));
-        let refused = new(Some(&bounds(10.5, 11.0))).err().unwrap().to_string();
-        assert!(refused.contains("adversarial.lost_after"), "{refused}");
     }
 }

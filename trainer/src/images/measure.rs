@@ -21,7 +21,7 @@ pub const NEIGHBOURS: usize = 15;
 const AT_ONCE: usize = 512;
 
 /// Codes drawn from the prior that all pictures share in a search that measures.
-const CANDIDATES: usize = 4096;
+const CANDIDATES: usize = 32_768;
 
 /// Sizes of the steps that follow, from the coarse to the fine.
 const STEPS: [f32; 4] = [0.6, 0.3, 0.15, 0.08];
@@ -49,7 +49,7 @@ impl Embedding {
     }
 }
 
-/// The code of each picture under the search: the best of 4096 draws from the prior that all share,
+/// The code of each picture under the search: the best of 32 768 draws from the prior that all share,
 /// then [`Refinement`]s, blocks of at most two coordinates, whose steps become smaller, and
 /// [secants](ConvGenerator::secant_codes) after each.
 /// `progress` is told how many pictures are done.

@@ -8,14 +8,10 @@ use sog_rl::{
     run::{Checkpoint, Run, Snapshot, SnapshotError, write_atomic},
 };
 use sog_runtime::{
-    policy::{LatentKind, MeanScale, Normaliser, Policy, PolicyFile},
+    policy::{LatentKind, MeanScale, Policy, PolicyFile},
     tensors::{self, Metadata, Tensor, TensorFile},
 };
-use sog_sim::{
-    rollout::{Batch, Region},
-    seed,
-    task::Modes,
-};
+use sog_sim::{rollout::Batch, seed, task::Modes};
 
 use super::{
     cloning::{assigned_codes, cloning},
@@ -63,9 +59,6 @@ pub(crate) const CODES_FILE: &str = "codes.safetensors";
 /// Name of the directory in a run directory that holds the run of the cloning before.
 pub(crate) const PRETRAIN: &str = "pretrain";
 
-/// Standard deviations of the demonstrations, in some component, beyond which a state is far from them.
-const FAR: f32 = 5.0;
-
 /// Rollouts a code in the evaluations that only the metrics show.
 const EVAL_ROLLOUTS: usize = 10;
 
@@ -112,7 +105,6 @@ pub(super) fn train(run: &mut Run, job: Job<'_>) -> Result<PolicyFile, TrainErro
         job.demos,
         &normaliser,
         judged.as_deref(),
-        region(config, &start).as_ref(),
         &config.discriminator,
         job.compute,
         stream(ADVERSARY_STREAM),
@@ -245,9 +237,6 @@ fn imitate<I: Imitation>(
 ) -> Result<PolicyFile, TrainError> {
     let (config, budget) = (job.config, &job.config.adversarial);
     let mut ppo = Ppo::new(job.environments()?, &config.ppo, &setup(config)?)?;
-    if let Some(region) = region(config, start) {
-        ppo = ppo.within(region)?;
-    }
     if let Compute::Candle(device) = job.compute {
         ppo = ppo.with_updates(Box::new(DevicePpo::new(device.clone())));
     }
@@ -296,14 +285,6 @@ fn imitate<I: Imitation>(
     let file = exported(&ppo, config, start);
     write_policy(run.dir(), POLICY_FILE, &file)?;
     Ok(file)
-}
-
-/// What is not far from the demonstrations, if environments are to begin anew where they are lost.
-fn region(config: &TrainConfig, start: &PolicyFile) -> Option<Region> {
-    let patience = config.adversarial.lost_after;
-    let Normaliser { mean, var, .. } = &start.normaliser;
-    let bounds = |by: f32| mean.iter().zip(var).map(|(m, v)| m + by * v.sqrt()).collect();
-    (patience > 0).then(|| Region { low: bounds(-FAR), high: bounds(FAR), patience })
 }
 
 fn setup(config: &TrainConfig) -> Result<PpoSetup, TrainError> {
