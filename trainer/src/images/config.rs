@@ -139,16 +139,56 @@ impl Config for ImageConfig {
         within("sog.updates", self.sog.updates, 1..=u64::MAX)?;
         within("sog.learning_rate", self.sog.learning_rate, 0.0..=1.0)?;
         within("sog.candidates", self.sog.candidates, 1..=1 << 20)?;
-        let most = if self.sog.keep_codes { 1.0 } else { 0.0 };
-        within("sog.first_codes_share", self.sog.first_codes_share, 0.0..=most)?;
-        let longest = if self.sog.keep_codes { u64::MAX } else { 1 };
-        within("sog.search_interval", self.sog.search_interval, 1..=longest)?;
+        within("sog.first_codes_share", self.sog.first_codes_share, 0.0..=1.0)?;
+        within("sog.search_interval", self.sog.search_interval, 1..=u64::MAX)?;
         within("sog.code_step", self.sog.code_step, 0.0..=1.0)?;
+        let SogConfig { first_codes_share, search_interval, code_step, .. } = self.sog;
+        let needs = |key: &str, found: String, plain: &str, needed: &str| {
+            let needed = format!("{plain}, or {needed}");
+            Err(ConfigError::Range { key: format!("sog.{key}"), found, needed })
+        };
+        let kept = "sog.keep_codes = true";
+        if !self.sog.keep_codes && first_codes_share > 0.0 {
+            return needs("first_codes_share", first_codes_share.to_string(), "0", kept);
+        }
+        if !self.sog.keep_codes && search_interval > 1 {
+            return needs("search_interval", search_interval.to_string(), "1", kept);
+        }
+        if code_step > 0.0 && (!self.sog.keep_codes || self.sog.secants == 0) {
+            let both = format!("{kept} and sog.secants > 0");
+            return needs("code_step", code_step.to_string(), "0", &both);
+        }
         within("sog.refinement.samples", self.sog.refinement.samples, 0..=1 << 16)?;
         within("sog.refinement.block", self.sog.refinement.block, 1..=64)?;
         within("sog.refinement.rounds", self.sog.refinement.rounds, 1..=64)?;
         within("sog.secants", self.sog.secants, 0..=64)?;
         within("sog.refinement.step", self.sog.refinement.step, 0.0..=1.0)?;
         within("vae.learning_rate", self.vae.learning_rate, 0.0..=1.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_needs_codes_that_are_kept_says_so() {
+        for latent in [2, 8] {
+            assert!(ImageConfig::new("mnist", latent).check().is_ok());
+        }
+        let refused = |change: &dyn Fn(&mut SogConfig)| {
+            let mut config = ImageConfig::new("mnist", 2);
+            change(&mut config.sog);
+            config.check().unwrap_err().to_string()
+        };
+        for (key, message) in [
+            ("sog.first_codes_share", refused(&|sog| sog.first_codes_share = 0.1)),
+            ("sog.search_interval", refused(&|sog| sog.search_interval = 4)),
+            ("sog.code_step", refused(&|sog| sog.code_step = 0.5)),
+        ] {
+            assert!(message.contains(key) && message.contains("sog.keep_codes"), "{message}");
+        }
+        let without = refused(&|sog| (sog.keep_codes, sog.secants, sog.code_step) = (true, 0, 0.5));
+        assert!(without.contains("sog.secants"), "{without}");
     }
 }

@@ -4,12 +4,12 @@
 //! draws from the same prior whichever picture they are tried on), so that a search costs as many
 //! passes through the generator as there are candidates. In two dimensions that is all.
 //!
-//! In more, a few hundred draws are too thin. There each picture keeps its code from epoch to
-//! epoch, which competes with the best of the shared candidates.
-//!
-//! The winner then goes on: by samples block by block ([`Refinement`]), and by what its coordinates,
-//! varied one by one, say together ([`ConvGenerator::secant_codes`]). Nothing but the loss decides:
-//! a code that is kept or proposed is one more candidate.
+//! In more, a few hundred draws are too thin, and each picture keeps its code from epoch to epoch:
+//! first what its principal components give it, later what a search finds that begins with it. A search
+//! goes on by samples block by block ([`Refinement`]), and by what a code's coordinates, varied one by
+//! one, say together ([`ConvGenerator::secant_codes`]); nothing but the loss decides there: a code that
+//! is kept or proposed is one more candidate. Most updates do not search: their codes follow the
+//! gradient that the step on θ has at hand (Bojanowski et al. 2018).
 
 use nalgebra::DMatrix;
 use rand::{RngExt, seq::SliceRandom};
