@@ -68,7 +68,7 @@ pub struct VaeConfig {
 /// What a picture costs in an update of the VAE, and in SOG's step alone, in passes through the
 /// generator (measured on the engine).
 const VAE_COST: f64 = 11.0;
-const STEP_COST: f64 = 7.0;
+const STEP_COST: f64 = 6.0;
 
 impl SogConfig {
     /// What a picture costs in an update, in passes through the generator.
