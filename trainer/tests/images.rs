@@ -25,6 +25,7 @@ use sog_trainer::{
         config::ImageConfig,
         data::{self, Dataset},
         model::ImageModel,
+        sog::SogImages,
         train::{ImageJob, train},
         vae::VaeImages,
     },
@@ -212,6 +213,26 @@ fn the_search_sees_the_same_losses_on_both() {
     let (want, wanted) = engine.step_and_slope(&codes, 1e-3).unwrap();
     assert!((got / want - 1.0).abs() < 1e-4, "{got} {want}");
     close(&slope, &wanted, "slope");
+}
+
+#[test]
+fn codes_that_follow_the_gradient_explain_pictures_better() {
+    let dir = tempfile::tempdir().unwrap();
+    let (dataset, mut config) = small(dir.path());
+    config.sog.updates = 240;
+    config.sog.refinement.samples = 0;
+    (config.sog.first_codes_share, config.sog.search_interval) = (0.1, 64);
+    let mut error = |code_step: f32| {
+        config.sog.code_step = code_step;
+        let mut sog = SogImages::new(&config, &dataset.train, &Compute::Engine).unwrap();
+        let errors = (0..240).map(|_| {
+            sog.update().unwrap();
+            sog.mse
+        });
+        errors.collect::<Vec<_>>()[200..].iter().sum::<f64>() / 40.0
+    };
+    let (still, moving) = (error(0.0), error(0.6));
+    assert!(moving < 0.97 * still, "{moving} {still}");
 }
 
 #[test]
