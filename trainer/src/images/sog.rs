@@ -97,16 +97,12 @@ impl<'a> SogImages<'a> {
     ) -> Result<Self, ImageError> {
         let net = new_generator(config, pictures)?;
         let kept = if config.sog.keep_codes { pictures.len() } else { 0 };
-        let codes = match config.sog.first_codes_share {
-            share if share > 0.0 => first_codes(pictures, config.latent, config.seed),
-            _ => vec![f32::NAN; kept * config.latent],
-        };
         Ok(Self {
             batches: Batches::new(config.seed, pictures.len()),
             model: Model::new(ConvGenerator::new(net, adam()), compute)?,
             compute,
             search: Search::default(),
-            codes,
+            codes: vec![f32::NAN; kept * config.latent],
             curvature: vec![f32::INFINITY; config.latent],
             step: 0,
             mse: f64::NAN,
@@ -137,6 +133,10 @@ impl<'a> SogImages<'a> {
         let chosen = self.batches.of(self.step, config.batch);
         let mut rng = seed::stream(seed::derive(config.seed, SEARCH), self.step);
         self.model.load(&self.pictures.scaled(chosen.iter().copied()))?;
+        // Here and not in `new`: a run that goes on has them.
+        if self.step == 0 && config.sog.first_codes_share > 0.0 {
+            self.codes = first_codes(self.pictures, latent, config.seed);
+        }
         let first = (self.step as f64) < config.sog.first_codes_share * config.sog.updates as f64;
         let kept: Vec<f32> = match self.codes.is_empty() {
             true => vec![],
@@ -316,7 +316,8 @@ pub(super) fn adam() -> AdamConfig {
 const COMPONENTS_SIDE: usize = 16;
 
 /// First codes `[N, d]`: the first `d` principal components of the pictures (averaged down to at most 16
-/// by 16), spread over the prior. Neighbours are pictures that look alike.
+/// by 16), spread over the prior. Neighbours are pictures that look alike. Of the covariance, and not by the
+/// iteration over all points that serves trajectories: there are 60 000 pictures.
 fn first_codes(pictures: &Pictures, d: usize, seed: u64) -> Vec<f32> {
     let Grid { height, width, channels } = pictures.size;
     let by = height.max(width).div_ceil(COMPONENTS_SIDE);
@@ -341,7 +342,7 @@ fn first_codes(pictures: &Pictures, d: usize, seed: u64) -> Vec<f32> {
     let axes = DMatrix::from_fn(d, dims, |k, j| {
         order.get(k).map_or(0.0, |&axis| eigen.eigenvectors[(j, axis)])
     });
-    let mut codes = (axes * points).data.as_vec().clone();
+    let mut codes: Vec<f32> = (axes * points).data.into();
     spread(&mut codes, d, &mut seed::stream(seed, FIRST_CODES));
     codes
 }
