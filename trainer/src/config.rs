@@ -47,6 +47,18 @@ impl Algorithm {
         }
     }
 
+    /// Name in titles of figures and tables, as papers write it.
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::Bc => "BC",
+            Self::SogBc => "SOG-BC",
+            Self::Gail => "GAIL",
+            Self::SogGail => "SOG-GAIL",
+            Self::InfoGail => "InfoGAIL",
+            Self::VaeGail => "VAE-GAIL",
+        }
+    }
+
     /// Whether its policy takes a code.
     pub fn is_conditioned(self) -> bool {
         !matches!(self, Self::Bc | Self::Gail)

@@ -20,6 +20,7 @@ use super::{
     task_parser,
 };
 use crate::{
+    config::Algorithm,
     data::{DemoFile, plain},
     evaluate::{
         goals::{self, places_by_dimension, rollouts_by_code, speeds_by_code},
@@ -194,7 +195,8 @@ fn draw_policy(
     let rollouts = default_rollouts(&task);
     let options =
         ModeOptions { rollouts, seed, capture: Capture::Probes, ..ModeOptions::default() };
-    let algorithm = file.provenance.algorithm.to_uppercase();
+    let algorithm = &file.provenance.algorithm;
+    let algorithm = algorithm.parse().map_or(algorithm.as_str(), |a: Algorithm| a.title());
     let title = format!("{algorithm} on {}: what each code does", task.info().name());
     if let Some(labels) = mode_labels(task.info(), file.latent) {
         let policy = Policy::new(&file);

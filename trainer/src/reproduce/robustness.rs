@@ -178,8 +178,8 @@ pub(super) fn figures_of(
 }
 
 fn name(algorithm: Algorithm, lambda_s: Option<f32>) -> String {
-    let algorithm = algorithm.name().to_uppercase();
-    lambda_s.map_or(algorithm.clone(), |l| format!("{algorithm}, λ_S = {l}"))
+    let algorithm = algorithm.title();
+    lambda_s.map_or_else(|| algorithm.to_string(), |l| format!("{algorithm}, λ_S = {l}"))
 }
 
 fn options(data: &TaskData, perturb: f64, capture: Capture) -> ModeOptions {
