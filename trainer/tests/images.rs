@@ -104,7 +104,7 @@ fn a_resumed_run_ends_with_the_same_networks() {
     let dir = tempfile::tempdir().unwrap();
     let (dataset, mut config) = small(dir.path());
     config.sog.first_codes_share = 0.25;
-    config.sog.search_interval = 2;
+    (config.sog.batch_repeats, config.sog.search_interval) = (3, 2);
     config.sog.code_step = 0.5;
     let here = (&config, &Compute::Engine);
     let mut whole = Run::create(&dir.path().join("whole"), &config).unwrap();
@@ -233,6 +233,24 @@ fn codes_that_follow_the_gradient_explain_pictures_better() {
     };
     let (still, moving) = (error(0.0), error(0.6));
     assert!(moving < 0.97 * still, "{moving} {still}");
+}
+
+#[test]
+fn a_minibatch_is_taken_as_often_as_asked() {
+    let dir = tempfile::tempdir().unwrap();
+    let (dataset, mut config) = small(dir.path());
+    // Nothing changes but the pictures.
+    config.sog.learning_rate = 0.0;
+    (config.sog.first_codes_share, config.sog.batch_repeats) = (1.0, 3);
+    let mut sog = SogImages::new(&config, &dataset.train, &Compute::Engine).unwrap();
+    let mut error = |_| {
+        sog.update().unwrap();
+        sog.mse
+    };
+    let errors: Vec<f64> = (0..6).map(&mut error).collect();
+    let [first, second] = [&errors[..3], &errors[3..]];
+    assert!(first.iter().all(|e| *e == first[0]) && second.iter().all(|e| *e == second[0]));
+    assert_ne!(first[0], second[0]);
 }
 
 #[test]

@@ -43,6 +43,9 @@ pub struct SogConfig {
     /// Share of the updates, at the start, in which each picture has the code that its principal
     /// components give it, spread over the prior; the search goes on from there. Needs `keep_codes`.
     pub first_codes_share: f64,
+    /// Updates in a row that take the same minibatch: a code that follows the gradient meets the generator
+    /// again before that has moved on for an epoch. Needs `keep_codes` where it is not 1.
+    pub batch_repeats: u64,
     /// Of how many updates one searches, after that; in the others pictures have the codes that they
     /// keep. Needs `keep_codes` where it is not 1.
     pub search_interval: u64,
@@ -96,7 +99,8 @@ impl ImageConfig {
             candidates: if dense { 256 } else { 1 },
             keep_codes: !dense,
             first_codes_share: if dense { 0.0 } else { 0.02 },
-            search_interval: if dense { 1 } else { 16 },
+            batch_repeats: if dense { 1 } else { 4 },
+            search_interval: if dense { 1 } else { 8 },
             code_step: if dense { 0.0 } else { 0.6 },
             refinement,
             secants: 1,
@@ -140,9 +144,11 @@ impl Config for ImageConfig {
         within("sog.learning_rate", self.sog.learning_rate, 0.0..=1.0)?;
         within("sog.candidates", self.sog.candidates, 1..=1 << 20)?;
         within("sog.first_codes_share", self.sog.first_codes_share, 0.0..=1.0)?;
+        within("sog.batch_repeats", self.sog.batch_repeats, 1..=u64::MAX)?;
         within("sog.search_interval", self.sog.search_interval, 1..=u64::MAX)?;
         within("sog.code_step", self.sog.code_step, 0.0..=1.0)?;
-        let SogConfig { first_codes_share, search_interval, code_step, .. } = self.sog;
+        let SogConfig { first_codes_share, batch_repeats, search_interval, code_step, .. } =
+            self.sog;
         let needs = |key: &str, found: String, plain: &str, needed: &str| {
             let needed = format!("{plain}, or {needed}");
             Err(ConfigError::Range { key: format!("sog.{key}"), found, needed })
@@ -150,6 +156,9 @@ impl Config for ImageConfig {
         let kept = "sog.keep_codes = true";
         if !self.sog.keep_codes && first_codes_share > 0.0 {
             return needs("first_codes_share", first_codes_share.to_string(), "0", kept);
+        }
+        if !self.sog.keep_codes && batch_repeats > 1 {
+            return needs("batch_repeats", batch_repeats.to_string(), "1", kept);
         }
         if !self.sog.keep_codes && search_interval > 1 {
             return needs("search_interval", search_interval.to_string(), "1", kept);
@@ -183,6 +192,7 @@ mod tests {
         };
         for (key, message) in [
             ("sog.first_codes_share", refused(&|sog| sog.first_codes_share = 0.1)),
+            ("sog.batch_repeats", refused(&|sog| sog.batch_repeats = 4)),
             ("sog.search_interval", refused(&|sog| sog.search_interval = 4)),
             ("sog.code_step", refused(&|sog| sog.code_step = 0.5)),
         ] {

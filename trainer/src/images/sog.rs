@@ -41,7 +41,7 @@ const FIRST_CODES: u64 = 5;
 /// Most that a coordinate moves along a gradient.
 const MOST: f32 = 0.5;
 
-/// The pictures of update `step`, without replacement within an epoch.
+/// The pictures of minibatch `step`, without replacement within an epoch.
 pub(super) struct Batches {
     seed: u64,
     epoch: Option<u64>,
@@ -130,7 +130,7 @@ impl<'a> SogImages<'a> {
     /// If the device fails.
     pub fn update(&mut self) -> Result<(), ImageError> {
         let (config, latent) = (self.config, self.config.latent);
-        let chosen = self.batches.of(self.step, config.batch);
+        let chosen = self.batches.of(self.step / config.sog.batch_repeats, config.batch);
         let mut rng = seed::stream(seed::derive(config.seed, SEARCH), self.step);
         self.model.load(&self.pictures.scaled(chosen.iter().copied()))?;
         // Here and not in `new`: a run that goes on has them.
