@@ -154,13 +154,14 @@ pub(super) fn run(args: &PlantArgs) -> Result<Outcome> {
     let file = args.adapter.as_deref().map(RobotFile::read).transpose()?;
     let (transport, place) = listen(args)?;
     let flight = Flight::begin();
+    // Before the line that others wait for.
+    let stop = stop_on_signals()?;
     let pace = if args.lock_step { "in lock step" } else { "in real time" };
     note(format_args!("{} listens on {place}, {pace}", args.task.info().name));
     if !args.lock_step {
         let obtained = os::set_up(&os::RealTimeConfig::default())?;
         note(format_args!("scheduling: {obtained}"));
     }
-    let stop = stop_on_signals()?;
     let report = match file {
         None => {
             let spec = robot.spec().clone();
@@ -202,9 +203,10 @@ fn demonstrate(args: &PlantArgs) -> Result<Outcome> {
     let mut robot = args.shows.demonstrator(&args.task, &maker, args.seed)?;
     let (transport, place) = listen(args)?;
     let flight = Flight::begin();
+    // Before the line that others wait for.
+    let stop = stop_on_signals()?;
     let pace = if args.lock_step { "in lock step" } else { "in real time" };
     note(format_args!("{} demonstrates on {place}, {pace}", args.task.info().name));
-    let stop = stop_on_signals()?;
     let spec = robot.spec().clone();
     let report = PlantServer::new(transport, &spec, options(args)?).serve(&mut robot, &stop)?;
     drop(flight);
