@@ -236,6 +236,28 @@ fn codes_that_follow_the_gradient_explain_pictures_better() {
 }
 
 #[test]
+fn sog_learns_from_as_many_pictures_as_asked() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut dataset, mut config) = small(dir.path());
+    config.sog.pictures = dataset.train.len() / 2;
+    let of = |name: &str, dataset: &Dataset| {
+        let mut run = Run::create(&dir.path().join(name), &config).unwrap();
+        learn(dataset, (&config, &Compute::Engine), &mut run, usize::MAX).unwrap()
+    };
+    let want = of("whole", &dataset);
+    // Every second picture is another; the VAE learns from all.
+    let width = dataset.train.size.values();
+    for picture in dataset.train.pixels.chunks_exact_mut(width).skip(1).step_by(2) {
+        picture.fill(77);
+    }
+    let got = of("half", &dataset);
+    assert!(got.generator == want.generator && got.vae != want.vae);
+    let other = dataset.train.pixels.chunks_exact_mut(width).step_by(2);
+    other.for_each(|picture| picture.fill(77));
+    assert_ne!(of("none", &dataset).generator, want.generator);
+}
+
+#[test]
 fn a_minibatch_is_taken_as_often_as_asked() {
     let dir = tempfile::tempdir().unwrap();
     let (dataset, mut config) = small(dir.path());

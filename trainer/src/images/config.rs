@@ -4,6 +4,8 @@ use serde::{Deserialize, Serialize};
 use sog_engine::search::{CodeSearch, Refinement};
 use sog_rl::run::{Config, ConfigError, within};
 
+use super::data::FEWEST;
+
 /// A run: what is learned, and how.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -34,6 +36,10 @@ pub struct ImageConfig {
 pub struct SogConfig {
     /// Updates.
     pub updates: u64,
+    /// Most pictures that are learned from, evenly spread over the set; 0: all. What a generator gains by
+    /// more of them it can lose by meeting each more seldom, as the code that a picture keeps is then older.
+    #[serde(default)]
+    pub pictures: usize,
     /// Step size of Adam at the start; it falls linearly to 0.
     pub learning_rate: f64,
     /// Codes drawn from the prior and shared by the minibatch, one block that spans the code.
@@ -95,6 +101,7 @@ impl ImageConfig {
         let dense = latent <= 2;
         let sog = SogConfig {
             updates: if dense { 6000 } else { 16_000 },
+            pictures: 0,
             learning_rate: 1e-3,
             candidates: if dense { 256 } else { 1 },
             keep_codes: !dense,
@@ -141,6 +148,9 @@ impl Config for ImageConfig {
         within("log_interval", self.log_interval, 1..=u64::MAX)?;
         within("checkpoint_interval", self.checkpoint_interval, 1..=u64::MAX)?;
         within("sog.updates", self.sog.updates, 1..=u64::MAX)?;
+        if self.sog.pictures > 0 {
+            within("sog.pictures (0: all)", self.sog.pictures, FEWEST..=usize::MAX)?;
+        }
         within("sog.learning_rate", self.sog.learning_rate, 0.0..=1.0)?;
         within("sog.candidates", self.sog.candidates, 1..=1 << 20)?;
         within("sog.first_codes_share", self.sog.first_codes_share, 0.0..=1.0)?;
@@ -198,6 +208,8 @@ mod tests {
         ] {
             assert!(message.contains(key) && message.contains("sog.keep_codes"), "{message}");
         }
+        let few = refused(&|sog| sog.pictures = 31);
+        assert!(few.contains("sog.pictures"), "{few}");
         let without = refused(&|sog| (sog.keep_codes, sog.secants, sog.code_step) = (true, 0, 0.5));
         assert!(without.contains("sog.secants"), "{without}");
     }

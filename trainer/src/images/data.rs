@@ -1,6 +1,7 @@
 //! Pictures to learn from and pictures held out: MNIST's format, or a folder in CelebA's layout.
 
 use std::{
+    borrow::Cow,
     fs::{self, File},
     io::Read,
     path::{Path, PathBuf},
@@ -64,6 +65,19 @@ impl Pictures {
         let width = self.size.values();
         let of = |n: usize| &self.pixels[n * width..(n + 1) * width];
         chosen.into_iter().flat_map(of).map(|&p| f32::from(p) / 127.5 - 1.0).collect()
+    }
+
+    /// At most `most` of them, evenly spread over the set; 0: all.
+    pub fn at_most(&self, most: usize) -> Cow<'_, Self> {
+        let (all, width) = (self.len(), self.size.values());
+        if most == 0 || most >= all {
+            return Cow::Borrowed(self);
+        }
+        let chosen = (0..most).map(|n| n * all / most);
+        let pixels = chosen.clone().flat_map(|n| &self.pixels[n * width..(n + 1) * width]);
+        let labels = chosen.filter_map(|n| self.labels.get(n));
+        let (pixels, labels) = (pixels.copied().collect(), labels.copied().collect());
+        Cow::Owned(Self { size: self.size, pixels, labels })
     }
 
     /// The first `count` of them.
@@ -239,7 +253,7 @@ fn read_picture(path: &Path, first: &mut Option<(u32, u32)>) -> Result<Vec<u8>, 
 }
 
 /// Fewest pictures to learn from: one minibatch.
-const FEWEST: usize = 32;
+pub(super) const FEWEST: usize = 32;
 
 fn check(dataset: &Dataset, folder: &Path) -> Result<(), ImageError> {
     let path = folder.to_path_buf();
@@ -322,6 +336,20 @@ mod tests {
         write("train-labels-idx1-ubyte", &idx(&[39], &[7; 39]));
         let error = open(&dir.path().to_string_lossy()).unwrap_err().to_string();
         assert!(error.contains("labels of 39 pictures, there are 40"), "{error}");
+    }
+
+    #[test]
+    fn fewer_pictures_are_evenly_spread_over_the_set() {
+        let size = Grid { height: 1, width: 2, channels: 1 };
+        let set = Pictures { size, pixels: (0..14).collect(), labels: (10..17).collect() };
+        let some = set.at_most(3);
+        assert_eq!((&*some.pixels, &*some.labels), (&[0, 1, 4, 5, 8, 9][..], &[10, 12, 14][..]));
+        assert_eq!(set.at_most(6).labels, [10, 11, 12, 13, 14, 15]);
+        for all in [0, 7, 8] {
+            assert_eq!(*set.at_most(all), set);
+        }
+        let unlabelled = Pictures { labels: vec![], ..set };
+        assert_eq!((unlabelled.at_most(3).len(), unlabelled.at_most(3).labels.len()), (3, 0));
     }
 
     /// A folder in CelebA's layout with `count` pictures of a colour each.

@@ -59,8 +59,9 @@ impl Checkpoint for Learners<'_> {
 /// [`ImageError`].
 pub fn train(run: &mut Run, job: ImageJob<'_>) -> Result<ImageModel, ImageError> {
     let config = job.config;
+    let for_sog = job.dataset.train.at_most(config.sog.pictures);
     let mut learners = Learners {
-        sog: SogImages::new(config, &job.dataset.train, job.compute)?,
+        sog: SogImages::new(config, &for_sog, job.compute)?,
         vae: VaeImages::new(config, &job.dataset.train, job.compute)?,
         sog_cpu_s: 0.0,
         vae_cpu_s: 0.0,
