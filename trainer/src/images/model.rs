@@ -47,6 +47,8 @@ impl ImageModel {
         say("pictures", dataset.train.len().to_string());
         say("seed", config.seed.to_string());
         say("batch", config.batch.to_string());
+        // 0: all of them.
+        say("sog.pictures", config.sog.pictures.to_string());
         say("sog.updates", config.sog.updates.to_string());
         say("sog.candidates", config.sog.candidates.to_string());
         say("sog.cpu_s", format!("{:.1}", cpu_s[0]));
