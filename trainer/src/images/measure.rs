@@ -162,7 +162,38 @@ pub fn neighbour_agreement(codes: &[f32], labels: &[u8], k: usize) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
+    use rand::RngExt;
+    use sog_engine::conv::{ConvArch, ConvNet, Grid};
+
     use super::*;
+
+    #[test]
+    fn of_several_searches_each_picture_takes_its_best() {
+        let size = Grid { height: 28, width: 28, channels: 1 };
+        let mut rng = seed::rng(1);
+        let arch = ConvArch::generator(3, size, 4).unwrap();
+        // Steep enough that where a search ends depends on where it begins.
+        let mut generator = ConvNet::new(arch, &mut rng);
+        generator.params.iter_mut().for_each(|w| *w *= 8.0);
+        let pixels = (0..40 * size.values()).map(|_| rng.random()).collect();
+        let pictures = Pictures { size, pixels, labels: vec![] };
+        let mut first = ConvGenerator::new(generator.clone(), AdamConfig::default());
+        first.load(&pictures.scaled(0..40)).unwrap();
+        let alone = search(&mut first, &mut seed::rng(7)).unwrap();
+        let model = ImageModel { generator, vae: None, provenance: BTreeMap::new() };
+        let best = embed(&model, &pictures, 7, |_| ()).unwrap();
+        let gains: Vec<f64> = alone
+            .losses()
+            .iter()
+            .zip(&best.errors)
+            .map(|(&loss, error)| per_value(loss.into(), size) - error)
+            .collect();
+        assert!(gains.iter().all(|&gain| gain >= -1e-9), "{gains:?}");
+        let better = gains.iter().filter(|&&gain| gain > 1e-6).count();
+        assert!(better >= 10, "{better} of 40: {gains:?}");
+    }
 
     #[test]
     fn neighbours_of_the_same_label_agree() {
