@@ -480,6 +480,10 @@ impl Config for TrainConfig {
         let interval = self.adversarial.checkpoint_interval;
         within("adversarial.checkpoint_interval", interval, 1..=1_000_000)?;
         self.ppo.check("ppo.")?;
+        if self.ppo.adapt_normaliser {
+            let needed = "`false`: demonstrations and rollouts are judged in the units of the demonstrations";
+            return Err(range("ppo.adapt_normaliser", "true".to_string(), needed));
+        }
         self.discriminator.check()?;
         if self.discriminator.quiet && self.ppo.perturbed_envs() == self.ppo.envs {
             let needed = "`false`, or a ppo.perturbed_share that leaves environments quiet";

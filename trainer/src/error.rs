@@ -82,7 +82,7 @@ pub enum TrainError {
     /// The run was asked to stop.
     #[error(
         "stopped {}; go on with --resume",
-        step.map_or("before the first checkpoint".to_string(), |s| format!("after step {s}, which is saved"))
+        step.map_or("before the first checkpoint".to_string(), |s| format!("with step {s} saved"))
     )]
     Interrupted {
         /// Steps done by the last checkpoint.

@@ -91,6 +91,11 @@ impl ObsNormaliser {
     }
 }
 
+/// Which components `[S]` a policy with this normaliser does not see, as [`ObsNormaliser::without`] left them.
+pub fn unseen(normaliser: &Normaliser) -> Vec<bool> {
+    normaliser.var.iter().map(|&var| var >= UNSEEN).collect()
+}
+
 fn is_constant(mean: f32, var: f32) -> bool {
     var.sqrt() <= CONSTANT * mean.abs().max(1.0)
 }

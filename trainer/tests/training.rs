@@ -118,6 +118,79 @@ fn adversarial_runs_resume_to_the_same_bytes() {
 }
 
 #[test]
+fn a_run_that_was_asked_to_stop_ends_as_one_that_was_not() {
+    let demos = demos(2);
+    let maker = TaskMaker::new("circles", &TaskOptions::default()).unwrap();
+    for algorithm in [Algorithm::Gail, Algorithm::SogGail] {
+        let temp = tempfile::tempdir().unwrap();
+        let (alone, stopped) = (temp.path().join("alone"), temp.path().join("stopped"));
+        let config = config(algorithm);
+        let (mut run, config) = Run::create_or_resume(&stopped, &config).unwrap();
+        // In the third iteration, behind the checkpoint of the second.
+        let stop = AtomicU64::new(0);
+        let job = Job {
+            config: &config,
+            task: &info(),
+            env: Some(&maker),
+            demos: &demos,
+            start: None,
+            compute: &Compute::Engine,
+            progress: &|step, _, _| stop.store(step, Ordering::Relaxed),
+            interrupted: &|| stop.load(Ordering::Relaxed) == 3 * 512,
+        };
+        let said = train(&mut run, job).unwrap_err().to_string();
+        assert_eq!(said, "stopped with step 1024 saved; go on with --resume");
+        drop(run);
+        assert_eq!(
+            trained(&stopped, &config, &demos),
+            trained(&alone, &config, &demos),
+            "{algorithm}"
+        );
+    }
+}
+
+#[test]
+fn a_policy_to_start_from_must_have_the_codes_and_the_terms_of_the_run() {
+    let demos = demos(2);
+    let task = TaskInfo { obs_terms: Terms::new(&[("before", 8), ("now", 2)]), ..info() };
+    let start = PolicyFile::parse(&{
+        let temp = tempfile::tempdir().unwrap();
+        trained(temp.path(), &config(Algorithm::SogBc), &demos)
+    });
+    let start = start.unwrap();
+    let refused = |change: &dyn Fn(&mut TrainConfig)| {
+        let mut config = config(Algorithm::SogGail);
+        change(&mut config);
+        let job = Job {
+            config: &config,
+            task: &task,
+            env: None,
+            demos: &demos,
+            start: Some(&start),
+            compute: &Compute::Engine,
+            progress: &|_, _, _| (),
+            interrupted: &never,
+        };
+        job.check_start(&start).map_err(|e| e.to_string())
+    };
+    assert_eq!(refused(&|_| ()), Ok(()));
+    let said = refused(&|c| c.latent = "gaussian:3".to_string()).unwrap_err();
+    assert!(said.contains("`latent`: found `gaussian:3`, need `one-hot:3`"), "{said}");
+    let said = refused(&|c| c.unseen_terms = vec!["now".to_string()]).unwrap_err();
+    assert!(said.contains("`unseen_terms`: found [\"now\"], need []"), "{said}");
+    let said = refused(&|c| c.unseen_terms = vec!["colour".to_string()]).unwrap_err();
+    assert!(said.contains("found colour"), "{said}");
+}
+
+#[test]
+fn the_normaliser_of_a_clone_is_not_adapted() {
+    let mut config = config(Algorithm::Gail);
+    config.ppo.adapt_normaliser = true;
+    let said = config.check().unwrap_err().to_string();
+    assert!(said.contains("ppo.adapt_normaliser"), "{said}");
+}
+
+#[test]
 fn the_form_of_the_reward_reaches_the_policy() {
     let demos = demos(2);
     let temp = tempfile::tempdir().unwrap();
@@ -206,6 +279,20 @@ fn a_run_that_lost_its_last_checkpoint_resumes_to_the_same_bytes() {
     });
     assert_ne!(policies[0], policies[1]);
     assert_ne!(policies[0], policies[2]);
+}
+
+#[test]
+fn a_resumed_run_keeps_the_first_codes_of_the_attempt_that_it_went_on_with() {
+    let demos = demos(2);
+    for seed in 0..4 {
+        let temp = tempfile::tempdir().unwrap();
+        let mut config = TrainConfig { seed, ..config(Algorithm::SogBc) };
+        (config.cloning.attempts, config.cloning.first_code_margin) = (3, 1.0);
+        let whole = trained(temp.path(), &config, &demos);
+        let lost = temp.path().join("checkpoints/000000000060.safetensors");
+        std::fs::remove_file(lost).unwrap();
+        assert_eq!(trained(temp.path(), &config, &demos), whole, "seed {seed}");
+    }
 }
 
 /// Three trajectories of 1, 7 and 300 steps, as a file holds them.

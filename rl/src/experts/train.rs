@@ -402,11 +402,21 @@ impl Training {
         self.learner.steps() >= self.config.budget_of(self.network)
     }
 
-    /// Stops [`train`](Self::train) with a checkpoint after the iteration in which the flag is set.
+    /// Stops [`train`](Self::train) after the iteration in which the flag is set, with no checkpoint but
+    /// those that are due: one begins all episodes anew, so that who goes on from another would not do
+    /// what the run would have done.
     #[must_use]
     pub fn interrupted_by(mut self, flag: Arc<AtomicBool>) -> Self {
         self.interrupted = Some(flag);
         self
+    }
+
+    /// Environment steps done by the last checkpoint.
+    ///
+    /// # Errors
+    /// [`ExpertError`] if the run directory cannot be read.
+    pub fn saved_steps(&self) -> Result<u64, ExpertError> {
+        Ok(Run::steps_done(self.run.dir())?)
     }
 
     /// Environment steps done.
@@ -450,12 +460,12 @@ impl Training {
             }
             self.run.log(self.learner.steps(), &values)?;
             let interrupted = self.interrupted.as_ref().is_some_and(|f| f.load(Ordering::Relaxed));
-            if checkpoint || interrupted {
+            if checkpoint {
                 self.learner.restart();
                 self.checkpoint()?;
-                // Only here, so that a stop on request leaves the same run as a kill does.
-                stop = asked || interrupted;
+                stop = asked;
             }
+            stop |= interrupted;
         }
         Ok(())
     }

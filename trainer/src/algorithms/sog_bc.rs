@@ -410,6 +410,8 @@ impl Checkpoint for SogBc<'_> {
         to.nest("sampler", &self.sampler);
         to.state("step", &self.step);
         to.state("stats", &self.stats);
+        // That of the attempt that was gone on with: first codes are drawn from it.
+        to.state("seed", &self.seed);
     }
 
     fn load(&mut self, from: &Snapshot) -> Result<(), SnapshotError> {
@@ -421,6 +423,7 @@ impl Checkpoint for SogBc<'_> {
         from.read_nested("sampler", &mut self.sampler)?;
         self.step = from.read_state("step")?;
         self.stats = from.read_state("stats")?;
+        self.seed = from.read_state("seed")?;
         Ok(())
     }
 }

@@ -225,11 +225,8 @@ fn train(args: &TrainArgs) -> Result<Outcome> {
         let mut training = training.interrupted_by(Arc::clone(&stop));
         train_network(&mut training, maker.info(), &config, network, args.places.json)?;
         if stop.load(Ordering::Relaxed) {
-            let steps = training.steps();
-            eprintln!(
-                "stopped in network {network} after {steps} steps, which are saved; go on with \
-                 --resume"
-            );
+            let steps = training.saved_steps()?;
+            eprintln!("stopped in network {network} with {steps} steps saved; go on with --resume");
             return Ok(Outcome::Interrupted);
         }
     }

@@ -75,7 +75,10 @@ pub(super) fn train(run: &mut Run, job: Job<'_>) -> Result<PolicyFile, TrainErro
         _ => None,
     };
     let start = match job.start {
-        Some(start) => start.clone(),
+        Some(start) => {
+            job.check_start(start)?;
+            start.clone()
+        }
         None => {
             let codes = match (&given, config.algorithm) {
                 (Some(given), _) => CodeSource::Given(given.clone()),
@@ -241,8 +244,8 @@ fn imitate<I: Imitation>(
         ppo = ppo.with_updates(Box::new(DevicePpo::new(device.clone())));
     }
     ppo.start_from(start, Some(&explored(config, start)), 1)?;
-    let restored = run.restore(&mut State { ppo: &mut ppo, imitation: &mut imitation })?;
-    if restored.is_none() {
+    let mut saved_step = run.restore(&mut State { ppo: &mut ppo, imitation: &mut imitation })?;
+    if saved_step.is_none() {
         let mut values = vec![];
         evaluate_for_metrics(job, start, 0, &mut values)?;
         run.log(0, &values)?;
@@ -274,12 +277,12 @@ fn imitate<I: Imitation>(
             }
             let state = State { ppo: &mut ppo, imitation: &mut imitation };
             run.checkpoint_scored(step, &state, score)?;
-        } else if (job.interrupted)() {
-            ppo.restart();
-            run.checkpoint(step, &State { ppo: &mut ppo, imitation: &mut imitation })?;
+            saved_step = Some(step);
         }
+        // No checkpoint between those that are due: one begins all episodes anew, and whoever goes on
+        // from it would not do what the run would have done.
         if (job.interrupted)() && !done {
-            return Err(TrainError::Interrupted { step: Some(step) });
+            return Err(TrainError::Interrupted { step: saved_step });
         }
     }
     let file = exported(&ppo, config, start);

@@ -8,8 +8,11 @@ use sog_runtime::policy::PolicyFile;
 use sog_sim::{seed, task::TaskInfo, tasks::TaskMaker};
 
 use crate::{
-    config::TrainConfig, data::Demonstrations, device::Compute, error::TrainError,
-    normalise::ObsNormaliser,
+    config::TrainConfig,
+    data::Demonstrations,
+    device::Compute,
+    error::TrainError,
+    normalise::{ObsNormaliser, unseen},
 };
 
 /// Stream of the run's seed that networks start from.
@@ -41,7 +44,7 @@ pub struct Job<'a> {
     pub compute: &'a Compute,
     /// Told how far the run is.
     pub progress: ProgressFn<'a>,
-    /// Asked between two steps whether the run shall stop: it then writes a checkpoint and ends with
+    /// Asked between two steps whether the run shall stop: it then ends, cloning with a checkpoint, with
     /// [`TrainError::Interrupted`].
     pub interrupted: &'a (dyn Fn() -> bool + Sync),
 }
@@ -63,6 +66,44 @@ impl Job<'_> {
     /// # Errors
     /// [`TrainError::Config`] if the task has no such term, or no other.
     pub fn normaliser(&self) -> Result<ObsNormaliser, TrainError> {
+        Ok(ObsNormaliser::of(self.demos).without(&self.hidden()?))
+    }
+
+    /// Whether a policy to start from has the run's kind of code, and sees the terms that the run's
+    /// networks see and no other: its normaliser is theirs.
+    ///
+    /// # Errors
+    /// [`TrainError::Config`].
+    pub fn check_start(&self, start: &PolicyFile) -> Result<(), TrainError> {
+        let refused = |key: &str, found: String, needed: String| {
+            TrainError::from(ConfigError::Range { key: key.to_string(), found, needed })
+        };
+        if start.latent != self.config.latent()? {
+            let needed = format!("`{}`, as the policy to start from has", start.latent);
+            return Err(refused("latent", format!("`{}`", self.config.latent), needed));
+        }
+        let (given, cloned) = (self.hidden()?, unseen(&start.normaliser));
+        if given != cloned {
+            let names = |hidden: &[bool]| {
+                let mut at = 0;
+                let mut names = vec![];
+                for term in &self.task.obs_terms.0 {
+                    if hidden[at..at + term.width].contains(&true) {
+                        names.push(format!("{:?}", term.name));
+                    }
+                    at += term.width;
+                }
+                format!("[{}]", names.join(", "))
+            };
+            let needed =
+                format!("{}, what the policy to start from was cloned without", names(&cloned));
+            return Err(refused("unseen_terms", names(&given), needed));
+        }
+        Ok(())
+    }
+
+    /// Which components of an observation `[S]` no network of the run sees.
+    fn hidden(&self) -> Result<Vec<bool>, TrainError> {
         let (terms, unseen) = (&self.task.obs_terms.0, &self.config.unseen_terms);
         let names: Vec<&str> = terms.iter().map(|term| term.name.as_str()).collect();
         let unknown = unseen.iter().find(|name| !names.contains(&name.as_str()));
@@ -82,7 +123,7 @@ impl Job<'_> {
         if hidden.iter().all(|&hidden| hidden) {
             return Err(refused("all terms", "at least one that is seen".to_string()).into());
         }
-        Ok(ObsNormaliser::of(self.demos).without(&hidden))
+        Ok(hidden)
     }
 }
 
