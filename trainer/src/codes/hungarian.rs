@@ -5,9 +5,12 @@
 /// the rows left over get `None`.
 ///
 /// Shortest augmenting paths with potentials (Kuhn 1955; Jonker and Volgenant 1987), O(n³).
-/// Entries must be finite.
+/// An entry that is not finite is worse than any choice of finite ones, +∞ better.
 pub fn best_assignment(value: &[f64], rows: usize, columns: usize) -> Vec<Option<usize>> {
     debug_assert_eq!(value.len(), rows * columns);
+    if value.iter().any(|v| !v.is_finite()) {
+        return best_assignment(&bounded(value, rows.min(columns)), rows, columns);
+    }
     if rows > columns {
         let transposed: Vec<f64> =
             (0..columns).flat_map(|j| (0..rows).map(move |i| value[i * columns + j])).collect();
@@ -70,6 +73,20 @@ pub fn best_assignment(value: &[f64], rows: usize, columns: usize) -> Vec<Option
     of_row
 }
 
+/// The same with finite numbers instead of NaN and infinite ones, so far from the others that none
+/// of `chosen` entries makes up for one.
+fn bounded(value: &[f64], chosen: usize) -> Vec<f64> {
+    let finite = || value.iter().copied().filter(|v| v.is_finite());
+    let (low, high) = (finite().fold(0.0, f64::min), finite().fold(0.0, f64::max));
+    let far = (chosen as f64 + 1.0) * (high - low).max(1.0);
+    let of = |&v: &f64| match v {
+        v if v.is_finite() => v,
+        f64::INFINITY => high + far,
+        _ => low - far,
+    };
+    value.iter().map(of).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -112,6 +129,17 @@ mod tests {
             let best = exhaustive(&value, columns, 0, 0);
             prop_assert!((total - best).abs() < 1e-6, "{} of {}", total, best);
         }
+    }
+
+    #[test]
+    fn what_is_not_a_number_is_chosen_last() {
+        let (nan, inf) = (f64::NAN, f64::INFINITY);
+        assert_eq!(best_assignment(&[1.0, 2.0, nan, nan], 2, 2), [Some(1), Some(0)]);
+        assert_eq!(best_assignment(&[1.0, nan, 2.0, nan], 2, 2), [Some(1), Some(0)]);
+        // Finite ones elsewhere, though their sum is smaller.
+        assert_eq!(best_assignment(&[9.0, 1.0, 1.0, -inf], 2, 2), [Some(1), Some(0)]);
+        assert_eq!(best_assignment(&[9.0, inf, 1.0, 9.0], 2, 2), [Some(1), Some(0)]);
+        assert_eq!(best_assignment(&[nan], 1, 1), [Some(0)]);
     }
 
     #[test]

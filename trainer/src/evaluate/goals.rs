@@ -85,8 +85,15 @@ pub fn evaluate_goals(
     // Goals of several dimensions are places that the robot ends at, others speeds that it keeps.
     let places = space.dims() > 1;
     if places {
+        let dims = space.dims();
+        if dims > 3 {
+            return Err(TrainError::Unmeasurable {
+                found: format!("goals of {dims} dimensions"),
+                needed: "a speed (one) or a place (two or three)",
+            });
+        }
         let (_, reached) = evaluation.sampled(file.latent)?;
-        report.entropy_nats = entropy_nats(&scaled_targets(&reached, space), 3, ENTROPY_K);
+        report.entropy_nats = entropy_nats(&scaled_targets(&reached, space), dims, ENTROPY_K);
         all.extend(reached);
     } else if let LatentKind::Gaussian(1) = file.latent {
         let (cdf, episodes) = evaluation.quantiles()?;
@@ -308,13 +315,13 @@ impl Rollouts<'_> {
     }
 }
 
-/// Final positions, clipped to the goals' box and scaled to [−1, 1]³: `[n, 3]`.
+/// Final positions, clipped to the goals' box and scaled to [−1, 1]: `[n, dims]`.
 fn scaled_targets(episodes: &[Episode], space: &GoalSpace) -> Vec<f64> {
     let scaled = |e: &Episode| {
-        [0, 1, 2].map(|i| {
-            let (low, high) = (space.low[i], space.high[i]);
-            2.0 * (e.end.position_m[i].clamp(low, high) - low) / (high - low) - 1.0
-        })
+        let sides = e.end.position_m.into_iter().zip(space.low.iter().zip(&space.high));
+        sides
+            .map(|(p, (&low, &high))| 2.0 * (p.clamp(low, high) - low) / (high - low) - 1.0)
+            .collect::<Vec<f64>>()
     };
     episodes.iter().flat_map(scaled).collect()
 }

@@ -52,10 +52,11 @@ pub struct ModeReturn {
     pub mode: usize,
     /// The mode, for people.
     pub label: String,
-    /// Code matched to it; the single behaviour of an unconditioned policy stands as 0. `None`
-    /// where there are fewer codes than modes.
+    /// Code matched to it; the single behaviour of an unconditioned policy stands as 0. Where there
+    /// are fewer codes than modes, a mode that is left over has the code that does best in it.
     pub code: Option<usize>,
-    /// Mean return of the code's rollouts on this mode's reward.
+    /// Mean return of the code's rollouts on this mode's reward; NaN (`null`), as all else, where
+    /// there was none.
     pub mean: f64,
     /// Its standard deviation.
     pub std: f64,
@@ -220,7 +221,13 @@ fn report(episodes: Vec<Vec<Episode>>, labels: &[String]) -> ModeReport {
     } else {
         let flat: Vec<f64> =
             (0..modes).flat_map(|m| matrix.iter().map(move |row| row[m])).collect();
-        best_assignment(&flat, modes, episodes.len())
+        let mut codes = best_assignment(&flat, modes, episodes.len());
+        // Else a policy of few codes would be judged by its best modes alone.
+        for (code, returns) in codes.iter_mut().zip(flat.chunks_exact(episodes.len())) {
+            let best = || (0..returns.len()).max_by(|&a, &b| returns[a].total_cmp(&returns[b]));
+            *code = code.or_else(best);
+        }
+        codes
     };
     summary(episodes, labels, &code_of_mode)
 }
@@ -239,8 +246,10 @@ fn summary(
         .map(|(mode, &code)| {
             let of_code = code.map_or(&[][..], |c| &episodes[c]);
             matched.extend(of_code.iter().map(|e| e.returns[mode]));
-            let (mean, std) = moments(of_code, mode);
-            let falls = failed_share(of_code);
+            let ((mean, std), falls) = match of_code {
+                [] => ((f64::NAN, f64::NAN), f64::NAN),
+                some => (moments(some, mode), failed_share(some)),
+            };
             ModeReturn { mode, label: labels[mode].clone(), code, mean, std, falls }
         })
         .collect();
@@ -308,12 +317,22 @@ mod tests {
     }
 
     #[test]
-    fn fewer_codes_than_modes_leave_modes_without_one() {
+    fn modes_beyond_the_codes_have_the_one_that_does_best_in_them() {
         let labels: Vec<String> = ["a", "b", "c"].map(str::to_string).to_vec();
         let episodes =
             vec![vec![episode(&[1.0, 5.0, 2.0], false)], vec![episode(&[4.0, 6.0, 1.0], false)]];
         let report = report(episodes, &labels);
-        assert_eq!(report.per_mode.iter().filter(|m| m.code.is_none()).count(), 1);
-        assert_eq!(report.per_mode[0].code, Some(1));
+        let codes: Vec<_> = report.per_mode.iter().map(|m| m.code).collect();
+        assert_eq!(codes, [Some(1), Some(0), Some(0)]);
+        assert_eq!(report.return_mean, (4.0 + 5.0 + 2.0) / 3.0);
+    }
+
+    #[test]
+    fn a_mode_without_rollouts_has_no_return() {
+        let labels: Vec<String> = ["a", "b"].map(str::to_string).to_vec();
+        let report =
+            summary(vec![vec![episode(&[-3.0, 0.0], true)], vec![]], &labels, &[Some(0), Some(1)]);
+        assert!(report.per_mode[1].mean.is_nan() && report.per_mode[1].falls.is_nan());
+        assert_eq!((report.return_mean, report.per_mode[0].falls), (-3.0, 1.0));
     }
 }
