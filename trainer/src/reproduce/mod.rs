@@ -43,12 +43,12 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use sha2::{Digest, Sha256};
-use sog_rl::run::{Run, write_atomic};
+use sog_rl::run::{Run, RunError, write_atomic};
 use sog_runtime::policy::PolicyFile;
 use sog_sim::{
     task::Modes,
@@ -108,7 +108,7 @@ pub struct Reproduction {
     pub lambda_s: Option<f32>,
     /// Where everything goes.
     pub dir: PathBuf,
-    /// Set to stop: training then writes a checkpoint and ends with [`TrainError::Interrupted`].
+    /// Set to stop: training then ends with [`TrainError::Interrupted`].
     pub stop: Arc<AtomicBool>,
 }
 
@@ -372,6 +372,23 @@ impl<'a> Work<'a> {
         Ok(evaluation)
     }
 
+    /// The run in `dir`, as soon as no other process trains it: pieces that run side by side may need the
+    /// same one to start from.
+    fn run(&self, dir: &Path, config: &TrainConfig) -> Result<(Run, TrainConfig), TrainError> {
+        let mut told = false;
+        loop {
+            match Run::create_or_resume(dir, config) {
+                Err(RunError::Locked { .. }) if !self.plan.stop.load(Ordering::Relaxed) => {}
+                opened => return Ok(opened?),
+            }
+            if !told {
+                self.say(&format!("waiting for who trains {}", dir.display()));
+                told = true;
+            }
+            std::thread::sleep(Duration::from_millis(500));
+        }
+    }
+
     /// The policy of a run, its SHA-256, and how long training took, in seconds.
     fn trained(
         &mut self,
@@ -390,7 +407,7 @@ impl<'a> Work<'a> {
             config.start_sha256.clone_from(sha256);
         }
         let dir = self.plan.run_dir(&task, algorithm, seed);
-        let (mut run, config) = Run::create_or_resume(&dir, &config)?;
+        let (mut run, config) = self.run(&dir, &config)?;
         let path = dir.join(POLICY_FILE);
         if path.exists() {
             let bytes = read(&path)?;
@@ -483,18 +500,43 @@ mod tests {
 
     use super::*;
 
-    #[test]
-    fn lambda_s_is_that_of_sog_gail_alone_and_shares_its_start() {
-        let usual = Reproduction {
-            tasks: vec![tasks::open("ant-dir-6").unwrap()],
+    fn plan(task: &str, dir: &Path) -> Reproduction {
+        Reproduction {
+            tasks: vec![tasks::open(task).unwrap()],
             algorithms: vec![],
             seeds: 1,
             budget: 1.0,
             plain: false,
             lambda_s: None,
-            dir: PathBuf::from("runs"),
+            dir: dir.to_path_buf(),
             stop: Arc::default(),
+        }
+    }
+
+    #[test]
+    fn a_run_that_another_piece_trains_is_waited_for() {
+        let temp = tempfile::tempdir().unwrap();
+        let plan = plan("circles", temp.path());
+        let config = plan.config(&plan.tasks[0], Algorithm::Bc, 0).unwrap();
+        let dir = temp.path().join("bc-0");
+        let other = std::sync::Mutex::new(Some(Run::create(&dir, &config).unwrap()));
+        let ends = |status: &Status<'_>| {
+            assert_eq!(status.message, format!("waiting for who trains {}", dir.display()));
+            *other.lock().unwrap() = None;
         };
+        let work = Work::new(&plan, EVALUATION_FILE, &ends);
+        work.run(&dir, &config).unwrap();
+        assert!(other.lock().unwrap().is_none());
+        // Who is told to stop does not wait.
+        let _other = Run::resume::<TrainConfig>(&dir).unwrap();
+        plan.stop.store(true, Ordering::Relaxed);
+        let refused = work.run(&dir, &config).unwrap_err().to_string();
+        assert!(refused.contains("in use by another process"), "{refused}");
+    }
+
+    #[test]
+    fn lambda_s_is_that_of_sog_gail_alone_and_shares_its_start() {
+        let usual = plan("ant-dir-6", Path::new("runs"));
         let other = Reproduction { lambda_s: Some(0.05), ..usual.clone() };
         let task = &usual.tasks[0];
         let config = |plan: &Reproduction, algorithm| plan.config(task, algorithm, 3).unwrap();
