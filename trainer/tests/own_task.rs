@@ -210,6 +210,62 @@ fn finding_a_run_resumes_without_its_settings_and_may_be_longer() {
     assert_eq!(over.status.code(), Some(2));
 }
 
+#[test]
+fn a_seed_that_was_never_begun_has_the_settings_of_the_others() {
+    let temp = tempfile::tempdir().unwrap();
+    let (task, demos, _) = prepared(temp.path(), &[[1.0, 1.0], [-1.0, -1.0]]);
+    let out = temp.path().join("runs");
+    let run = |more: &[&str]| {
+        let args = ["train", "--task", &task, "--algo", "sog-bc", "--demos", &demos];
+        good(&[&args[..], &["--out", out.to_str().unwrap()], more].concat())
+    };
+    run(&["--seeds", "3,4", "--codes", "5", "--set", "cloning.updates=20"]);
+    run(&["--seeds", "3..5", "--resume"]);
+    let config = |seed: u64| {
+        let path = out.join(format!("seed-{seed}/config.toml"));
+        std::fs::read_to_string(path).unwrap()
+    };
+    assert_eq!(config(5), config(3).replace("seed = 3", "seed = 5"));
+    assert!(config(5).contains("updates = 20\n") && config(5).contains("one-hot:5"));
+}
+
+#[test]
+fn what_was_not_imported_is_said_to_be() {
+    let temp = tempfile::tempdir().unwrap();
+    let (task, demos, _) = prepared(temp.path(), &[[1.0, 1.0], [-1.0, -1.0]]);
+    let plain = format!("{}-plain", Path::new(&demos).display());
+    let out = temp.path().join("run");
+    let train = ["train", "--task", &task, "--algo", "sog-bc", "--demos", &plain];
+    let said = refused(&[&train[..], &["--out", out.to_str().unwrap()]].concat());
+    assert!(said.contains("no schema is said") && said.contains("sog demos import"), "{said}");
+}
+
+#[test]
+fn a_run_that_cannot_be_leaves_nothing_behind_and_what_is_there_is_called_a_run() {
+    let temp = tempfile::tempdir().unwrap();
+    let (task, demos, _) = prepared(temp.path(), &[[1.0, 1.0], [-1.0, -1.0]]);
+    let out = temp.path().join("run");
+    let run = |algo| {
+        [
+            "train",
+            "--task",
+            &task,
+            "--algo",
+            algo,
+            "--demos",
+            &demos,
+            "--out",
+            out.to_str().unwrap(),
+        ]
+    };
+    let said = refused(&run("sog-gail"));
+    assert!(said.contains("has no simulator"), "{said}");
+    assert!(!out.exists());
+    good(&[&run("sog-bc")[..], &["--codes", "auto", "--set", "cloning.updates=20"]].concat());
+    let said = refused(&run("sog-bc"));
+    assert!(said.contains("already holds a run"), "{said}");
+}
+
 /// Finding: Ctrl-C ended a run without a word and without a checkpoint.
 #[test]
 fn finding_an_interrupted_run_saves_and_says_how_to_go_on() {

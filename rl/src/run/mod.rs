@@ -149,7 +149,7 @@ pub enum RunError {
         given: String,
     },
     /// A checkpoint is damaged or does not fit the algorithm.
-    #[error("checkpoint {} cannot be used: {source}{}", path.display(), fallback(older.as_deref()))]
+    #[error("checkpoint {} cannot be used ({source}){}", path.display(), fallback(older.as_deref()))]
     Checkpoint {
         /// The file.
         path: PathBuf,

@@ -69,7 +69,10 @@ pub(super) fn run(args: &EvalArgs) -> Result<Outcome> {
         None => None,
     };
     let info = task.as_ref().map_or_else(|| info_of(&file), |task| task.info().clone());
-    let demos = args.demos.as_ref().map(|path| DemoFile::load(path, &info)).transpose()?;
+    let load = |path: &PathBuf| {
+        DemoFile::load(path, &info).with_context(|| format!("{} is refused", path.display()))
+    };
+    let demos = args.demos.as_ref().map(load).transpose()?;
     let codes = match (&args.codes, &demos) {
         (Some(path), Some(demos)) => {
             let shape = [demos.demonstrations.len(), file.latent_dim()];
@@ -108,6 +111,14 @@ pub(super) fn run(args: &EvalArgs) -> Result<Outcome> {
             file.contract.task
         ),
     };
+    let modes = report.modes.iter().flat_map(|modes| &modes.per_mode);
+    for mode in modes.filter(|mode| !mode.mean.is_finite()) {
+        log::warn!(
+            "`{}` has no return: it had no rollout, or its reward was no finite number in one (`sog task \
+             check` says where)",
+            mode.label
+        );
+    }
     if args.json {
         println!("{}", serde_json::to_string_pretty(&report)?);
     } else {

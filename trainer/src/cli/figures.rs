@@ -12,7 +12,7 @@ use sog_formats::{
     layout::{Layout, lay_out},
 };
 use sog_rl::run::METRICS_FILE;
-use sog_runtime::policy::{LatentKind, Policy};
+use sog_runtime::policy::{LatentKind, Policy, book::Book};
 use sog_sim::{rollout::Capture, task::Modes};
 
 use super::{
@@ -23,7 +23,9 @@ use crate::{
     config::Algorithm,
     data::{DemoFile, plain},
     evaluate::{
-        goals::{self, places_by_dimension, rollouts_by_code, speeds_by_code},
+        goals::{
+            self, places_by_dimension, rollouts_by_code, rollouts_of_each_code, speeds_by_code,
+        },
         measure::{default_rollouts, mode_labels},
         modes::{ModeOptions, evaluate_modes},
     },
@@ -169,7 +171,15 @@ fn draw(
 ) -> Result<Vec<PathBuf>> {
     let (policy, metrics) = (dir.join(POLICY_FILE), dir.join(METRICS_FILE));
     if !policy.exists() && !metrics.exists() {
-        bail!("neither {POLICY_FILE} nor {METRICS_FILE} is there; train a policy there first");
+        let what = if dir.is_dir() {
+            "the folder"
+        } else {
+            "nothing of that name is here; a run's folder"
+        };
+        bail!(
+            "{what} would have {POLICY_FILE} or {METRICS_FILE} in it; demonstrations are drawn from their \
+             files, one by one"
+        );
     }
     let mut paths = vec![];
     if policy.exists() {
@@ -203,8 +213,23 @@ fn draw_policy(
         let report = evaluate_modes(&maker, &policy, file.latent, &labels, &options, None)?;
         return Ok(trajectories::draw(&report, &task, &title, out)?);
     }
-    let groups = rollouts_by_code(&maker, &file, trajectories::GOAL_BINS, &options)?;
-    let mut paths = trajectories::draw_by_code(&groups, &task, &title, out)?;
+    let (labels, groups) = match file.latent {
+        LatentKind::OneHot(k) => {
+            let book = Book::read(&std::fs::read(path)?, file.latent)?;
+            let label = |code: usize| match book.as_ref().map(|book| book.name(code)) {
+                Some(name) if name != code.to_string() => format!("code {code}: {name}"),
+                _ => format!("code {code}"),
+            };
+            ((0..k).map(label).collect(), rollouts_of_each_code(&maker, &file, &options)?)
+        }
+        _ => {
+            let groups = rollouts_by_code(&maker, &file, trajectories::GOAL_BINS, &options)?;
+            let share = 100 / groups.len().max(1);
+            let label = |i: usize| format!("rank of z1: {} to {} %", i * share, (i + 1) * share);
+            ((0..groups.len()).map(label).collect::<Vec<String>>(), groups)
+        }
+    };
+    let mut paths = trajectories::draw_by_code(labels, &groups, &task, &title, out)?;
     if let (Modes::Continuous(space), LatentKind::Gaussian(1)) = (&task.info().modes, file.latent)
         && space.dims() == 1
     {
@@ -220,7 +245,11 @@ fn draw_policy(
         let title = format!("{algorithm} on {}", task.info().name());
         let goals = [[a, b, c], [d, e, f]];
         paths.extend(reaches::draw(&places, goals, &title, out)?);
-        let demos = demos.map(|demos| DemoFile::load(demos, task.info())).transpose()?;
+        let load = |path: &Path| {
+            DemoFile::load(path, task.info())
+                .with_context(|| format!("{} is refused", path.display()))
+        };
+        let demos = demos.map(load).transpose()?;
         let ways = goals::reaches(&maker, &file, demos.as_ref(), &options)?;
         let codes = if demos.is_some() { "codes of demonstrations" } else { "random codes" };
         paths.extend(reaching::draw(&ways, goals, &format!("{title}: {codes}"), out)?);

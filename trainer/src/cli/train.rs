@@ -147,7 +147,9 @@ pub(super) fn run(args: &TrainArgs) -> Result<Outcome> {
     let demos = DemoFile::load(&args.demos, args.task.info())
         .with_context(|| format!("{} is refused", args.demos.display()))?
         .demonstrations;
-    let Some(Seeds(seeds)) = &args.seeds else { return one(args, &compute, &demos) };
+    let Some(Seeds(seeds)) = &args.seeds else {
+        return one(Plan::new(args, &demos, None)?, &compute, &demos);
+    };
     let each: Vec<TrainArgs> = seeds
         .iter()
         .map(|seed| {
@@ -155,8 +157,12 @@ pub(super) fn run(args: &TrainArgs) -> Result<Outcome> {
             TrainArgs { seed: Some(*seed), seeds: None, out, ..args.clone() }
         })
         .collect();
+    // One that was never begun has the settings of the others.
+    let begun = each.iter().find(|each| each.resume && each.out.join(CONFIG_FILE).is_file());
+    let like = begun.map(|begun| Run::config(&begun.out)).transpose()?;
+    let plan = |args| of_seed(args, Plan::new(args, &demos, like.as_ref()));
     if matches!(compute, Compute::Candle(_)) && each.len() > 1 {
-        let plans = each.iter().map(|args| of_seed(args, Plan::new(args, &demos)));
+        let plans = each.iter().map(plan);
         let plans = plans.collect::<Result<Vec<_>>>()?;
         let configs: Vec<TrainConfig> = plans.iter().map(|plan| plan.config.clone()).collect();
         match why_not_together(&configs)? {
@@ -166,7 +172,7 @@ pub(super) fn run(args: &TrainArgs) -> Result<Outcome> {
     }
     for (i, args) in each.iter().enumerate() {
         eprintln!("run {} of {}: {}", i + 1, each.len(), args.out.display());
-        match of_seed(args, one(args, &compute, &demos))? {
+        match of_seed(args, one(plan(args)?, &compute, &demos))? {
             Outcome::Good => {}
             other => return Ok(other),
         }
@@ -179,11 +185,15 @@ fn of_seed<T>(args: &TrainArgs, result: Result<T>) -> Result<T> {
     result.with_context(|| format!("the run with seed {}", args.seed.unwrap_or_default()))
 }
 
-fn one(args: &TrainArgs, compute: &Compute, demos: &Demonstrations) -> Result<Outcome> {
-    let plan = Plan::new(args, demos)?;
-    let (mut run, config) = plan.open()?;
+fn one(plan: Plan<'_>, compute: &Compute, demos: &Demonstrations) -> Result<Outcome> {
+    let args = plan.args;
     // Cloning needs no simulator, and no time to start one.
     let env = if args.algo.is_adversarial() { environments(&args.task)? } else { None };
+    if args.algo.is_adversarial() && env.is_none() {
+        let (algorithm, task) = (args.algo, args.task.info().name().to_string());
+        return Err(TrainError::NoSimulator { algorithm, task }.into());
+    }
+    let (mut run, config) = plan.open()?;
     let start = plan.start.as_ref();
     watched(args, "", |progress, interrupted| {
         let job = Job {
@@ -274,11 +284,19 @@ struct Plan<'a> {
 }
 
 impl<'a> Plan<'a> {
-    fn new(args: &'a TrainArgs, demos: &Demonstrations) -> Result<Self> {
+    /// `like`: what a run has that is not begun yet, where others beside it are.
+    fn new(
+        args: &'a TrainArgs,
+        demos: &Demonstrations,
+        like: Option<&TrainConfig>,
+    ) -> Result<Self> {
         // What a run has been started with it keeps; a directory without one begins one.
         let resumed = args.resume && args.out.join(CONFIG_FILE).is_file();
         let (base, count) = if resumed {
             (Run::config(&args.out)?, None)
+        } else if let Some(like) = like {
+            check_codes(args, like)?;
+            (like.clone(), None)
         } else {
             let (latent, count) = latent(args, demos);
             (TrainConfig::defaults_with(&args.task, args.algo, latent)?, count)
@@ -312,7 +330,7 @@ impl<'a> Plan<'a> {
             let ours = [POLICY_FILE, BEST_FILE, CODES_FILE, METRICS_FILE, EVENTS_FILE];
             ours.iter().try_for_each(|name| outputs.claim(&dir.join(name)).map(drop))?;
         }
-        if self.count.is_some() && args.out.is_dir() {
+        if self.count.is_some() && args.out.is_dir() && !args.out.join(CONFIG_FILE).exists() {
             let mut outputs = Outputs::new(false);
             let pictures = ["png", "svg"].map(|kind| format!("{}.{kind}", figures::codes::NAME));
             pictures.iter().try_for_each(|name| outputs.claim(&args.out.join(name)).map(drop))?;

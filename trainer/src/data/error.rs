@@ -34,7 +34,8 @@ pub enum DataError {
     },
     /// Another schema, perhaps a later one.
     #[error(
-        "schema is `{found}`, need `{}`; {}",
+        "{}, need `{}`; {}",
+        if found.is_empty() { "no schema is said".to_string() } else { format!("schema is `{found}`") },
         super::SCHEMA,
         if found.starts_with("sog.") && !found.starts_with("sog.demonstrations/") {
             "these are no demonstrations"
@@ -43,7 +44,7 @@ pub enum DataError {
         }
     )]
     Schema {
-        /// Schema in the file.
+        /// Schema in the file, empty without one.
         found: String,
     },
     /// A metadata entry cannot be understood.

@@ -338,8 +338,10 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
 }
 
 fn check_schema(file: &TensorFile<'_>) -> Result<(), DataError> {
-    let found = file.meta("schema")?;
-    if found == SCHEMA { Ok(()) } else { Err(DataError::Schema { found: found.to_string() }) }
+    match file.metadata().get("schema") {
+        Some(found) if found == SCHEMA => Ok(()),
+        found => Err(DataError::Schema { found: found.cloned().unwrap_or_default() }),
+    }
 }
 
 /// Where the file says its task, terms and dt, they must be those of `task`.

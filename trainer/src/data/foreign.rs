@@ -68,7 +68,10 @@ impl ForeignOptions {
                     of.get_or_insert(part);
                 }
                 "dt" => {
-                    let seconds = value.as_float().filter(|dt| dt.is_finite() && *dt > 0.0);
+                    let seconds = value
+                        .as_float()
+                        .or(value.as_integer().map(|n| n as f64))
+                        .filter(|dt| dt.is_finite() && *dt > 0.0);
                     let why = || format!("found {value}, need seconds above 0, such as 0.01");
                     let dt_s = seconds.ok_or_else(|| wrong(key, why()))?;
                     self.layout.dt_s.get_or_insert(dt_s);

@@ -11,7 +11,7 @@ use sog_sim::{
 
 use super::{
     estimators::{entropy_nats, mutual_information_nats},
-    modes::{ModeOptions, mean_std},
+    modes::{ModeOptions, mean_std, one_hot_codes},
 };
 use crate::{
     codes::{
@@ -149,6 +149,25 @@ pub fn rollouts_by_code(
         grouped[i * groups / count].push(episode);
     }
     Ok(grouped)
+}
+
+/// Rollouts of a policy with one-hot codes where no mode says what is good: those of each code (for a
+/// picture).
+///
+/// # Errors
+/// [`TrainError`].
+pub fn rollouts_of_each_code(
+    maker: &TaskMaker,
+    file: &PolicyFile,
+    options: &ModeOptions,
+) -> Result<Vec<Vec<Episode>>, TrainError> {
+    let evaluation = Rollouts { maker, policy: Policy::new(file), options };
+    let codes = one_hot_codes(file.latent);
+    let each = options.rollouts.div_ceil(codes.len());
+    let plan = |i: usize| evaluation.plan(i, codes[i / each].clone(), vec![]);
+    let plans: Vec<Plan> = (0..codes.len() * each).map(plan).collect();
+    let mut episodes = evaluation.run(&plans)?.into_iter();
+    Ok(codes.iter().map(|_| episodes.by_ref().take(each).collect()).collect())
 }
 
 /// Speeds in the second half of the rollouts under each of equally spaced quantiles of a one-dimensional code, by

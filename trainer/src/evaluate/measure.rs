@@ -151,6 +151,13 @@ pub fn measure(
             let labels: Vec<String> = known.iter().map(|m| m.label.clone()).collect();
             modes = Some(evaluate_embedded(maker, file, &labels, demos, codes, options)?);
         }
+        (None, Modes::Discrete(known), None) if known.is_empty() => {
+            return Err(TrainError::Unmeasurable {
+                found: "no mode of the task to be judged in".to_string(),
+                needed: "demonstrations to compare with (give --demos), or a [[mode]] with a reward in its \
+                         task.toml",
+            });
+        }
         (None, Modes::Discrete(_), None) => {
             return Err(TrainError::Unmeasurable {
                 found: format!("codes `{}`", file.latent),

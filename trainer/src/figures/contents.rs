@@ -163,7 +163,9 @@ impl Contents {
             if self.periods_ms.is_empty() { "no time stamps" } else { "time between steps" };
         let least = self.periods_ms.iter().copied().fold(f64::INFINITY, f64::min);
         let most = self.periods_ms.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-        let (least, most) = if least < most { (least, most) } else { (least - 0.5, least + 0.5) };
+        // Rounding is no jitter.
+        let apart = most - least > 1e-3 * most.abs();
+        let (least, most) = if apart { (least, most) } else { (least - 0.5, least + 0.5) };
         let (least, most) = if least.is_finite() { (least, most) } else { (0.0, 1.0) };
         let width = (most - least) / BINS as f64;
         let mut counts = [0.0; BINS];

@@ -189,7 +189,7 @@ fn short(x: f64) -> String {
         a if a >= 1e6 => format!("{} M", trim(format!("{:.2}", x / 1e6))),
         a if a >= 1e4 => format!("{} k", trim(format!("{:.1}", x / 1e3))),
         a if a >= 10.0 => trim(format!("{x:.1}")),
-        a if a >= 0.01 => trim(format!("{x:.3}")),
+        a if a >= 0.01 => trim(format!("{x:.4}")),
         0.0 => "0".to_string(),
         _ => format!("{x:.1e}"),
     }

@@ -188,10 +188,14 @@ pub(crate) fn ring<C>(at: C) -> Circle<C, u32> {
     Circle::new(at, px(7), line(colour(0)))
 }
 
-/// A number at an axis, to two decimals.
+/// A number at an axis, to two decimals, small ones to four digits: those at neighbouring ticks differ.
 pub(crate) fn number(value: &f64) -> String {
-    // Adding 0 makes 0 of -0.
-    format!("{}", (value * 100.0).round() / 100.0 + 0.0)
+    let below_one = (-value.abs().log10().floor()).clamp(0.0, 5.0) as usize;
+    let text = format!("{value:.*}", if below_one == 0 { 2 } else { below_one + 3 });
+    match text.trim_end_matches('0').trim_end_matches('.') {
+        "-0" => "0".to_string(),
+        shown => shown.to_string(),
+    }
 }
 
 /// Text of a size in pixels.
@@ -541,6 +545,14 @@ mod tests {
             chart.draw_series([PathElement::new([(0.0, 0.0), (1.0, 1.0)], line(colour(0)))])?;
             Ok(())
         }
+    }
+
+    #[test]
+    fn numbers_at_neighbouring_ticks_differ() {
+        let at = |values: &[f64]| values.iter().map(number).collect::<Vec<_>>().join(" ");
+        assert_eq!(at(&[0.0, 0.005, 0.01, 0.015]), "0 0.005 0.01 0.015");
+        assert_eq!(at(&[-1.5, -0.0, 2e-17, 0.5, 20.0, 1000.0]), "-1.5 0 0 0.5 20 1000");
+        assert_eq!(at(&[0.995, 1.25, 2.0 / 3.0]), "0.995 1.25 0.6667");
     }
 
     #[test]

@@ -19,7 +19,7 @@ use super::{
     legend, line as line_of, number, save, speck, titled,
 };
 use crate::{
-    data::{DemoFile, Labels},
+    data::{DemoFile, Labels, component_name},
     evaluate::modes::ModeReport,
 };
 
@@ -55,6 +55,17 @@ impl View {
     }
 }
 
+impl View {
+    /// What the axes are, where the robot's place or speed is known.
+    fn axes(self) -> [String; 2] {
+        match self {
+            Self::Plane | Self::Reached => ["x / m", "y / m"],
+            Self::Speed => ["time / s", "forward speed / (m/s)"],
+        }
+        .map(str::to_string)
+    }
+}
+
 /// Trajectories drawn of each code or mode, unless a task's folder says another number.
 fn drawn(task: &TaskFolder, usual: usize) -> usize {
     task.definition().plot.count.unwrap_or(usual)
@@ -75,6 +86,8 @@ struct Trajectories {
     codes: Vec<Lines>,
     /// Reference lines: the three circles, or the goal speeds.
     references: Vec<Vec<(f64, f64)>>,
+    /// What the axes are.
+    axes: [String; 2],
 }
 
 /// Draws a few rollouts of each code as `DIR/trajectories.png` and `.svg`. The report must
@@ -108,15 +121,17 @@ pub fn draw(
         })
         .collect();
     let references = references(view, task.info());
-    save(&Trajectories { title: title.to_string(), view, codes, references }, dir, NAME)
+    let (title, axes) = (title.to_string(), view.axes());
+    save(&Trajectories { title, view, codes, references, axes }, dir, NAME)
 }
 
-/// Draws rollouts of a policy with Gaussian codes, in [`GOAL_BINS`] groups of rising first
-/// component of the code, as `DIR/trajectories.png` and `.svg`.
+/// Draws rollouts of a policy where no mode is matched with a code: groups of like codes with their
+/// labels, as `DIR/trajectories.png` and `.svg`.
 ///
 /// # Errors
 /// [`FigureError`].
 pub fn draw_by_code(
+    labels: Vec<String>,
     groups: &[Vec<Episode>],
     task: &TaskFolder,
     title: &str,
@@ -124,12 +139,11 @@ pub fn draw_by_code(
 ) -> Result<Vec<PathBuf>, FigureError> {
     let view = View::of(task);
     let drawn = if view == View::Reached { usize::MAX } else { 6 };
-    let share = 100 / groups.len().max(1);
-    let codes = groups
-        .iter()
+    let codes = labels
+        .into_iter()
+        .zip(groups)
         .enumerate()
-        .map(|(code, episodes)| {
-            let label = format!("rank of z1: {} to {} %", code * share, (code + 1) * share);
+        .map(|(code, (label, episodes))| {
             // Spread over the group, which is in the code's order.
             let step = episodes.len().div_ceil(drawn).max(1);
             let lines = episodes.iter().step_by(step).map(|e| line(view, task.info(), e)).collect();
@@ -137,7 +151,8 @@ pub fn draw_by_code(
         })
         .collect();
     let references = references(view, task.info());
-    save(&Trajectories { title: title.to_string(), view, codes, references }, dir, NAME)
+    let (title, axes) = (title.to_string(), view.axes());
+    save(&Trajectories { title, view, codes, references, axes }, dir, NAME)
 }
 
 /// Demonstrations drawn of each mode where a task's folder does not say, and of goals.
@@ -194,7 +209,23 @@ pub fn draw_demonstrations(
         })
         .collect();
     let title = format!("Demonstrations of {}", task.info().name());
-    save(&Trajectories { title, view, codes, references: references(view, task.info()) }, dir, name)
+    let (references, axes) = (references(view, task.info()), demonstrated_axes(view, task.info()));
+    save(&Trajectories { title, view, codes, references, axes }, dir, name)
+}
+
+/// What the axes of [`demonstrated`] are: the names of the first components where no term says where
+/// the robot is.
+fn demonstrated_axes(view: View, task: &TaskInfo) -> [String; 2] {
+    let known = |names: &[&str]| names.iter().any(|name| term(task, name).is_some());
+    let name = |c: usize| component_name(&task.obs_terms, c.min(task.obs_dim() - 1));
+    let [x, y] = view.axes();
+    match view {
+        View::Plane if known(&["position_history", "torso_velocity"]) => [x, y],
+        View::Speed if known(&["torso_velocity_xz"]) => [x, y],
+        View::Reached if known(&["gripper_position"]) => [x, y],
+        View::Speed => [x, name(0)],
+        View::Plane | View::Reached => [name(0), name(1)],
+    }
 }
 
 /// One demonstration as a line, from its observations `[T, S]`: what the terms that say where the
@@ -310,10 +341,6 @@ impl Figure for Trajectories {
     }
 
     fn draw(&self, area: &Area<'_>) -> Drawn {
-        let (x_desc, y_desc) = match self.view {
-            View::Plane | View::Reached => ("x / m", "y / m"),
-            View::Speed => ("time / s", "forward speed / (m/s)"),
-        };
         let area = titled(area, &self.title, TITLE_PX)?;
         let area = legend(&area, &self.legend())?;
         let [x, y] = self.ranges();
@@ -325,8 +352,8 @@ impl Figure for Trajectories {
         axes(&mut chart)
             .x_labels(8)
             .y_labels(8)
-            .x_desc(x_desc)
-            .y_desc(y_desc)
+            .x_desc(&self.axes[0])
+            .y_desc(&self.axes[1])
             .x_label_formatter(&number)
             .y_label_formatter(&number)
             .draw()?;
@@ -371,7 +398,8 @@ mod tests {
         ] {
             let title = "SOG-GAIL on halfcheetah-fwd-back: what each code does".to_string();
             let references = vec![way.clone()];
-            let figure = Trajectories { title, view, codes: codes(lines), references };
+            let axes = view.axes();
+            let figure = Trajectories { title, view, codes: codes(lines), references, axes };
             crate::figures::look::check(&figure);
         }
     }
