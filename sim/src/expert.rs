@@ -25,7 +25,8 @@ pub enum ExpertError {
     /// No file comes with the program.
     #[error(
         "there is no expert for `{task}`: models/experts/{task}.safetensors is neither here nor above \
-         this program; train it with `sog expert train --task {task}`, or give the file with --expert"
+         this program; give its file with --expert, train one with `sog expert train` where the task has an \
+         expert.toml, or bring in demonstrations made elsewhere with `sog demos import`"
     )]
     None {
         /// The task.

@@ -461,6 +461,9 @@ fn what_does_not_hold_together_is_told_with_file_line_and_key() {
         ("clip(-tip.y, 0, 1)", "qpos[9]", "reward = \"qpos", &["`qpos` has 2 numbers"]),
         ("reward = \"-distance(tip, goal) - 1e-2 * norm2(action) + max(tip.y, 0)\"", "reward = { rust = \"ant-directon\", degrees = 1 }", "reward = { rust", &["no reward is registered as `ant-directon`", "did you mean `ant-direction`?"]),
         ("path = [\"tip.x\", \"tip.y\"]", "path = [\"tip.x\", \"top.y\"]", "path = ", &["`plot.path[1]`", "`top` means nothing"]),
+        ("\"shoulder_motor\", \"elbow\"", "\"shoulder_motor\", \"shoulder_motor\"", "actuator = ", &["`action[0].actuator[1]`", "`shoulder_motor` is driven by another component already"]),
+        ("+ max(tip.y, 0)", "+ tip", "reward = \"-dist", &["`tip` is a point; say what of it, as in `tip.x`"]),
+        ("name = \"speeds\"", "name = 'say \"speeds\"'", "name = 'say", &["a quotation mark"]),
         ("model = \"robot.xml\"", "model = \"robots.xml\"", "model = ", &["`sim.model`", "cannot read", "No such file"]),
         ("model = \"robot.xml\"", "model = \"loop.xml\"", "model = ", &["`sim.model`", "cannot read"]),
         ("model = \"robot.xml\"", "model = \"broken.xml\"", "model = ", &["`sim.model`", "MuJoCo refuses"]),
@@ -597,9 +600,16 @@ fn a_new_task_is_one_that_runs() {
         "low = [-2.0, -1.0]",
         "model = \"../arm.xml\"",
         "frame_skip = 10",
+        // The goal stands still.
+        "path = [\"tip.x\", \"tip.y\"]",
     ] {
         assert!(arm.contains(needed), "{needed}\n{arm}");
     }
+    let from = NewTask { mjcf: Some(directory.path().join("arm.xml")), dt_s: None };
+    new_task(&directory.path().join("circles"), &from).unwrap();
+    let named = opened(&directory.path().join("circles")).unwrap();
+    let warnings = check(&named, &TaskOptions::default()).unwrap().warnings.join("\n");
+    assert!(warnings.contains("`circles` is a built-in task's name"), "{warnings}");
     let new = |name: &str, dt_s: Option<f64>| {
         let mjcf = Some(directory.path().join("arm.xml"));
         new_task(&directory.path().join(name), &NewTask { mjcf, dt_s })

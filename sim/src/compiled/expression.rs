@@ -683,6 +683,9 @@ impl Compiler<'_, '_> {
 
     /// That a word means nothing.
     fn unknown(&self, name: &str) -> String {
+        if self.names.point(name).is_some() {
+            return format!("`{name}` is a point; say what of it, as in `{name}.x`");
+        }
         let known = self.names.points().chain(self.names.sensors()).chain(OWN_WORDS);
         format!("the word `{name}` means nothing here{}", hint(name, known))
     }

@@ -74,7 +74,12 @@ impl Blueprint {
         };
         let mut controls = Vec::new();
         for named in definition.action.iter().flat_map(|term| &term.actuators) {
-            controls.push(names.actuator(named)?);
+            let actuator = names.actuator(named)?;
+            if controls.contains(&actuator) {
+                let problem = format!("`{}` is driven by another component already", named.name);
+                return Err(named.at.error(problem).into());
+            }
+            controls.push(actuator);
         }
         let observer = Observer::new(definition, &model)?;
         let dims = definition.goal.as_ref().map_or(0, |goal| goal.low.len());

@@ -161,9 +161,13 @@ impl Pick {
 pub(super) fn term_name(table: &mut Table<'_>) -> Read<String> {
     let value = table.need("name", "a name for the term")?;
     let name = value.string()?;
-    let bad = |c: char| c == ',' || c.is_whitespace() || c.is_control();
+    let bad = |c: char| matches!(c, ',' | '"' | '\\') || c.is_whitespace() || c.is_control();
     match name.contains(bad) {
-        true => Err(value.error(format!("`{name}` holds a comma or a blank; need a name without"))),
+        true => {
+            let problem =
+                "holds a comma, a blank, a quotation mark or a backslash; need a name without";
+            Err(value.error(format!("`{name}` {problem}")))
+        }
         false => Ok(name),
     }
 }

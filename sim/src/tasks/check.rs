@@ -7,6 +7,7 @@ use serde_json::json;
 use super::{Simulator, TaskFolder, TaskMaker, TaskOptions};
 use crate::{
     error::SimError,
+    folder::Folder,
     seed,
     task::{Modes, Task, TaskInfo, unit},
 };
@@ -86,6 +87,13 @@ pub fn check(task: &Arc<TaskFolder>, options: &TaskOptions) -> Result<Checked, S
         warnings: vec![],
         info,
     };
+    let name = checked.info.name();
+    if super::names().contains(&name) && matches!(task.folder(), Folder::Disk(_)) {
+        checked.warnings.push(format!(
+            "`{name}` is a built-in task's name: commands that are not given this folder with --task take \
+             that one"
+        ));
+    }
     match checked.simulator {
         Simulator::None => {}
         Simulator::Mujoco | Simulator::Rust | Simulator::External => {
@@ -163,7 +171,7 @@ impl Checked {
                 let (asked_low, asked_high) = (term.low[i], term.high[i]);
                 if asked_low < low || asked_high > high {
                     self.warnings.push(format!(
-                        "{}: action {} goes from {asked_low} to {asked_high}, its actuator `{}` \
+                        "{}action {} goes from {asked_low} to {asked_high}, its actuator `{}` \
                          from {low} to {high}: what lies beyond does nothing",
                         term.at,
                         at + i,

@@ -233,13 +233,17 @@ fn word(name: &str) -> String {
     if starts && name.chars().all(plain) { name.to_string() } else { format!("'{name}'") }
 }
 
-/// The first named site, else the first named body but the world.
+/// The first named site that moves, else the first such body.
 fn first_place(model: &MjModel) -> Option<&str> {
     let usable = |name: &&str| !name.contains('\'');
-    let sites =
-        (0..model.nsite() as usize).filter_map(|id| model.id_to_name(MjtObjBase::mjOBJ_SITE, id));
-    let bodies =
-        (1..model.nbody() as usize).filter_map(|id| model.id_to_name(MjtObjBase::mjOBJ_BODY, id));
+    // What is welded to the world stays where it is.
+    let moves = |body: usize| model.body_weldid()[body] != 0;
+    let sites = (0..model.nsite() as usize)
+        .filter(|&id| moves(model.site_bodyid()[id] as usize))
+        .filter_map(|id| model.id_to_name(MjtObjBase::mjOBJ_SITE, id));
+    let bodies = (1..model.nbody() as usize)
+        .filter(|&id| moves(id))
+        .filter_map(|id| model.id_to_name(MjtObjBase::mjOBJ_BODY, id));
     sites.chain(bodies).find(usable)
 }
 
