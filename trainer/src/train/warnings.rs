@@ -1,5 +1,6 @@
 //! What is said before a run begins about demonstrations that will not do what one may think.
 
+use sog_runtime::policy::LatentKind;
 use sog_sim::task::TaskInfo;
 
 use crate::{
@@ -38,6 +39,16 @@ pub fn warnings(config: &TrainConfig, task: &TaskInfo, demos: &Demonstrations) -
              not, or give demonstrations of one length"
         ));
     }
+    if let Ok(LatentKind::OneHot(k)) = config.latent()
+        && k > demos.len()
+    {
+        found.push(format!(
+            "{k} codes for {} demonstrations: {} of them explain none and mean nothing; --codes says \
+             another number",
+            demos.len(),
+            k - demos.len()
+        ));
+    }
     found
 }
 
@@ -73,6 +84,13 @@ mod tests {
         let name = component_name(&task.info().obs_terms, 0);
         assert!(found[0].starts_with("nearly constant") && found[0].contains(&name), "{found:?}");
         assert_eq!(said(Algorithm::Bc, &[40, 40], 0.1), Vec::<String>::new());
+    }
+
+    #[test]
+    fn codes_beyond_the_demonstrations_are_told() {
+        let found = said(Algorithm::SogBc, &[40, 40], 0.1);
+        assert!(found.len() == 1 && found[0].starts_with("3 codes for 2 demon"), "{found:?}");
+        assert_eq!(said(Algorithm::SogBc, &[40, 40, 40], 0.1), Vec::<String>::new());
     }
 
     #[test]
