@@ -55,6 +55,52 @@ fn without_a_mapping_the_only_columns_of_each_side_are_taken() {
 }
 
 #[test]
+fn a_term_takes_no_column_of_the_other_side_by_its_name() {
+    let folder = tempfile::tempdir().unwrap();
+    // What fills the observation term and the action term `arm`, by the number of the column.
+    let found = |columns: &str| {
+        let path = folder.path().join("arm.csv");
+        let count = columns.split(',').count();
+        let row: Vec<String> = (0..count).map(|n| n.to_string()).collect();
+        let rows = format!("{0}\n{0}\n", row.join(","));
+        std::fs::write(&path, format!("{columns}\n{rows}")).unwrap();
+        let recording = read(&path, None).unwrap();
+        let one = |obs: &str, act: &str, map: &[&str]| {
+            let found = mapped(&recording, &[(obs, 1)], &[(act, 1)], map, OPTIONS)?;
+            Ok((found.episodes[0].observations[0], found.episodes[0].actions[0]))
+        };
+        let first = recording.columns[0].name.clone();
+        let seen = one("arm", "u", &[&format!("u={first}")]).map(|(seen, _)| seen);
+        let done = one("x", "arm", &[&format!("x={first}")]).map(|(_, done)| done);
+        (seen, done)
+    };
+    for (columns, seen, done) in [
+        ("actions/arm,observations/arm", 1.0, 0.0),
+        ("observation.state.arm,action.arm", 0.0, 1.0),
+        ("next_obs/arm,obs/arm,act/arm", 1.0, 2.0),
+        // A side of its own comes before none, and the whole name before its end.
+        ("arm,obs/arm,act/arm", 1.0, 2.0),
+        ("robot/arm,act/arm,arm", 2.0, 1.0),
+        ("robot/arm,q", 0.0, 0.0),
+    ] {
+        assert_eq!(found(columns), (Ok(seen), Ok(done)), "{columns}");
+    }
+    let unmapped = |side: &str, found: Result<f32, String>| {
+        let needle = format!("nothing fills the {side} term `arm`");
+        let error = found.unwrap_err();
+        assert!(error.contains(&needle), "{error}");
+    };
+    unmapped("observation", found("q,act/arm").0);
+    unmapped("observation", found("q,next_obs/arm").0);
+    unmapped("action", found("q,next_obs/arm,obs/arm").1);
+    let (seen, done) = found("obs/left/arm,act/arm,obs/right/arm");
+    let error = seen.unwrap_err();
+    let needle = "may be any of the columns `obs/left/arm`, `obs/right/arm`; say which";
+    assert!(error.contains(needle) && error.contains("--map arm=COLUMN"), "{error}");
+    assert_eq!(done, Ok(1.0));
+}
+
+#[test]
 fn columns_that_nothing_is_made_of_are_named() {
     let folder = tempfile::tempdir().unwrap();
     let recording = table(folder.path(), "0.00,0.0,0.0,1\n0.05,0.1,2.0,1\n0.10,0.2,4.0,1\n");

@@ -82,6 +82,21 @@ pub enum MapError {
         /// Columns there are.
         known: String,
     },
+    /// Several columns could fill a term.
+    #[error(
+        "{}: the {side} term `{term}` may be any of the columns {columns}; say which it is by --map {term}=COLUMN",
+        file.display()
+    )]
+    Ambiguous {
+        /// The file.
+        file: PathBuf,
+        /// Observation or action.
+        side: &'static str,
+        /// The term.
+        term: String,
+        /// Columns of its name and width.
+        columns: String,
+    },
     /// The recording has another rate.
     #[error(
         "{}: a step takes {found_s} s, in the task {needed_s} s; --resample interpolates between \

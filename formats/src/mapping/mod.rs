@@ -18,8 +18,9 @@
 //! joint_pos_des=next(q)       `q` one step on; next(q, 5) five steps
 //! ```
 //!
-//! Terms without a mapping take the column of their name, or, where a side (observations or
-//! actions) has none at all, the file's only column of that side if its width fits.
+//! Terms without a mapping take the column of their name (`arm`, `observations/arm`), one that the
+//! file counts to their side (observations or actions) before others and never one of another side;
+//! or, where a side has none at all, the file's only column of that side if its width fits.
 
 mod columns;
 mod error;
@@ -189,6 +190,28 @@ fn period(
     Ok(found_s)
 }
 
+/// The columns that a term's name and width mean: those of its side before others, and of these
+/// the one of the whole name before those that end in it. Never one of another side.
+fn named(recording: &Recording, role: Role, term: &Term) -> Vec<usize> {
+    let sides = [Role::Observation, Role::NextObservation, Role::Action];
+    let last = |name: &str| name.rsplit(['/', '.']).next() == Some(term.name.as_str());
+    let mut best = (false, false);
+    let mut found = vec![];
+    for (at, column) in recording.columns.iter().enumerate() {
+        let (own, whole) = (column.role() == role, column.name == term.name);
+        let fits = (whole || last(&column.name)) && column.width == term.width;
+        if !fits || (!own && sides.contains(&column.role())) || (own, whole) < best {
+            continue;
+        }
+        if (own, whole) > best {
+            best = (own, whole);
+            found.clear();
+        }
+        found.push(at);
+    }
+    found
+}
+
 /// The sources of all terms of a side, in order.
 fn side(
     recording: &Recording,
@@ -198,14 +221,9 @@ fn side(
     mappings: &[Mapping],
 ) -> Result<Vec<Source>, MapError> {
     let mapping = |term: &Term| mappings.iter().find(|m| m.term == term.name);
-    let named = |term: &Term| {
-        let last = |name: &str| name.rsplit(['/', '.']).next().unwrap_or(name).to_string();
-        recording.columns.iter().position(|c| {
-            (c.name == term.name || last(&c.name) == term.name) && c.width == term.width
-        })
-    };
     let whole: usize = terms.iter().map(|t| t.width).sum();
-    if terms.iter().all(|term| mapping(term).is_none() && named(term).is_none()) {
+    let open = |term: &Term| mapping(term).is_none() && named(recording, role, term).is_empty();
+    if terms.iter().all(open) {
         let mut of_role = recording.columns.iter().enumerate().filter(|(_, c)| c.role() == role);
         if let (Some((at, column)), None) = (of_role.next(), of_role.next())
             && column.width == whole
@@ -215,7 +233,7 @@ fn side(
     }
     let mut sources = vec![];
     for term in terms {
-        let found = match (mapping(term), named(term)) {
+        let found = match (mapping(term), named(recording, role, term).as_slice()) {
             (Some(mapping), _) => {
                 let mut found = vec![];
                 for part in &mapping.parts {
@@ -223,14 +241,23 @@ fn side(
                 }
                 found
             }
-            (None, Some(at)) => vec![plain(recording, at)],
-            (None, None) => {
+            (None, &[at]) => vec![plain(recording, at)],
+            (None, []) => {
                 return Err(MapError::Unmapped {
                     file: recording.source.clone(),
                     side,
                     term: term.name.clone(),
                     width: term.width,
                     known: known(recording),
+                });
+            }
+            (None, several) => {
+                let name = |&at: &usize| format!("`{}`", recording.columns[at].name);
+                return Err(MapError::Ambiguous {
+                    file: recording.source.clone(),
+                    side,
+                    term: term.name.clone(),
+                    columns: several.iter().map(name).collect::<Vec<_>>().join(", "),
                 });
             }
         };
