@@ -87,12 +87,26 @@ pub(crate) fn numbered(name: &str) -> Option<(&str, u64)> {
     Some((stem, number))
 }
 
-/// Names in the order that people count: `demo_2` before `demo_10`.
+/// Names in the order that people count: `demo_2` before `demo_2_again` before `demo_10`.
 pub(crate) fn natural_order(a: &str, b: &str) -> Ordering {
-    match (numbered(a), numbered(b)) {
-        (Some((stem_a, m)), Some((stem_b, n))) if stem_a == stem_b => m.cmp(&n).then(a.cmp(b)),
-        _ => a.cmp(b),
-    }
+    // Names that differ in leading zeros alone are not the same.
+    tokens(a).cmp(tokens(b)).then_with(|| a.cmp(b))
+}
+
+/// A name as numbers, by their length and digits without leading zeros, and other bytes: numbers of
+/// any length have the place among the bytes that digits have.
+fn tokens(name: &str) -> impl Iterator<Item = (u8, usize, &[u8])> {
+    let mut rest = name.as_bytes();
+    std::iter::from_fn(move || {
+        let digits = rest.iter().take_while(|b| b.is_ascii_digit()).count();
+        let (token, after) = rest.split_at_checked(digits.max(1))?;
+        rest = after;
+        if digits == 0 {
+            return Some((token[0], 0, &[][..]));
+        }
+        let zeros = token.iter().take_while(|&&b| b == b'0').count();
+        Some((b'0', digits - zeros, &token[zeros..]))
+    })
 }
 
 #[cfg(test)]
@@ -119,5 +133,42 @@ mod tests {
         let mut names = vec!["demo_10", "demo_2", "a", "demo_1"];
         names.sort_by(|a, b| natural_order(a, b));
         assert_eq!(names, ["a", "demo_1", "demo_2", "demo_10"]);
+        let ordered = [
+            "2024-9-30",
+            "2024-10-1",
+            "a",
+            "a0",
+            "a00",
+            "a01",
+            "a1",
+            "a1b",
+            "a2",
+            "a18446744073709551616",
+            "a18446744073709551617",
+            "episode_1",
+            "episode_1_retry",
+            "episode_2",
+            "episode_2_retry",
+            "episode_10",
+            "episodes",
+        ];
+        let mut names: Vec<&str> = ordered.iter().rev().copied().collect();
+        names.sort_by(|a, b| natural_order(a, b));
+        assert_eq!(names, ordered);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn names_have_one_order(names in proptest::collection::vec("[a019_.-]{0,6}", 1..60)) {
+            let mut sorted = names.clone();
+            sorted.sort_by(|a, b| natural_order(a, b));
+            for (i, a) in sorted.iter().enumerate() {
+                for (j, b) in sorted.iter().enumerate() {
+                    let order = natural_order(a, b);
+                    let want = if a == b { Ordering::Equal } else { i.cmp(&j) };
+                    proptest::prop_assert_eq!(order, want, "`{}` and `{}`", a, b);
+                }
+            }
+        }
     }
 }
