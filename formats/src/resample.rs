@@ -95,7 +95,10 @@ impl Track {
             };
             let b = &rows[(at + 1) * width..][..width];
             let share = ((time - times[at]) / (later - times[at])).clamp(0.0, 1.0);
-            between(a, b, share, kind, out);
+            // By rounding a time may lie just before the sample that is meant: what is held would come
+            // a step late.
+            let meant = share > 0.5 && later - time <= tolerance(dt_s);
+            between(a, b, if meant { 1.0 } else { share }, kind, out);
         };
         for &time in grid {
             take(time, &mut out);
@@ -206,6 +209,30 @@ mod tests {
         let rows: Vec<f64> = (0..50).map(|i| (f64::from(i) * 0.7).sin()).collect();
         let grid = grid(&times, 0.02);
         assert_eq!(track(&rows, 1, Kind::Linear).resampled(&times, 0.02, &grid, 0.02).rows, rows);
+    }
+
+    #[test]
+    fn what_is_held_comes_at_its_own_step_however_stamps_are_rounded() {
+        let rows: Vec<f64> = (0..400).map(f64::from).collect();
+        let single = |t: f64| f64::from(t as f32);
+        let printed = |t: f64| (t * 1e6).round() * 1e-6;
+        for dt_s in [0.005, 1.0 / 30.0, 0.02, 0.1] {
+            for first in [0.0, 3.7, 20.0] {
+                for rounded in [&single as &dyn Fn(f64) -> f64, &printed] {
+                    let times: Vec<f64> =
+                        (0..400).map(|k| rounded(first + f64::from(k) * dt_s)).collect();
+                    let grid = grid(&times, dt_s);
+                    let mut held = track(&rows[..399], 1, Kind::Hold);
+                    held.last = Some(vec![399.0]);
+                    let out = held.resampled(&times[..399], dt_s, &grid[..399], dt_s);
+                    assert_eq!((out.rows, out.last), (rows[..399].to_vec(), Some(vec![399.0])));
+                }
+            }
+        }
+        // Samples closer than the tolerance are still taken when they are due.
+        let times: Vec<f64> = (0..400).map(|k| f64::from(k) * 1e-6).collect();
+        let out = track(&rows, 1, Kind::Hold).resampled(&times, 1e-6, &times, 0.02);
+        assert_eq!(out.rows, rows);
     }
 
     #[test]
