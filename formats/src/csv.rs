@@ -2,7 +2,8 @@
 //!
 //! Separators are commas, semicolons, tabs or spaces. Names of columns stand in the first line, or
 //! in the last comment (`#`) before the numbers as `numpy.savetxt` writes them; without names all
-//! numbers of a line are the column `data`. A column such as `episode_index` cuts one file into
+//! numbers of a line are the column `data`, whose components are also what a first line `0,1,2,…`
+//! names (pandas writes it above arrays). A column such as `episode_index` cuts one file into
 //! episodes; so do empty lines between stretches of several rows, as gnuplot has them.
 
 use std::path::{Path, PathBuf};
@@ -88,16 +89,8 @@ fn table(path: &Path, place: &Place) -> Result<Table, FormatError> {
     let separator = separator_of(first);
     let rows = rows(text, separator, place)?;
     let number = |cell: &str| number(cell, separator);
-    let header = rows.first().filter(|(_, cells)| cells.iter().all(|c| number(c).is_none()));
-    let names = match (header, comment) {
-        (Some((_, cells)), _) => Some(named(cells)),
-        (None, Some(comment)) => {
-            let cells = cells_of(comment.trim_start_matches(['#', '%', ' ']), separator);
-            (cells.len() == rows[0].1.len()).then_some(cells)
-        }
-        _ => None,
-    };
-    let rows = &rows[usize::from(header.is_some())..];
+    let Head { names, lines, note } = head(&rows, comment, separator, place)?;
+    let rows = &rows[lines..];
     let blocks = blocks(text, rows);
     let width = names.as_ref().map_or_else(|| rows[0].1.len(), Vec::len);
     for (line, cells) in rows {
@@ -110,11 +103,8 @@ fn table(path: &Path, place: &Place) -> Result<Table, FormatError> {
         return Err(place.error(Problem::Empty));
     }
     let mut columns: Vec<Option<(Vec<f64>, bool)>> = Vec::with_capacity(width);
-    let mut notes = vec![];
-    let name = |i: usize| match &names {
-        Some(names) => names[i].clone(),
-        None => format!("data[{i}]"),
-    };
+    let mut notes = Vec::from_iter(note);
+    let name = |i: usize| names.as_ref().map_or_else(|| component(i), |names| names[i].clone());
     for i in 0..width {
         let mut values = Vec::with_capacity(rows.len());
         let mut whole = true;
@@ -157,6 +147,73 @@ fn table(path: &Path, place: &Place) -> Result<Table, FormatError> {
         Some((name, Array { shape: vec![count], dtype: dtype(whole), data }))
     });
     Ok(Table { arrays: arrays.collect(), notes, blocks })
+}
+
+/// What stands above the numbers of a file.
+#[derive(Default)]
+struct Head {
+    /// Names of columns, where there are some.
+    names: Option<Vec<String>>,
+    /// Lines that are no step.
+    lines: usize,
+    /// What was assumed.
+    note: Option<String>,
+}
+
+/// Names from the first line, the comment above it, or the columns' numbers in their place.
+fn head(
+    rows: &Rows,
+    comment: Option<&str>,
+    separator: Option<u8>,
+    place: &Place,
+) -> Result<Head, FormatError> {
+    let Some((line, cells)) = rows.first() else { return Ok(Head::default()) };
+    if cells.iter().all(|cell| number(cell, separator).is_none()) {
+        return Ok(Head { names: Some(named(cells)), lines: 1, note: None });
+    }
+    if let Some(comment) = comment {
+        let names = cells_of(comment.trim_start_matches(['#', '%', ' ']), separator);
+        if names.len() == cells.len() {
+            return Ok(Head { names: Some(names), ..Head::default() });
+        }
+    }
+    let Some(unnamed) = counts(cells).filter(|_| rows.len() > 1) else {
+        return Ok(Head::default());
+    };
+    if unnamed == 0 && cells.len() == 2 {
+        return Err(place.error(Problem::Ambiguous {
+            what: format!(
+                "line {line}, `0` and `1`, is either the columns' numbers, as pandas writes them above an array, or \
+                 the first step"
+            ),
+            advice: "delete the line, or put one with names of the columns above it",
+        }));
+    }
+    let last = cells.len() - unnamed - 1;
+    let note = format!(
+        "line {line}, 0 to {last}, is taken for the columns' numbers; if it is the first step, put a line with names \
+         of the columns above it"
+    );
+    // The numbers of the rows, as pandas writes them, are no part of the array.
+    let names = (unnamed > 0).then(|| {
+        let mut names = named(&cells[..unnamed]);
+        names.extend((0..=last).map(component));
+        names
+    });
+    Ok(Head { names, lines: 1, note: Some(note) })
+}
+
+/// What a column without a name is called.
+fn component(i: usize) -> String {
+    format!("data[{i}]")
+}
+
+/// Whether the cells of a first line number the columns, behind an empty one or none: how many are
+/// empty.
+fn counts(cells: &[String]) -> Option<usize> {
+    let unnamed = usize::from(cells.len() > 1 && cells[0].is_empty());
+    let counted = cells[unnamed..].iter().enumerate().all(|(i, cell)| *cell == i.to_string());
+    (counted && cells.len() > 1).then_some(unnamed)
 }
 
 /// Names of columns; one without is called by its place (pandas writes its row numbers so).

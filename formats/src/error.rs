@@ -112,6 +112,14 @@ pub enum Problem {
         /// What the parser said.
         reason: String,
     },
+    /// It can be read in two ways, and nothing says in which.
+    #[error("{what}: {advice}")]
+    Ambiguous {
+        /// What can be read so, and how.
+        what: String,
+        /// What settles it.
+        advice: &'static str,
+    },
     /// It cannot be written.
     #[error("it cannot be written: {reason}")]
     Unwritten {

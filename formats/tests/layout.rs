@@ -130,3 +130,41 @@ fn a_column_without_a_name_is_called_by_its_place() {
     let names: Vec<&str> = recording.columns.iter().map(|c| c.name.as_str()).collect();
     assert_eq!((names, lengths(&recording)), (vec!["unnamed_0", "demo", "q"], vec![2, 1]));
 }
+
+#[test]
+fn a_line_that_counts_the_columns_is_no_step() {
+    let folder = tempfile::tempdir().unwrap();
+    let columns = |text: &str| {
+        let recording = written(folder.path(), "a.csv", text)?;
+        let columns = recording.columns.iter().map(|c| (c.name.clone(), c.width));
+        let said = recording.notes.iter().any(|n| n.contains("taken for the columns' numbers"));
+        Ok::<_, String>((columns.collect::<Vec<_>>(), recording.episodes[0].data.clone(), said))
+    };
+    let name = |name: &str, width: usize| (name.to_string(), width);
+    // As `DataFrame(array).to_csv(index=False)` writes it, with commas and with spaces.
+    let data = vec![vec![5.0, 6.0, 7.0, 8.0, 9.0, 10.0]];
+    for text in
+        ["0,1,2\n5,6,7\n8,9,10\n", "\n0 1 2\n5 6 7\n8 9 10\n", "\"0\",\"1\",\"2\"\n5,6,7\n8,9,10\n"]
+    {
+        assert_eq!(columns(text), Ok((vec![name("data", 3)], data.clone(), true)), "{text}");
+    }
+    // With the numbers of the rows.
+    let names = vec![name("unnamed_0", 1), name("data[0]", 1), name("data[1]", 1)];
+    let data = vec![vec![0.0, 1.0], vec![5.0, 7.0], vec![6.0, 8.0]];
+    assert_eq!(columns(",0,1\n0,5,6\n1,7,8\n"), Ok((names, data, true)));
+    // Numbers as good as any.
+    for text in ["0,1,3\n5,6,7\n", "0.0,1.0,2.0\n5,6,7\n", "1,2,3\n5,6,7\n", "0\n5\n", "0,1,2\n"] {
+        let (columns, data, said) = columns(text).unwrap();
+        let rows = text.lines().count() * columns[0].1;
+        assert!(columns[0].0 == "data" && data[0].len() == rows && !said, "{text}");
+    }
+    for text in ["a,b,c\n0,1,2\n5,6,7\n", "# a,b,c\n0,1,2\n5,6,7\n"] {
+        assert_eq!(columns(text).unwrap().1[2], [2.0, 7.0], "{text}");
+    }
+    // Two columns may well begin with 0 and 1.
+    let error = columns("0,1\n1,2\n2,3\n").unwrap_err();
+    assert!(
+        error.contains("line 1, `0` and `1`, is either") && error.contains(": delete the line"),
+        "{error}"
+    );
+}
