@@ -91,16 +91,14 @@ fn table(path: &Path, place: &Place) -> Result<Table, FormatError> {
     let number = |cell: &str| number(cell, separator);
     let Head { names, lines, note } = head(&rows, comment, separator, place)?;
     let rows = &rows[lines..];
+    let Some((_, first)) = rows.first() else { return Err(place.error(Problem::Empty)) };
     let blocks = blocks(text, rows);
-    let width = names.as_ref().map_or_else(|| rows[0].1.len(), Vec::len);
+    let width = names.as_ref().map_or(first.len(), Vec::len);
     for (line, cells) in rows {
         if cells.len() != width {
             let reason = format!("line {line} has {} cells, need {width}", cells.len());
             return Err(place.unreadable(reason));
         }
-    }
-    if rows.is_empty() {
-        return Err(place.error(Problem::Empty));
     }
     let mut columns: Vec<Option<(Vec<f64>, bool)>> = Vec::with_capacity(width);
     let mut notes = Vec::from_iter(note);
@@ -290,7 +288,9 @@ fn rows(text: &str, separator: Option<u8>, place: &Place) -> Result<Rows, Format
             cells.pop();
         }
         let line = record.position().map_or(0, csv::Position::line);
-        if cells.iter().any(|cell| !cell.is_empty()) {
+        // The reader knows but one mark of comments.
+        let comment = cells.first().is_some_and(|cell| cell.starts_with('%'));
+        if !comment && cells.iter().any(|cell| !cell.is_empty()) {
             rows.push((line, cells));
         }
     }

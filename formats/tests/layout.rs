@@ -132,6 +132,18 @@ fn a_column_without_a_name_is_called_by_its_place() {
 }
 
 #[test]
+fn comments_and_empty_cells_are_no_steps() {
+    let folder = tempfile::tempdir().unwrap();
+    let recording = written(folder.path(), "a.csv", "% from a rig\n% q,u\n1,2\n%\n3,4\n").unwrap();
+    let names: Vec<&str> = recording.columns.iter().map(|c| c.name.as_str()).collect();
+    assert_eq!((names, lengths(&recording)), (vec!["q", "u"], vec![2]));
+    for text in [",,,\n", "# q,u\n,\n", "%\n", "q,u\n,\n"] {
+        let error = written(folder.path(), "a.csv", text).unwrap_err();
+        assert!(error.contains("no episode with at least one step"), "{error}");
+    }
+}
+
+#[test]
 fn a_line_that_counts_the_columns_is_no_step() {
     let folder = tempfile::tempdir().unwrap();
     let columns = |text: &str| {
