@@ -180,3 +180,42 @@ fn a_line_that_counts_the_columns_is_no_step() {
         "{error}"
     );
 }
+
+/// An HDF5 file of matrices of three columns, by path and rows.
+#[cfg(feature = "hdf5")]
+fn grouped(folder: &Path, name: &str, matrices: &[(&str, &str, usize)]) -> Recording {
+    let path = folder.join(name);
+    let file = rust_hdf5::H5File::create(&path).unwrap();
+    let mut groups: Vec<(&str, rust_hdf5::H5Group)> = vec![];
+    for (n, &(group, name, rows)) in matrices.iter().enumerate() {
+        if groups.iter().all(|(known, _)| *known != group) {
+            groups.push((group, file.create_group(group).unwrap()));
+        }
+        let (_, group) = groups.iter().find(|(known, _)| *known == group).unwrap();
+        let dataset = group.new_dataset::<f64>().shape([rows, 3]).create(name).unwrap();
+        dataset.write_raw(&vec![n as f64; rows * 3]).unwrap();
+    }
+    drop(groups);
+    file.close().unwrap();
+    read(&path, None).unwrap()
+}
+
+#[cfg(feature = "hdf5")]
+#[test]
+fn observations_and_actions_of_the_same_names_are_no_two_episodes() {
+    let folder = tempfile::tempdir().unwrap();
+    for [act, obs] in [["actions", "observations"], ["action", "obs"]] {
+        let matrices = [(act, "arm", 7), (act, "hand", 7), (obs, "arm", 7), (obs, "hand", 7)];
+        let recording = grouped(folder.path(), &format!("{act}.h5"), &matrices);
+        let names: Vec<&str> = recording.columns.iter().map(|c| c.name.as_str()).collect();
+        let wanted = matrices.map(|(group, name, _)| format!("{group}/{name}"));
+        assert_eq!(
+            (names, lengths(&recording)),
+            (wanted.iter().map(String::as_str).collect(), vec![7])
+        );
+        let firsts: Vec<f64> = recording.episodes[0].data.iter().map(|d| d[0]).collect();
+        assert_eq!(firsts, [0.0, 1.0, 2.0, 3.0]);
+    }
+    let people = [("bob", "arm", 7), ("alice", "arm", 5)];
+    assert_eq!(lengths(&grouped(folder.path(), "people.h5", &people)), [5, 7]);
+}

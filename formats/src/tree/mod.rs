@@ -378,7 +378,7 @@ fn are_lists(group: &[(String, Node)]) -> bool {
 }
 
 /// Whether groups are episodes: several that are numbered alike or hold the same names, or one
-/// that is numbered.
+/// that is numbered. Those of observations and actions may hold the same names too, and are none.
 fn are_episodes(groups: &[(String, Vec<(String, Node)>)]) -> bool {
     let stems: Vec<_> = groups.iter().map(|(name, _)| names::numbered(name)).collect();
     let Some(first) = stems.first() else { return false };
@@ -386,13 +386,15 @@ fn are_episodes(groups: &[(String, Vec<(String, Node)>)]) -> bool {
     if stems.iter().all(alike) {
         return true;
     }
-    let names = |group: &[(String, Node)]| {
+    let within = |group: &[(String, Node)]| {
         let mut names: Vec<String> = group.iter().map(|(name, _)| name.clone()).collect();
         names.sort();
         names
     };
-    let expected = names(&groups[0].1);
-    groups.len() > 1 && groups.iter().all(|(_, group)| names(group) == expected)
+    let expected = within(&groups[0].1);
+    let side = |role| matches!(role, Role::Observation | Role::NextObservation | Role::Action);
+    let sides = groups.iter().any(|(name, _)| side(names::role(name)));
+    groups.len() > 1 && !sides && groups.iter().all(|(_, group)| within(group) == expected)
 }
 
 /// Matrices that are numbered: those of one number are an episode.
