@@ -178,11 +178,13 @@ pub(super) fn usual_rows(arrays: &[(String, Array)]) -> usize {
     if counts.contains_key(&rows.saturating_sub(1)) { rows - 1 } else { rows }
 }
 
-/// Cuts long arrays at the ends; one that has a row more an episode is cut with it.
-pub(super) fn cut(arrays: Vec<(String, Array)>, ends: &Ends) -> Vec<Part> {
+/// Cuts long arrays at the ends; one that has a row more an episode is cut with it. Also says which
+/// arrays have another number of rows and are left out.
+pub(super) fn cut(arrays: Vec<(String, Array)>, ends: &Ends) -> (Vec<Part>, Vec<String>) {
     let rows = ends.ends.last().copied().unwrap_or(0);
     let count = ends.ends.len();
     let mut parts: Vec<Part> = (0..count).map(|i| Part::new(i.to_string(), vec![])).collect();
+    let mut left = vec![];
     for (name, array) in arrays {
         let lower = name.to_ascii_lowercase();
         let of_episodes = LENGTHS.contains(&lower.as_str()) || ENDS.contains(&lower.as_str());
@@ -196,7 +198,14 @@ pub(super) fn cut(arrays: Vec<(String, Array)>, ends: &Ends) -> Vec<Part> {
                 }
                 continue;
             }
-            _ => continue,
+            found => {
+                if !of_episodes {
+                    left.push(format!(
+                        "`{name}` is left out: {found} rows, the {count} episodes have {rows}"
+                    ));
+                }
+                continue;
+            }
         };
         let mut start = 0;
         for (n, (part, &end)) in parts.iter_mut().zip(&ends.ends).enumerate() {
@@ -205,5 +214,5 @@ pub(super) fn cut(arrays: Vec<(String, Array)>, ends: &Ends) -> Vec<Part> {
             start = stop;
         }
     }
-    parts
+    (parts, left)
 }

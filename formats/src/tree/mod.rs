@@ -24,7 +24,7 @@ use crate::{
 
 use axes::{longer_second, squeeze, time_axis};
 pub(crate) use ends::{EPISODE_INDEX, INDICES};
-use ends::{LENGTHS, cut, flagged_ends, misstated, stated_ends, usual_rows};
+use ends::{Ends, LENGTHS, cut, flagged_ends, misstated, stated_ends, usual_rows};
 
 /// What a file holds under a name.
 pub(crate) enum Node {
@@ -246,6 +246,11 @@ impl Found {
         if let Some(parts) = numbered_parts(&mut arrays) {
             self.one_by_one = true;
             self.scalars(&mut arrays);
+            for (name, _) in arrays {
+                self.notes.push(format!(
+                    "`{name}` is left out: it is beside matrices whose numbers are taken for the episodes'"
+                ));
+            }
             return parts;
         }
         let many = arrays.iter().any(|(_, a)| a.data.len() > 1);
@@ -254,16 +259,23 @@ impl Found {
         }
         self.refused = misstated(&arrays).err();
         if let Some(ends) = stated_ends(&arrays) {
-            return cut(arrays, &ends);
+            return self.cut(arrays, &ends);
         }
         if let Some(parts) = self.stacks(&arrays) {
             return parts;
         }
         if let Some(ends) = flagged_ends(&arrays) {
-            return cut(arrays, &ends);
+            return self.cut(arrays, &ends);
         }
         self.one_by_one = true;
         vec![Part::new("0", arrays)]
+    }
+
+    /// Long arrays cut at the ends; says what does not fit them.
+    fn cut(&mut self, arrays: Vec<(String, Array)>, ends: &Ends) -> Vec<Part> {
+        let (parts, left) = cut(arrays, ends);
+        self.notes.extend(left);
+        parts
     }
 
     /// `[N, T, …]` arrays, with lengths or padded with NaN.
@@ -277,6 +289,12 @@ impl Found {
         let room = action.or(stacks.clone().min_by_key(|(_, a)| a.shape[1]))?.1.shape[1];
         let is_lengths = |name: &str| LENGTHS.contains(&name.to_ascii_lowercase().as_str());
         let lengths = arrays.iter().find(|(name, a)| is_lengths(name) && a.data.len() == count);
+        for (name, array) in arrays {
+            if !is_lengths(name) && array.shape.first() != Some(&count) {
+                let shape = &array.shape;
+                self.notes.push(format!("`{name}` is left out: {shape:?} beside {count} episodes"));
+            }
+        }
         let mut parts = vec![];
         let mut trimmed = 0;
         for n in 0..count {
@@ -501,6 +519,25 @@ mod tests {
         // A column of that name for each step is one.
         let muscle = flat(array("length", &[12], &numbers(12))).unwrap();
         assert!(muscle.columns.iter().any(|c| c.name == "length"));
+    }
+
+    #[test]
+    fn what_does_not_fit_the_episodes_is_said() {
+        let said = |recording: Recording, name: &str| {
+            let left = format!("`{name}` is left out");
+            recording.notes.iter().any(|n| n.contains(&left)).then_some(recording)
+        };
+        let arms = ["arm_0", "arm_1", "actions"].map(|name| array(name, &[4, 2], &numbers(8)));
+        assert_eq!(said(read(arms.into()).unwrap(), "actions").unwrap().episodes.len(), 2);
+        assert!(said(stacked(array("t", &[4], &numbers(4))).unwrap(), "t").is_some());
+        let (obs, act) = (numbers(9 * 2), numbers(12));
+        let recording = read(vec![
+            array("obs", &[9, 2], &obs),
+            array("actions", &[12, 1], &act),
+            array("lengths", &[2], &[4.0, 8.0]),
+        ])
+        .unwrap();
+        assert!(said(recording.clone(), "obs").is_some() && said(recording, "lengths").is_none());
     }
 
     #[test]
