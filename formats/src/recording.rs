@@ -110,13 +110,43 @@ pub struct End {
     pub success: Option<bool>,
 }
 
+impl Episode {
+    /// Gives an episode without time stamps even ones.
+    pub(crate) fn timed(&mut self, dt_s: f64) {
+        let even = || (0..self.length).map(|t| t as f64 * dt_s).collect();
+        self.times_s.get_or_insert_with(even);
+    }
+
+    /// Whether median and mean of the time between its steps both are others than `dt_s`: neither
+    /// jitter nor a gap makes that.
+    pub(crate) fn other_rate(&self, dt_s: f64) -> Option<f64> {
+        let times = self.times_s.as_deref()?;
+        let (first, last) = (times.first()?, times.last()?);
+        let mean_s = (last - first) / (times.len() as f64 - 1.0);
+        let other = |found: &f64| (found / dt_s - 1.0).abs() > 0.1;
+        median_step([times].into_iter()).filter(|median_s| other(median_s) && other(&mean_s))
+    }
+}
+
+/// The median difference between time stamps in seconds.
+fn median_step<'a>(times: impl Iterator<Item = &'a [f64]>) -> Option<f64> {
+    let mut steps: Vec<f64> = times.flat_map(|t| t.windows(2).map(|w| w[1] - w[0])).collect();
+    if steps.is_empty() {
+        return None;
+    }
+    let middle = steps.len() / 2;
+    let (_, &mut median, _) = steps.select_nth_unstable_by(middle, f64::total_cmp);
+    (median.is_finite() && median > 0.0).then_some(median)
+}
+
 impl Recording {
     /// Steps of all episodes.
     pub fn steps(&self) -> usize {
         self.episodes.iter().map(|e| e.length).sum()
     }
 
-    /// Puts the episodes of another file behind these. Their names then start with their file's.
+    /// Puts the episodes of another file behind these. Their names then start with their file's; if
+    /// the file says another rate, episodes have time stamps by it.
     ///
     /// # Errors
     /// [`Problem::Missing`] if the other lacks a column, [`Problem::Width`] if one differs.
@@ -135,6 +165,12 @@ impl Recording {
                 return Err(place.error(Problem::Width { found, needed }));
             }
             order.push(at);
+        }
+        if let (Some(here), Some(there)) = (self.dt_s, other.dt_s)
+            && (there / here - 1.0).abs() > 0.01
+        {
+            self.episodes.iter_mut().for_each(|episode| episode.timed(here));
+            other.episodes.iter_mut().for_each(|episode| episode.timed(there));
         }
         let stem =
             |path: &Path| path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
@@ -184,14 +220,7 @@ impl Recording {
 
     /// The median of the time stamps' differences in seconds.
     pub(crate) fn median_dt(&self) -> Option<f64> {
-        let times = self.episodes.iter().filter_map(|e| e.times_s.as_deref());
-        let mut steps: Vec<f64> = times.flat_map(|t| t.windows(2).map(|w| w[1] - w[0])).collect();
-        if steps.is_empty() {
-            return None;
-        }
-        let middle = steps.len() / 2;
-        let (_, &mut median, _) = steps.select_nth_unstable_by(middle, f64::total_cmp);
-        (median.is_finite() && median > 0.0).then_some(median)
+        median_step(self.episodes.iter().filter_map(|e| e.times_s.as_deref()))
     }
 }
 

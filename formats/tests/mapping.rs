@@ -203,6 +203,60 @@ fn resampling_follows_the_time_stamps() {
 }
 
 #[test]
+fn an_episode_of_another_rate_is_refused_or_resampled() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, times: &[f64]| {
+        let rows: String = times.iter().map(|t| format!("{t},{t}\n")).collect();
+        std::fs::write(folder.path().join(name), format!("t,q\n{rows}")).unwrap();
+    };
+    let even = |n: u32, dt_s: f64| (0..n).map(|k| f64::from(k) * dt_s).collect::<Vec<f64>>();
+    write("a_1.csv", &even(20, 0.05));
+    // Neither jitter nor a gap is another rate.
+    write("a_2.csv", &[0.0, 0.04, 0.1, 0.14, 0.2, 0.24, 0.3, 0.34, 0.4]);
+    write("a_3.csv", &[0.0, 0.05, 0.1, 0.15, 0.65, 0.7, 0.75, 0.8]);
+    let maps = ["x=q", "u=q"];
+    let found = |resample| {
+        let recording = read(folder.path(), None).unwrap();
+        mapped(&recording, &[("x", 1)], &[("u", 1)], &maps, MapOptions { resample, ..OPTIONS })
+    };
+    assert_eq!(found(false).unwrap().episodes.len(), 3);
+    write("a_4.csv", &even(5, 0.1));
+    let error = found(false).unwrap_err();
+    assert!(error.contains("episode `a_4`: a step takes 0.1 s, in the task 0.05 s"), "{error}");
+    assert_eq!(found(true).unwrap().episodes[3].length, 9);
+
+    // Stamps that count steps, beside the rate that the file states.
+    let path = folder.path().join("counted.csv");
+    std::fs::write(&path, "t,q\n0,1\n1,2\n2,3\n").unwrap();
+    let mut recording = read(&path, None).unwrap();
+    recording.dt_s = Some(0.05);
+    assert!(mapped(&recording, &[("x", 1)], &[("u", 1)], &maps, OPTIONS).is_ok());
+}
+
+#[test]
+fn files_that_say_other_rates_keep_their_own() {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, dt) in [("a", "0.05"), ("b", "0.1")] {
+        let bytes: Vec<u8> = [0.0_f64, 1.0, 2.0].iter().flat_map(|x| x.to_le_bytes()).collect();
+        let tensor =
+            safetensors::tensor::TensorView::new(safetensors::Dtype::F64, vec![3, 1], &bytes);
+        let metadata = [("dt".to_string(), dt.to_string())].into_iter().collect();
+        let file = safetensors::serialize([("q", tensor.unwrap())], Some(metadata)).unwrap();
+        std::fs::write(folder.path().join(name).with_extension("safetensors"), file).unwrap();
+    }
+    let recording = read(folder.path(), None).unwrap();
+    let found = |resample| {
+        let options = MapOptions { resample, ..OPTIONS };
+        mapped(&recording, &[("x", 1)], &[("u", 1)], &["x=q", "u=q"], options)
+    };
+    let error = found(false).unwrap_err();
+    assert!(error.contains("a step takes 0.1 s, in the task 0.05 s"), "{error}");
+    let rows: Vec<Vec<f32>> =
+        found(true).unwrap().episodes.into_iter().map(|e| e.observations).collect();
+    assert_eq!(rows, [vec![0.0, 1.0, 2.0], vec![0.0, 0.5, 1.0, 1.5, 2.0]]);
+}
+
+#[test]
 fn what_does_not_fit_is_named() {
     let folder = tempfile::tempdir().unwrap();
     let good = table(folder.path(), "0,1,2,3\n0.05,2,3,3\n0.1,4,5,4\n");

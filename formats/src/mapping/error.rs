@@ -97,15 +97,14 @@ pub enum MapError {
         /// Columns of its name and width.
         columns: String,
     },
-    /// The recording has another rate.
+    /// The recording, or one of its episodes, has another rate.
     #[error(
-        "{}: a step takes {found_s} s, in the task {needed_s} s; --resample interpolates between \
-         its steps",
-        file.display()
+        "{place}: a step takes {found_s} s, in the task {needed_s} s; --resample interpolates between \
+         its steps"
     )]
     Period {
-        /// The file.
-        file: PathBuf,
+        /// The file, and the episode if others have another rate.
+        place: Box<Place>,
         /// Its period in seconds.
         found_s: f64,
         /// The task's.

@@ -34,7 +34,7 @@ pub(crate) use columns::{Source, resolve};
 use columns::{column, known, plain};
 use rows::{episode, label_of};
 
-use crate::{Column, Recording, Role, tree};
+use crate::{Column, Episode, Place, Recording, Role, tree};
 
 /// A named part of an observation or action and its components.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -184,8 +184,24 @@ fn period(
         ));
         return Ok(options.dt_s);
     };
-    if !options.resample && (found_s / options.dt_s - 1.0).abs() > 0.01 {
-        return Err(MapError::Period { file, found_s, needed_s: options.dt_s });
+    if options.resample {
+        return Ok(found_s);
+    }
+    let other = |place: Place, found_s: f64| {
+        Err(MapError::Period { place: Box::new(place), found_s, needed_s: options.dt_s })
+    };
+    if (found_s / options.dt_s - 1.0).abs() > 0.01 {
+        return other(Place::file(&file), found_s);
+    }
+    // Where no stamps are of that rate, the file states it, and they may count steps.
+    let timed = |e: &&Episode| e.times_s.as_ref().is_some_and(|times| times.len() > 1);
+    let timed: Vec<&Episode> = recording.episodes.iter().filter(timed).collect();
+    let rates: Vec<Option<f64>> = timed.iter().map(|e| e.other_rate(options.dt_s)).collect();
+    if rates.contains(&None)
+        && let Some((episode, found_s)) =
+            timed.iter().zip(rates).find_map(|(e, rate)| Some((e, rate?)))
+    {
+        return other(Place::file(&file).episode(episode.name.clone()), found_s);
     }
     Ok(found_s)
 }

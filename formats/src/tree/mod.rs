@@ -71,16 +71,25 @@ pub(crate) fn recording(
     found.drop_misfits(&mut parts);
     let scalar = |part: &Part| {
         let named = part.arrays.iter().filter(|(_, a)| a.data.len() == 1);
-        named.filter_map(|(name, a)| step_of(name, a.data[0])).next()
+        let dt_s = named.filter_map(|(name, a)| step_of(name, a.data[0])).next();
+        Some((part.name.clone(), dt_s?))
     };
-    let dt_s = found.dt_s.or_else(|| parts.first().and_then(scalar));
+    let each: BTreeMap<String, f64> = parts.iter().filter_map(scalar).collect();
+    let first = parts.first().and_then(|part| each.get(&part.name).copied());
     let mut recording = assemble(source, format, parts).map_err(|e| match e.problem {
         Problem::Empty if !found.notes.is_empty() => {
             Place::file(source).error(Problem::AllLeft { left: found.notes.join("; ") })
         }
         _ => e,
     })?;
-    recording.dt_s = dt_s;
+    recording.dt_s = found.dt_s.or(first);
+    if each.values().any(|dt_s| recording.dt_s.is_some_and(|one| (dt_s / one - 1.0).abs() > 0.01)) {
+        for episode in &mut recording.episodes {
+            if let Some(&dt_s) = each.get(&episode.name) {
+                episode.timed(dt_s);
+            }
+        }
+    }
     recording.metadata = found.metadata;
     found.notes.append(&mut recording.notes);
     recording.notes = found.notes;
@@ -519,6 +528,22 @@ mod tests {
         // A column of that name for each step is one.
         let muscle = flat(array("length", &[12], &numbers(12))).unwrap();
         assert!(muscle.columns.iter().any(|c| c.name == "length"));
+    }
+
+    #[test]
+    fn episodes_that_state_their_own_period_have_their_own_time() {
+        let episode = |dt_s: f64| {
+            Node::Group(vec![array("q", &[3, 1], &numbers(3)), array("dt", &[1], &[dt_s])])
+        };
+        let times = |a: f64, b: f64| {
+            let episodes =
+                [("demo_0", a), ("demo_1", b)].map(|(n, dt)| (n.to_string(), episode(dt)));
+            let recording = read(episodes.into()).unwrap();
+            assert_eq!(recording.dt_s, Some(a));
+            recording.episodes.into_iter().map(|e| e.times_s).collect::<Vec<_>>()
+        };
+        assert_eq!(times(0.5, 0.5), [None, None]);
+        assert_eq!(times(0.5, 0.25), [Some(vec![0.0, 0.5, 1.0]), Some(vec![0.0, 0.25, 0.5])]);
     }
 
     #[test]
