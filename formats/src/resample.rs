@@ -174,13 +174,13 @@ fn tolerance(dt_s: f64) -> f64 {
     dt_s * 1e-3
 }
 
-/// Times from the first stamp to the last, `dt_s` apart. No more than there could be use for: a
-/// hundred for each sample.
-pub(crate) fn grid(times: &[f64], dt_s: f64) -> Vec<f64> {
-    let (Some(&first), Some(&last)) = (times.first(), times.last()) else { return vec![] };
+/// Times from the first stamp to the last, `dt_s` apart; none where they would be more than a hundred
+/// for each sample: there is no use for so many.
+pub(crate) fn grid(times: &[f64], dt_s: f64) -> Option<Vec<f64>> {
+    let (Some(&first), Some(&last)) = (times.first(), times.last()) else { return Some(vec![]) };
     let steps = ((last - first + tolerance(dt_s)) / dt_s).floor().max(0.0);
     let most = times.len() as f64 * 100.0;
-    (0..=steps.min(most) as usize).map(|k| first + k as f64 * dt_s).collect()
+    (steps <= most).then(|| (0..=steps as usize).map(|k| first + k as f64 * dt_s).collect())
 }
 
 #[cfg(test)]
@@ -195,7 +195,7 @@ mod tests {
     fn a_line_stays_a_line_at_any_rate_and_with_any_jitter() {
         let times = [0.0, 0.011, 0.019, 0.032, 0.04];
         let rows: Vec<f64> = times.iter().flat_map(|t| [3.0 * t, 1.0 - t]).collect();
-        let grid = grid(&times, 0.005);
+        let grid = grid(&times, 0.005).unwrap();
         assert_eq!(grid.len(), 9);
         let out = track(&rows, 2, Kind::Linear).resampled(&times, 0.01, &grid, 0.005);
         for (t, row) in grid.iter().zip(out.rows.chunks(2)) {
@@ -207,7 +207,7 @@ mod tests {
     fn the_rate_of_the_file_gives_its_numbers_to_the_bit() {
         let times: Vec<f64> = (0..50).map(|i| f64::from(i) * 0.02).collect();
         let rows: Vec<f64> = (0..50).map(|i| (f64::from(i) * 0.7).sin()).collect();
-        let grid = grid(&times, 0.02);
+        let grid = grid(&times, 0.02).unwrap();
         assert_eq!(track(&rows, 1, Kind::Linear).resampled(&times, 0.02, &grid, 0.02).rows, rows);
     }
 
@@ -221,7 +221,7 @@ mod tests {
                 for rounded in [&single as &dyn Fn(f64) -> f64, &printed] {
                     let times: Vec<f64> =
                         (0..400).map(|k| rounded(first + f64::from(k) * dt_s)).collect();
-                    let grid = grid(&times, dt_s);
+                    let grid = grid(&times, dt_s).unwrap();
                     let mut held = track(&rows[..399], 1, Kind::Hold);
                     held.last = Some(vec![399.0]);
                     let out = held.resampled(&times[..399], dt_s, &grid[..399], dt_s);
@@ -246,7 +246,7 @@ mod tests {
                 about_z(f64::from(i) * 0.5).map(|x| sign * x)
             })
             .collect();
-        let grid = grid(&times, 0.03);
+        let grid = grid(&times, 0.03).unwrap();
         let kind = Kind::Quaternion { scalar_last: false };
         let out = track(&rows, 4, kind).resampled(&times, 0.1, &grid, 0.03);
         for (t, q) in grid.iter().zip(out.rows.chunks(4)) {
@@ -263,6 +263,14 @@ mod tests {
         assert!((out[0] - std::f64::consts::PI).abs() < 1e-12);
         between(&[0.0], &[1.0], 0.9, Kind::Hold, &mut out);
         assert_eq!(out[1], 0.0);
+    }
+
+    #[test]
+    fn no_grid_is_finer_than_there_is_use_for() {
+        assert_eq!(grid(&[], 0.1), Some(vec![]));
+        assert_eq!(grid(&[3.0], 0.1), Some(vec![3.0]));
+        assert_eq!(grid(&[0.0, 20.0], 0.1).map(|grid| grid.len()), Some(201));
+        assert_eq!(grid(&[0.0, 5e7, 1e8], 0.1), None);
     }
 
     #[test]

@@ -291,6 +291,11 @@ fn what_does_not_fit_is_named() {
     let message = mapped(&back, &[("x", 1)], &[("u", 1)], &maps, options).unwrap_err();
     assert!(message.contains("episode `arm`: time 0.04 s in row 2 follows 0.05 s"), "{message}");
 
+    let nanoseconds = table(folder.path(), "0,1,2,3\n50000000,1,3,3\n100000000,4,5,3\n");
+    let message = mapped(&nanoseconds, &[("x", 1)], &[("u", 1)], &maps, options).unwrap_err();
+    let needle = "episode `arm`: 3 rows span 100000000 s, more than a hundred steps of 0.01 s";
+    assert!(message.contains(needle) && message.contains("--time"), "{message}");
+
     let quaternion = ["x=q0,q1,q0,q1", "u=q1"];
     let message = mapped(&good, &[("x", 4)], &[("u", 1)], &quaternion, OPTIONS);
     assert!(message.is_ok(), "{message:?}");

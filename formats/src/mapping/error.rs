@@ -133,6 +133,22 @@ pub enum MapError {
         /// What is said.
         said_s: f64,
     },
+    /// There are too few samples for the time that they are said to span.
+    #[error(
+        "{place}: {rows} rows span {span_s} s, more than a hundred steps of {needed_s} s for each: if the stamps are in \
+         another unit than seconds, say so by --time 'COLUMN:*0.001' (here milliseconds); cut the episode where \
+         the recording rested"
+    )]
+    Span {
+        /// File and episode.
+        place: Box<Place>,
+        /// Samples.
+        rows: usize,
+        /// Seconds from the first to the last.
+        span_s: f64,
+        /// The task's period in seconds.
+        needed_s: f64,
+    },
     /// Time stamps do not grow.
     #[error(
         "{place}: time {later} s in row {row} follows {earlier} s; time stamps must grow: drop the \

@@ -28,7 +28,13 @@ pub(super) fn episode(
         if let Some((row, gap)) = resample::gap(&times) {
             notes.push(format!("{place}: {gap:.3} s pass after row {row}; interpolated over"));
         }
-        Some((resample::grid(&times, options.dt_s), times))
+        let grid = resample::grid(&times, options.dt_s).ok_or_else(|| MapError::Span {
+            place: Box::new(place.clone()),
+            rows: times.len(),
+            span_s: times.last().zip(times.first()).map_or(0.0, |(last, first)| last - first),
+            needed_s: options.dt_s,
+        })?;
+        Some((grid, times))
     } else {
         None
     };
