@@ -1,6 +1,10 @@
 //! HDF5: Minari's, robomimic's and D4RL's layouts, and plain files.
 
-use std::{cell::Cell, collections::BTreeMap, path::Path};
+use std::{
+    cell::Cell,
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+};
 
 use rust_hdf5::{DatatypeMessage, FileLocking, H5Dataset, H5File};
 
@@ -15,7 +19,7 @@ use crate::{
 /// An open file, its datasets by path and its size.
 struct Source {
     file: H5File,
-    /// Paths of all datasets without the leading `/`, in natural order.
+    /// Paths of all datasets without the leading `/`, in the order of their bytes.
     paths: Vec<String>,
     place: Place,
     held: u64,
@@ -50,8 +54,9 @@ pub(crate) fn layout(path: &Path) -> Result<Format, FormatError> {
 /// Reads Minari's `main_data.hdf5`: groups `episode_N`, one observation more than actions.
 pub(crate) fn minari(path: &Path) -> Result<Recording, FormatError> {
     let source = Source::open(path)?;
-    let parts = source.episodes("", "episode_", &["observations", "actions"])?;
+    let (parts, left) = source.episodes("", "episode_", &["observations", "actions"])?;
     let mut recording = assemble(path, Format::Minari, parts)?;
+    recording.notes.extend(left);
     crate::minari::describe(path, &mut recording);
     Ok(recording)
 }
@@ -59,7 +64,7 @@ pub(crate) fn minari(path: &Path) -> Result<Recording, FormatError> {
 /// Reads robomimic's layout: groups `data/demo_N` with `obs` and `next_obs`.
 pub(crate) fn robomimic(path: &Path) -> Result<Recording, FormatError> {
     let source = Source::open(path)?;
-    let mut parts = source.episodes("data/", "demo_", &["actions"])?;
+    let (mut parts, left) = source.episodes("data/", "demo_", &["actions"])?;
     for part in &mut parts {
         let (next, rest): (Vec<_>, Vec<_>) =
             part.arrays.drain(..).partition(|(name, _)| name.starts_with("next_obs/"));
@@ -73,6 +78,7 @@ pub(crate) fn robomimic(path: &Path) -> Result<Recording, FormatError> {
         }
     }
     let mut recording = assemble(path, Format::Robomimic, parts)?;
+    recording.notes.extend(left);
     if let Ok(group) = source.file.root_group().group("data")
         && let Ok(text) = group.attr_string("env_args")
     {
@@ -212,14 +218,16 @@ impl Source {
         Ok(Self { file, paths, place, held, followed: Cell::new(0) })
     }
 
-    /// Groups `PREFIX STEM N` as episodes, in the order of their numbers.
+    /// Groups `PREFIX STEM N` as episodes, in the order of their numbers, and which columns of theirs
+    /// are left out.
     fn episodes(
         &self,
         prefix: &str,
         stem: &str,
         needed: &[&str],
-    ) -> Result<Vec<Part>, FormatError> {
+    ) -> Result<(Vec<Part>, BTreeSet<String>), FormatError> {
         let mut parts: Vec<Part> = vec![];
+        let mut left = BTreeSet::new();
         let mut at: BTreeMap<&str, usize> = BTreeMap::new();
         for path in &self.paths {
             let Some((episode, column)) = episode_of(path, prefix, stem) else { continue };
@@ -228,8 +236,10 @@ impl Source {
             if n == parts.len() {
                 parts.push(Part::new(episode, vec![]));
             }
-            if let Node::Array(array) = self.node(path, &place)? {
-                parts[n].arrays.push((column.to_string(), array));
+            match self.node(path, &place)? {
+                Node::Array(array) => parts[n].arrays.push((column.to_string(), array)),
+                Node::Left(why) => drop(left.insert(format!("`{column}` is left out: {why}"))),
+                _ => {}
             }
         }
         for part in &parts {
@@ -246,7 +256,7 @@ impl Source {
             return Err(self.missing(&format!("{prefix}{stem}N"), &self.place));
         }
         parts.sort_by(|a, b| names::natural_order(&a.name, &b.name));
-        Ok(parts)
+        Ok((parts, left))
     }
 
     /// Reads a dataset, unless it is no column.

@@ -166,6 +166,12 @@ impl Recording {
             }
             order.push(at);
         }
+        for (at, column) in other.columns.iter().enumerate() {
+            if !order.contains(&at) {
+                let (name, file) = (&column.name, self.source.display());
+                self.notes.push(format!("column `{name}` is left out: {file} does not have it"));
+            }
+        }
         if let (Some(here), Some(there)) = (self.dt_s, other.dt_s)
             && (there / here - 1.0).abs() > 0.01
         {

@@ -124,6 +124,19 @@ fn what_was_left_out_is_said_where_nothing_else_is_there() {
 }
 
 #[test]
+fn a_column_that_the_first_file_lacks_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, columns) in [("a.txt", "q u"), ("b.txt", "q grip u")] {
+        let row = ["1", "2", "3"][..columns.split(' ').count()].join(" ");
+        std::fs::write(folder.path().join(name), format!("{columns}\n{row}\n{row}\n")).unwrap();
+    }
+    let recording = read(folder.path(), None).unwrap();
+    assert_eq!(recording.columns.len(), 2);
+    let said = |n: &String| n.contains("column `grip` is left out") && n.contains("a.txt");
+    assert!(recording.notes.iter().any(said), "{:?}", recording.notes);
+}
+
+#[test]
 fn a_column_without_a_name_is_called_by_its_place() {
     let folder = tempfile::tempdir().unwrap();
     let recording = written(folder.path(), "a.csv", ",demo,q\n0,1,5\n1,1,6\n0,2,7\n").unwrap();
@@ -218,4 +231,27 @@ fn observations_and_actions_of_the_same_names_are_no_two_episodes() {
     }
     let people = [("bob", "arm", 7), ("alice", "arm", 5)];
     assert_eq!(lengths(&grouped(folder.path(), "people.h5", &people)), [5, 7]);
+}
+
+#[cfg(feature = "hdf5")]
+#[test]
+fn pictures_in_an_episode_are_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("main_data.hdf5");
+    let file = rust_hdf5::H5File::create(&path).unwrap();
+    let group = file.create_group("data").unwrap().create_group("demo_0").unwrap();
+    group
+        .new_dataset::<f64>()
+        .shape([2, 3])
+        .create("actions")
+        .unwrap()
+        .write_raw(&[0.0; 6])
+        .unwrap();
+    let pictures = group.new_dataset::<u8>().shape([2, 2, 2, 3]).create("view").unwrap();
+    pictures.write_raw(&[0_u8; 24]).unwrap();
+    file.close().unwrap();
+    let recording = read(&path, None).unwrap();
+    assert_eq!(recording.format, sog_formats::Format::Robomimic);
+    let said = |n: &String| n.contains("`view` is left out: pictures");
+    assert!(recording.notes.iter().any(said), "{:?}", recording.notes);
 }
