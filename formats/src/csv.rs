@@ -4,13 +4,14 @@
 //! in the last comment (`#`) before the numbers as `numpy.savetxt` writes them; without names all
 //! numbers of a line are the column `data`, whose components are also what a first line `0,1,2,…`
 //! names (pandas writes it above arrays). A column such as `episode_index` cuts one file into
-//! episodes; so do empty lines between stretches of several rows, as gnuplot has them.
+//! episodes; so do empty lines between stretches of several rows, as gnuplot has them. The same goes
+//! for each file of a folder.
 
 use std::path::{Path, PathBuf};
 
 use crate::{
     Format, FormatError, Place, Problem, Recording, names,
-    recording::{Array, Dtype, Part, assemble},
+    recording::{Array, Dtype, assemble},
     tree::{self, Node, TimeAxis},
 };
 
@@ -40,8 +41,8 @@ pub(crate) fn read(path: &Path) -> Result<Recording, FormatError> {
     let place = Place::file(path);
     if !path.is_dir() {
         let Table { mut arrays, notes, blocks } = table(path, &place)?;
-        let indexed = |name: &str| tree::INDICES.contains(&name.to_ascii_lowercase().as_str());
-        if let (Some(blocks), false) = (blocks, arrays.iter().any(|(name, _)| indexed(name))) {
+        if let (Some(blocks), false) = (blocks, arrays.iter().any(|(name, _)| tree::is_index(name)))
+        {
             arrays.push((tree::EPISODE_INDEX.to_string(), blocks));
         }
         let root = arrays.into_iter().map(|(name, array)| (name, Node::Array(array))).collect();
@@ -56,8 +57,8 @@ pub(crate) fn read(path: &Path) -> Result<Recording, FormatError> {
     let mut parts = vec![];
     let mut all_notes = vec![];
     for file in files {
-        let Table { arrays, notes, .. } = table(&file, &place.episode(stem(&file)))?;
-        parts.push(Part::new(stem(&file), arrays));
+        let Table { arrays, notes, blocks } = table(&file, &place.episode(stem(&file)))?;
+        parts.extend(tree::by_index(stem(&file), arrays, blocks.as_ref()));
         all_notes.extend(notes);
     }
     let mut recording = assemble(path, Format::Csv, parts)?;

@@ -99,6 +99,26 @@ fn empty_lines_part_stretches_of_several_rows_alone() {
 }
 
 #[test]
+fn tables_in_a_folder_are_cut_as_single_ones_are() {
+    let folder = tempfile::tempdir().unwrap();
+    let found = |texts: [&str; 2]| {
+        for (n, text) in texts.iter().enumerate() {
+            std::fs::write(folder.path().join(format!("day_{n}.csv")), text).unwrap();
+        }
+        let recording = read(folder.path(), None).unwrap();
+        assert!(recording.notes.is_empty(), "{:?}", recording.notes);
+        let names: Vec<String> = recording.episodes.iter().map(|e| e.name.clone()).collect();
+        (names.join(" "), lengths(&recording))
+    };
+    let cut = "day_0/0 day_0/1 day_1".to_string();
+    let numbered = ["episode,q\n4,1\n4,2\n5,3\n", "episode,q\n0,1\n0,2\n"];
+    assert_eq!(found(numbered), (cut.clone(), vec![2, 1, 2]));
+    assert_eq!(found(["1 2\n3 4\n\n5 6\n7 8\n9 9\n", "1 2\n3 4\n"]), (cut, vec![2, 3, 2]));
+    let whole = ["demo,q\n0,1\n0,2\n", "demo,q\n1,1\n1,2\n"];
+    assert_eq!(found(whole), ("day_0 day_1".to_string(), vec![2, 2]));
+}
+
+#[test]
 fn a_period_is_said_where_the_file_says_none() {
     let folder = tempfile::tempdir().unwrap();
     let said = Layout { dt_s: Some(0.02), ..Layout::default() };

@@ -133,7 +133,7 @@ fn unused(recording: &Recording, sides: &[Vec<Source>; 2], label: Option<usize>)
     // What its role explains, or the cut into episodes.
     let explained = |column: &Column| {
         !matches!(column.role(), Role::Other | Role::Observation | Role::Action)
-            || tree::INDICES.contains(&column.name.to_ascii_lowercase().as_str())
+            || tree::is_index(&column.name)
     };
     let left = recording.columns.iter().enumerate();
     let left = left.filter(|(at, column)| !used(*at) && !explained(column));

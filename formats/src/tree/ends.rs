@@ -9,7 +9,7 @@ use crate::{
 
 pub(super) const LENGTHS: [&str; 5] =
     ["lengths", "length", "episode_lengths", "traj_lengths", "ep_lengths"];
-pub(crate) const INDICES: [&str; 16] = [
+const INDICES: [&str; 16] = [
     EPISODE_INDEX,
     "episode_id",
     "episode_ids",
@@ -129,15 +129,38 @@ pub(super) fn stated_ends(arrays: &[(String, Array)]) -> Option<Ends> {
             return Some(Ends { ends });
         }
     }
-    if let Some((_, index)) = named(&INDICES)
-        && index.data.len() == rows
-    {
-        let mut ends: Vec<usize> =
-            (1..rows).filter(|&i| index.data[i] != index.data[i - 1]).collect();
-        ends.push(rows);
-        return Some(Ends { ends });
+    let (_, index) = arrays.iter().find(|(name, _)| is_index(name))?;
+    (index.data.len() == rows).then(|| changes(index))
+}
+
+/// Ends where the number of the episode changes.
+fn changes(index: &Array) -> Ends {
+    let rows = index.data.len();
+    let mut ends: Vec<usize> = (1..rows).filter(|&i| index.data[i] != index.data[i - 1]).collect();
+    ends.push(rows);
+    Ends { ends }
+}
+
+/// Whether a column of this name numbers episodes.
+pub(crate) fn is_index(name: &str) -> bool {
+    INDICES.contains(&name.to_ascii_lowercase().as_str())
+}
+
+/// The rows of a table, cut where a column of it numbers episodes, else where `stretches` do.
+pub(crate) fn by_index(
+    name: String,
+    arrays: Vec<(String, Array)>,
+    stretches: Option<&Array>,
+) -> Vec<Part> {
+    let index = arrays.iter().find(|(name, _)| is_index(name)).map(|(_, index)| index);
+    match index.or(stretches).map(changes) {
+        Some(ends) if ends.ends.len() > 1 => {
+            let (mut parts, _) = cut(arrays, &ends);
+            parts.iter_mut().for_each(|part| part.name = format!("{name}/{}", part.name));
+            parts
+        }
+        _ => vec![Part::new(name, arrays)],
     }
-    None
 }
 
 /// Ends where a flag is up: `terminals`, `timeouts`, `dones` and the like.

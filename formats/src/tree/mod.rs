@@ -23,7 +23,7 @@ use crate::{
 };
 
 use axes::{longer_second, squeeze, time_axis};
-pub(crate) use ends::{EPISODE_INDEX, INDICES};
+pub(crate) use ends::{EPISODE_INDEX, by_index, is_index};
 use ends::{Ends, LENGTHS, cut, flagged_ends, misstated, stated_ends, usual_rows};
 
 /// What a file holds under a name.
