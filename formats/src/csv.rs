@@ -7,7 +7,10 @@
 //! episodes; so do empty lines between stretches of several rows, as gnuplot has them. The same goes
 //! for each file of a folder.
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 use crate::{
     Format, FormatError, Place, Problem, Recording, names,
@@ -71,7 +74,8 @@ pub(crate) fn read(path: &Path) -> Result<Recording, FormatError> {
 struct Table {
     arrays: Vec<(String, Array)>,
     notes: Vec<String>,
-    /// The number of the stretch between empty lines that each row is in, where there are several.
+    /// The number of the stretch that each row is in, by texts that name episodes or between empty
+    /// lines, where there are several.
     blocks: Option<Array>,
 }
 
@@ -93,7 +97,7 @@ fn table(path: &Path, place: &Place) -> Result<Table, FormatError> {
     let Head { names, lines, note } = head(&rows, comment, separator, place)?;
     let rows = &rows[lines..];
     let Some((_, first)) = rows.first() else { return Err(place.error(Problem::Empty)) };
-    let blocks = blocks(text, rows);
+    let mut blocks = blocks(text, rows);
     let width = names.as_ref().map_or(first.len(), Vec::len);
     for (line, cells) in rows {
         if cells.len() != width {
@@ -125,6 +129,10 @@ fn table(path: &Path, place: &Place) -> Result<Table, FormatError> {
             None => Some((values, whole)),
             Some(_) if all_wrong && names.is_some() => {
                 notes.push(format!("column `{}` is left out: texts", name(i)));
+                // They tell episodes apart all the same.
+                if tree::is_index(&name(i)) {
+                    blocks = Some(numbered(rows.iter().map(|(_, cells)| cells[i].as_str())));
+                }
                 None
             }
             Some((row, found)) => {
@@ -222,6 +230,17 @@ fn named(cells: &[String]) -> Vec<String> {
         name => name.to_string(),
     };
     cells.iter().enumerate().map(name).collect()
+}
+
+/// Texts as numbers, each by the place of its first row among those of others.
+fn numbered<'a>(texts: impl Iterator<Item = &'a str>) -> Array {
+    let mut known = BTreeMap::new();
+    let mut number = |text| {
+        let next = known.len() as f64;
+        *known.entry(text).or_insert(next)
+    };
+    let data: Vec<f64> = texts.map(&mut number).collect();
+    Array { shape: vec![data.len()], dtype: Dtype::Int(64), data }
 }
 
 /// Stretches of rows between empty lines, by number, if there are several, of two rows or more each.

@@ -91,6 +91,7 @@ fn empty_lines_part_stretches_of_several_rows_alone() {
         // Every line has an empty one behind it.
         ("1 2\n\n3 4\n\n5 6\n\n", &[3]),
         ("1 2\n3 4\n\n5 6\n", &[3]),
+        ("trial,y\npick,2\npick,4\nplace,6\npick,8\n", &[2, 1, 1]),
         // A column says it.
         ("episode,y\n1,2\n1,4\n\n1,6\n2,8\n", &[3, 1]),
     ] {
@@ -106,14 +107,17 @@ fn tables_in_a_folder_are_cut_as_single_ones_are() {
             std::fs::write(folder.path().join(format!("day_{n}.csv")), text).unwrap();
         }
         let recording = read(folder.path(), None).unwrap();
-        assert!(recording.notes.is_empty(), "{:?}", recording.notes);
+        let texts = |n: &String| n.ends_with("is left out: texts");
+        assert!(recording.notes.iter().all(texts), "{:?}", recording.notes);
         let names: Vec<String> = recording.episodes.iter().map(|e| e.name.clone()).collect();
         (names.join(" "), lengths(&recording))
     };
     let cut = "day_0/0 day_0/1 day_1".to_string();
     let numbered = ["episode,q\n4,1\n4,2\n5,3\n", "episode,q\n0,1\n0,2\n"];
     assert_eq!(found(numbered), (cut.clone(), vec![2, 1, 2]));
-    assert_eq!(found(["1 2\n3 4\n\n5 6\n7 8\n9 9\n", "1 2\n3 4\n"]), (cut, vec![2, 3, 2]));
+    assert_eq!(found(["1 2\n3 4\n\n5 6\n7 8\n9 9\n", "1 2\n3 4\n"]), (cut.clone(), vec![2, 3, 2]));
+    let named = ["trial,q\nfar,1\nfar,2\nnear,3\n", "trial,q\nfar,1\nfar,2\n"];
+    assert_eq!(found(named), (cut.clone(), vec![2, 1, 2]));
     let whole = ["demo,q\n0,1\n0,2\n", "demo,q\n1,1\n1,2\n"];
     assert_eq!(found(whole), ("day_0 day_1".to_string(), vec![2, 2]));
 }
