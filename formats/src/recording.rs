@@ -172,11 +172,22 @@ impl Recording {
                 self.notes.push(format!("column `{name}` is left out: {file} does not have it"));
             }
         }
-        if let (Some(here), Some(there)) = (self.dt_s, other.dt_s)
-            && (there / here - 1.0).abs() > 0.01
-        {
-            self.episodes.iter_mut().for_each(|episode| episode.timed(here));
-            other.episodes.iter_mut().for_each(|episode| episode.timed(there));
+        // Where all have time stamps, these say it.
+        if self.dt_s.or(other.dt_s).is_some() {
+            match (self.dt(), other.dt()) {
+                (Some(here), Some(there)) if (there / here - 1.0).abs() > 0.01 => {
+                    self.episodes.iter_mut().for_each(|episode| episode.timed(here));
+                    other.episodes.iter_mut().for_each(|episode| episode.timed(there));
+                }
+                (None, Some(there)) => {
+                    let (file, other) = (self.source.display(), other.source.display());
+                    self.notes.push(format!(
+                        "{file} does not say its rate; taken for {there} s a step, as {other} says"
+                    ));
+                    self.dt_s = Some(there);
+                }
+                _ => {}
+            }
         }
         let stem =
             |path: &Path| path.file_stem().unwrap_or_default().to_string_lossy().into_owned();

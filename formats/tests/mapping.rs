@@ -233,27 +233,37 @@ fn an_episode_of_another_rate_is_refused_or_resampled() {
     assert!(mapped(&recording, &[("x", 1)], &[("u", 1)], &maps, OPTIONS).is_ok());
 }
 
+/// A file of one column `q` of 0, 1, 2 that states its period, or does not.
+fn stated(folder: &Path, name: &str, dt: Option<&str>) {
+    let bytes: Vec<u8> = [0.0_f64, 1.0, 2.0].iter().flat_map(|x| x.to_le_bytes()).collect();
+    let tensor = safetensors::tensor::TensorView::new(safetensors::Dtype::F64, vec![3, 1], &bytes);
+    let metadata = dt.map(|dt| [("dt".to_string(), dt.to_string())].into_iter().collect());
+    let file = safetensors::serialize([("q", tensor.unwrap())], metadata).unwrap();
+    std::fs::write(folder.join(name).with_extension("safetensors"), file).unwrap();
+}
+
 #[test]
 fn files_that_say_other_rates_keep_their_own() {
     let folder = tempfile::tempdir().unwrap();
-    for (name, dt) in [("a", "0.05"), ("b", "0.1")] {
-        let bytes: Vec<u8> = [0.0_f64, 1.0, 2.0].iter().flat_map(|x| x.to_le_bytes()).collect();
-        let tensor =
-            safetensors::tensor::TensorView::new(safetensors::Dtype::F64, vec![3, 1], &bytes);
-        let metadata = [("dt".to_string(), dt.to_string())].into_iter().collect();
-        let file = safetensors::serialize([("q", tensor.unwrap())], Some(metadata)).unwrap();
-        std::fs::write(folder.path().join(name).with_extension("safetensors"), file).unwrap();
-    }
-    let recording = read(folder.path(), None).unwrap();
     let found = |resample| {
+        let recording = read(folder.path(), None).unwrap();
         let options = MapOptions { resample, ..OPTIONS };
         mapped(&recording, &[("x", 1)], &[("u", 1)], &["x=q", "u=q"], options)
     };
+    let rows = || -> Vec<Vec<f32>> {
+        found(true).unwrap().episodes.into_iter().map(|e| e.observations).collect()
+    };
+    let (same, twice) = (vec![0.0, 1.0, 2.0], vec![0.0, 0.5, 1.0, 1.5, 2.0]);
+    stated(folder.path(), "a", Some("0.05"));
+    stated(folder.path(), "b", Some("0.1"));
     let error = found(false).unwrap_err();
     assert!(error.contains("a step takes 0.1 s, in the task 0.05 s"), "{error}");
-    let rows: Vec<Vec<f32>> =
-        found(true).unwrap().episodes.into_iter().map(|e| e.observations).collect();
-    assert_eq!(rows, [vec![0.0, 1.0, 2.0], vec![0.0, 0.5, 1.0, 1.5, 2.0]]);
+    assert_eq!(rows(), [same, twice.clone()]);
+    // One that does not say it has that of the others.
+    stated(folder.path(), "a", None);
+    let error = found(false).unwrap_err();
+    assert!(error.contains("a step takes 0.1 s, in the task 0.05 s"), "{error}");
+    assert_eq!(rows(), [twice.clone(), twice]);
 }
 
 #[test]
