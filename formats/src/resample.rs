@@ -95,10 +95,10 @@ impl Track {
             };
             let b = &rows[(at + 1) * width..][..width];
             let share = ((time - times[at]) / (later - times[at])).clamp(0.0, 1.0);
-            // By rounding a time may lie just before the sample that is meant: what is held would come
-            // a step late.
-            let meant = share > 0.5 && later - time <= tolerance(dt_s);
-            between(a, b, if meant { 1.0 } else { share }, kind, out);
+            // By rounding a time may lie just before the sample that is meant: to a line that is all
+            // the same, but what is held would come a step late.
+            let late = kind == Kind::Hold && share > 0.5 && later - time <= tolerance(dt_s);
+            between(a, b, if late { 1.0 } else { share }, kind, out);
         };
         for &time in grid {
             take(time, &mut out);
