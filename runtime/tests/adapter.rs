@@ -417,6 +417,59 @@ fn a_pd_loop_runs_twenty_times_a_period_of_the_policy() {
     assert!((robot.inner().position - 0.4).abs() < 0.01, "it has arrived");
 }
 
+/// The arm with a tachometer that sends no number from some command on.
+struct Broken {
+    joint: Joint,
+    from: u64,
+    told: Vec<Option<f32>>,
+}
+
+impl RobotIo for Broken {
+    fn spec(&self) -> &RobotSpec {
+        self.joint.spec()
+    }
+
+    fn read(&mut self, obs: &mut [f32]) -> Result<Reading, IoError> {
+        let reading = self.joint.read(obs)?;
+        if reading.step >= self.from {
+            obs[1] = f32::NAN;
+        }
+        Ok(reading)
+    }
+
+    fn write(&mut self, command: Command<'_>) -> Result<(), IoError> {
+        self.told.push(match command {
+            Command::Act(told) => Some(told[0]),
+            _ => None,
+        });
+        self.joint.write(command)
+    }
+}
+
+#[test]
+fn a_torque_that_is_no_number_is_not_sent_and_is_a_fault() {
+    for between in [Between::Write, Between::Ticker] {
+        let (program, joint) = arm();
+        let broken = Broken { joint, from: 5, told: vec![] };
+        let mut robot = Adapter::new(broken, &program, between).unwrap();
+        let mut obs = [0.0];
+        robot.read(&mut obs).unwrap();
+        let failed = match between {
+            Between::Write => robot.write(Command::Act(&[0.8])),
+            Between::Ticker => {
+                robot.write(Command::Act(&[0.8])).unwrap();
+                (1..20).for_each(|_| robot.step_between());
+                robot.read(&mut obs).map(drop)
+            }
+        };
+        assert!(matches!(failed, Err(IoError::Robot(_))), "{failed:?}");
+        assert_eq!(robot.bad_command(), Some(("torque", 0)));
+        let (acts, rest) = robot.inner().told.split_at(5);
+        assert!(acts.iter().all(|told| told.is_some_and(f32::is_finite)), "{acts:?}");
+        assert!(!rest.is_empty() && rest.iter().all(Option::is_none), "{rest:?}");
+    }
+}
+
 #[test]
 fn in_real_time_the_ticker_runs_the_loop_and_keeps_the_phase() {
     /// Loses the periods it is told to.

@@ -1,7 +1,7 @@
 //! The adapter as a robot around a robot: outwards the robot's channels and commands, inwards the
 //! policy's terms.
 
-use alloc::{vec, vec::Vec};
+use alloc::{string::String, vec, vec::Vec};
 
 use super::{acting::Acting, program::AdapterProgram, sensing::Sensing};
 use crate::{
@@ -39,7 +39,9 @@ enum Last {
 pub struct Adapter<R> {
     robot: R,
     spec: RobotSpec,
-    channel_names: Vec<alloc::string::String>,
+    channel_names: Vec<String>,
+    /// Of each component of the command: whose it is, and which of its numbers.
+    command_names: Vec<(String, usize)>,
     sensing: Sensing,
     acting: Acting,
     /// The robot's periods in one of the policy's.
@@ -60,6 +62,7 @@ pub struct Adapter<R> {
     /// An error between two periods, told at the next reading.
     failed: Option<IoError>,
     bad_quaternion: Option<(usize, f64)>,
+    bad_command: Option<usize>,
     /// The action that gives what the robot applied last, `[A]`.
     applied: Vec<f32>,
     /// What a person did, in the policy's terms.
@@ -86,6 +89,7 @@ impl<R: RobotIo> Adapter<R> {
             robot,
             spec,
             channel_names: program.file.has.channels.iter().map(|c| c.name.clone()).collect(),
+            command_names: component_names(program),
             sensing: program.sensing.clone(),
             acting: program.acting.clone(),
             steps: program.steps,
@@ -98,6 +102,7 @@ impl<R: RobotIo> Adapter<R> {
             operator: program.operator.clone(),
             failed: None,
             bad_quaternion: None,
+            bad_command: None,
             applied: vec![0.0; program.policy.action_dim()],
             guidance: KeptGuidance::new(program.policy.action_dim()),
             watches: false,
@@ -143,6 +148,12 @@ impl<R: RobotIo> Adapter<R> {
     pub fn bad_quaternion(&self) -> Option<(&str, f64)> {
         let (channel, length) = self.bad_quaternion?;
         Some((self.channel_names.get(channel)?, length))
+    }
+
+    /// The command that was last not sent because it was no finite number, and which of its numbers.
+    pub fn bad_command(&self) -> Option<(&str, usize)> {
+        let (command, number) = self.command_names.get(self.bad_command?)?;
+        Some((command, *number))
     }
 
     /// From now on a person acts: the observation's terms remember what the robot applied as they
@@ -224,19 +235,32 @@ impl<R: RobotIo> Adapter<R> {
             Last::Damp => self.robot.write(Command::Damp),
             Last::Stop => self.robot.write(Command::Stop),
             Last::Act => {
-                let command = self.acting.command(self.sensing.signals());
-                self.robot.write(Command::Act(command))
+                self.acting.command(self.sensing.signals());
+                self.tell()
             }
             Last::Home => {
                 let fresh = core::mem::take(&mut self.moved_on);
-                let Some(command) = self.acting.home(self.sensing.signals(), fresh) else {
+                if self.acting.home(self.sensing.signals(), fresh).is_none() {
                     return Err(IoError::Robot(NO_WAY_HOME));
-                };
-                self.robot.write(Command::Act(command))?;
+                }
+                self.tell()?;
                 self.acting.action_of(self.acting.last_command(), &mut self.home_action);
                 Ok(())
             }
         }
+    }
+
+    /// Tells the robot the last command. One with a number that is not finite, as a reading makes it
+    /// that the policy does not see, is a fault, and until the controller says more the robot damps.
+    fn tell(&mut self) -> Result<(), IoError> {
+        let command = self.acting.last_command();
+        self.bad_command = command.iter().position(|v| !v.is_finite()).or(self.bad_command);
+        if command.iter().all(|v| v.is_finite()) {
+            return self.robot.write(Command::Act(command));
+        }
+        self.rest(Last::Damp);
+        self.robot.write(Command::Damp)?;
+        Err(IoError::Robot("what it was to be told by the adapter is no finite number"))
     }
 
     /// The policy does not act.
@@ -321,6 +345,12 @@ impl<R: RobotIo> RobotIo for Adapter<R> {
         }
         Ok(())
     }
+}
+
+/// Of each component of a command: whose it is, and which of its numbers.
+fn component_names(program: &AdapterProgram) -> Vec<(String, usize)> {
+    let told = program.file.told.iter();
+    told.flat_map(|told| (0..told.holds.width()).map(|i| (told.name.clone(), i))).collect()
 }
 
 /// What the robot is to the policy.

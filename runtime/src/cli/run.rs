@@ -477,6 +477,11 @@ fn summary(
     {
         json["bad_quaternion"] = json!({ "channel": channel, "length": length });
     }
+    if let Side::Adapted(_, adapter) = side
+        && let Some((command, number)) = adapter.borrow().bad_command()
+    {
+        json["bad_command"] = json!({ "command": command, "number": number });
+    }
     json["scheduler"] = obtained.to_json();
     if let Some(log) = log {
         json["log"] = log.to_json();
@@ -527,6 +532,13 @@ fn show(
     }
     for (fault, n) in report.faults.iter().filter(|(_, n)| *n > 0) {
         println!("fault         {fault} in {n} ticks");
+    }
+    if let Some(bad) = json.get("bad_command") {
+        println!(
+            "not sent      number {} of command {}: not finite; a reading that the adapter computes \
+             it from is not either",
+            bad["number"], bad["command"]
+        );
     }
     for (limit, n) in report.limited.iter().filter(|(_, n)| *n > 0) {
         println!("limited       {limit} in {n} ticks");
