@@ -230,6 +230,23 @@ fn what_cannot_be_followed_is_no_command() {
     assert!(!command(&mut side, &mut hand, WireCommand::Act, &[0.1, f32::NAN]));
     let misfits = side.counts().get(sog_core::link::Fate::Misfit);
     assert_eq!((misfits, side.tick()), (2, Duty::Obey(WireCommand::Damp)));
+    // After one that could be followed, before and within its period.
+    assert!(command(&mut side, &mut hand, WireCommand::Act, &[0.1, 0.2]));
+    assert_eq!(side.tick(), Duty::Obey(WireCommand::Act));
+    assert!(!command(&mut side, &mut hand, WireCommand::Act, &[f32::NAN, 0.2]));
+    assert_eq!(side.tick(), Duty::Obey(WireCommand::Damp));
+    assert!(command(&mut side, &mut hand, WireCommand::Act, &[0.1, 0.2]));
+    assert!(!command(&mut side, &mut hand, WireCommand::Act, &[0.1]));
+    assert_eq!(side.tick(), Duty::Obey(WireCommand::Damp));
+    assert!(command(&mut side, &mut hand, WireCommand::Act, &[0.1, 0.2]));
+    assert_eq!(side.tick(), Duty::Obey(WireCommand::Act));
+    // It is no command: the watchdog counts on.
+    for expected in [WireCommand::Damp, WireCommand::Damp, WireCommand::Damp] {
+        assert!(!command(&mut side, &mut hand, WireCommand::Act, &[f32::INFINITY, 0.2]));
+        assert_eq!(side.tick(), Duty::Obey(expected));
+    }
+    assert_eq!((side.watchdog(), side.follows()), (1, false));
+
     let mut answer = [0; 512];
     let mut other = Hand { session: 0, seq: 0, now_ns: 4 };
     let contract = sog_core::link::robot::sent(&cart().contract).unwrap();

@@ -154,6 +154,8 @@ pub struct RobotSide<const KEPT: usize> {
     unheard: u32,
     /// What was obeyed last.
     last: WireCommand,
+    /// Whether the newest action was a misfit, which damping stands in for.
+    misfit: bool,
     watchdog: u64,
 }
 
@@ -171,6 +173,7 @@ impl<const KEPT: usize> RobotSide<KEPT> {
             uncommanded: 0,
             unheard: 0,
             last: WireCommand::Damp,
+            misfit: false,
             watchdog: 0,
         }
     }
@@ -284,7 +287,7 @@ impl<const KEPT: usize> RobotSide<KEPT> {
         self.heard_ns = now_ns;
         (self.newest, self.heard) = (None, false);
         (self.uncommanded, self.unheard) = (0, 0);
-        self.last = WireCommand::Damp;
+        (self.last, self.misfit) = (WireCommand::Damp, false);
     }
 
     /// A packet during a session.
@@ -320,9 +323,10 @@ impl<const KEPT: usize> RobotSide<KEPT> {
                 });
                 let Some(action) = numbers else {
                     self.endpoint.count(Fate::Misfit);
+                    self.misfit = true;
                     return (Heard::Nothing, None);
                 };
-                self.newest = Some(kind);
+                (self.newest, self.misfit) = (Some(kind), false);
                 Heard::Command { kind, step, action }
             }
             _ => {
@@ -364,7 +368,9 @@ impl<const KEPT: usize> RobotSide<KEPT> {
             }
             kind => {
                 self.last = kind;
-                Duty::Obey(self.follow(kind))
+                // What was commanded before it does not go on in its stead.
+                let damps = self.misfit && kind == WireCommand::Act;
+                Duty::Obey(self.follow(if damps { WireCommand::Damp } else { kind }))
             }
         }
     }
