@@ -8,8 +8,8 @@ use std::num::NonZeroU32;
 use common::{Point, Told, controller, policy, reference, spec, started};
 use sog_runtime::{
     control::{
-        CommandKind, Config, ControlError, Controller, End, Faults, Limited, OnMiss, Plan,
-        RateLimit, Request, Requests, State, run,
+        CommandKind, Config, ControlError, Controller, End, Faults, Limited, Observer, OnMiss, Plan,
+        RateLimit, Request, Requests, State, TickReport, run,
     },
     io::{FaultKind, FaultPlan, FaultyRobot, IoError, RobotIo},
     policy::LatentKind,
@@ -195,6 +195,37 @@ fn the_end_of_an_episode_ends_the_run() {
     assert!(!report.end.is_good());
     assert_eq!((report.policy_ticks, report.ticks), (5, 8));
     assert_eq!(robot.told[5..], [Told::Damp; 3]);
+}
+
+#[test]
+fn a_run_that_is_ending_ends_whatever_the_operator_says() {
+    /// Resets, arms and starts after every tick from some tick on.
+    struct Restless(u64);
+    impl Observer for Restless {
+        fn observe(&mut self, controller: &Controller, _: &Wake, tick: &TickReport, _: u64) {
+            assert!(tick.tick < 50, "it goes on");
+            if tick.tick >= self.0 {
+                for request in [Request::Reset, Request::Arm, Request::Start] {
+                    controller.request(request);
+                }
+            }
+            if tick.tick == 9 && self.0 > 9 {
+                controller.request(Request::Quit);
+            }
+        }
+    }
+    for (plan, from, end) in [
+        (Plan::ticks(10), 9, End::Completed),
+        (Plan { policy_ticks: None, ..Plan::default() }, 10, End::Quit),
+    ] {
+        let (mut robot, mut controller) = (Point::new(), started(Config::default()));
+        let mut ticker = LockStep::new(controller.period_ns());
+        let plan = Plan { damping_ticks: 5, attended: true, ..plan };
+        let report = run(&mut controller, &mut robot, &mut ticker, &plan, &mut Restless(from));
+        assert_eq!((report.end, report.state), (end, State::Damping));
+        assert_eq!((report.policy_ticks, report.ticks), (10, 15));
+        assert_eq!(robot.told[10..], [Told::Damp; 5]);
+    }
 }
 
 #[test]

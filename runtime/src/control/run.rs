@@ -83,7 +83,6 @@ pub fn run<R: RobotIo + ?Sized, T: Ticker + ?Sized, O: Observer + ?Sized>(
         }
         let done = controller.stats().policy_ticks - first_policy_tick;
         if end.is_none() && tick.command == CommandKind::Act && Some(done) == plan.policy_ticks {
-            controller.request(Request::Damp);
             end = Some(End::Completed);
         }
         if let Some(end) = end {
@@ -92,6 +91,8 @@ pub fn run<R: RobotIo + ?Sized, T: Ticker + ?Sized, O: Observer + ?Sized>(
             if safe_ticks >= plan.damping_ticks.max(1) || end == End::Idle {
                 return report(controller, end);
             }
+            // Nothing that the operator still says begins anything again: damping wins over it.
+            controller.request(Request::Damp);
         }
     }
 }
