@@ -78,7 +78,7 @@ static void point_do(point *p, sog_do todo, const float *action) {
 
 /* -- The line ---------------------------------------------------------------------------------- */
 
-enum { ROOM = 1024 };
+enum { ROOM = 1024, MOST_AT_ONCE = 64 };
 
 typedef struct {
     int fd;
@@ -173,10 +173,12 @@ static void send_packet(line *l, const uint8_t *packet, size_t len) {
     }
 }
 
-/* Waits at most so long for a packet, which then lies in l->rx; its length, else 0. */
+/* Waits at most so long for a packet, which then lies in l->rx; its length, else 0. Returns after so
+ * many looks all the same: a flood of what is for nobody must not hold up the watchdog. */
 static size_t receive_packet(line *l, int wait_ms) {
     uint64_t until = now_ns() + (uint64_t)wait_ms * 1000000;
-    for (;;) {
+    int looks;
+    for (looks = 0; looks < MOST_AT_ONCE; looks++) {
         struct pollfd p = {l->fd, POLLIN, 0};
         uint64_t now;
         while (l->raw_at < l->raw_len) {
@@ -201,6 +203,7 @@ static size_t receive_packet(line *l, int wait_ms) {
             return (size_t)n;
         }
     }
+    return 0;
 }
 
 /* -- Serving ----------------------------------------------------------------------------------- */

@@ -374,6 +374,24 @@ fn a_stranger_is_not_heard_during_a_session() {
 }
 
 #[test]
+fn a_flood_of_strangers_holds_up_no_period() {
+    let (mut here, mut there) = udp_pair();
+    let address = there.local_addr().unwrap();
+    let mut packet = [0; 8];
+    here.send(b"mine").unwrap();
+    assert_eq!(there.receive(&mut packet, Duration::from_secs(5)).unwrap(), Some(4));
+    there.lock_peer();
+    let mut stranger = Udp::connect(address, None).unwrap();
+    (0..100).for_each(|_| stranger.send(b"hers").unwrap());
+    here.send(b"again").unwrap();
+    // However many there are, only so many are looked at in one go.
+    assert_eq!(there.receive(&mut packet, Duration::ZERO).unwrap(), None);
+    assert_eq!(there.foreign(), 64);
+    assert_eq!(there.receive(&mut packet, Duration::ZERO).unwrap(), Some(5));
+    assert_eq!(there.foreign(), 100);
+}
+
+#[test]
 fn a_robot_whose_controller_was_killed_is_free_after_the_time_it_says() {
     let (here, there) = udp_pair();
     let robot_address = there.local_addr().unwrap();

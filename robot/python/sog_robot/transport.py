@@ -21,6 +21,9 @@ from . import wire
 #: Bits per second where an address says nothing else.
 DEFAULT_BAUD = 921_600
 
+#: Packets looked at in one go: a flood of what is for nobody must not hold up the watchdog.
+_MOST_AT_ONCE = 64
+
 _Self = TypeVar("_Self", bound="_Closing")
 
 
@@ -35,7 +38,10 @@ class Transport(Protocol):
         """Sends a packet; OSError if it cannot be sent."""
 
     def receive(self, timeout_s: float) -> bytes | None:
-        """Waits at most so long for a packet; :class:`Closed` when there can be none."""
+        """Waits at most so long for a packet; :class:`Closed` when there can be none.
+
+        None may come sooner where others than the peer send many.
+        """
 
     def lock_peer(self) -> None:
         """Hears from now on only who spoke last."""
@@ -95,7 +101,7 @@ class Udp(_Closing):
 
     def receive(self, timeout_s: float) -> bytes | None:
         deadline = time.monotonic() + timeout_s
-        while True:
+        for _ in range(_MOST_AT_ONCE):
             left = max(0.0, deadline - time.monotonic())
             if not select.select([self._socket], [], [], left)[0]:
                 return None
@@ -108,6 +114,7 @@ class Udp(_Closing):
                 continue
             self._last = sender
             return packet
+        return None
 
     def lock_peer(self) -> None:
         self._peer = self._peer or self._last

@@ -195,6 +195,20 @@ def test_the_controller_hears_of_the_end():
         c.read(0.5)
 
 
+def test_a_flood_of_strangers_holds_up_no_period():
+    with Udp(("127.0.0.1", 0)) as there, Udp(peer=there.address) as here:
+        here.send(b"mine")
+        assert there.receive(5.0) == b"mine"
+        there.lock_peer()
+        with Udp(peer=there.address) as stranger:
+            for _ in range(100):
+                stranger.send(b"hers")
+        here.send(b"again")
+        # However many there are, only so many are looked at in one go.
+        assert there.receive(0.0) is None and there.foreign == 64
+        assert there.receive(0.0) == b"again" and there.foreign == 100
+
+
 def test_addresses():
     with listen("udp://127.0.0.1:0") as line:
         assert isinstance(line, Udp) and line.address[1] > 0

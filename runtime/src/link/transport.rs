@@ -16,7 +16,8 @@ pub trait Transport {
     /// [`IoError`] if it certainly did not leave.
     fn send(&mut self, packet: &[u8]) -> Result<(), IoError>;
 
-    /// Waits at most `timeout` for a packet, and says how long it is.
+    /// Waits at most `timeout` for a packet, and says how long it is. None may come sooner where others
+    /// than the peer send many.
     ///
     /// # Errors
     /// [`IoError::Closed`] if none will ever come.

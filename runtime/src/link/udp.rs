@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use super::{MAX_PACKET, Transport};
+use super::{MAX_PACKET, Transport, endpoint::MOST_AT_ONCE};
 use crate::{io::IoError, os, time::monotonic_ns};
 
 /// A UDP socket that talks to one peer.
@@ -80,10 +80,13 @@ impl Transport for Udp {
 
     fn receive(&mut self, packet: &mut [u8], timeout: Duration) -> Result<Option<usize>, IoError> {
         let deadline_ns = monotonic_ns() + timeout.as_nanos() as u64;
-        loop {
+        let mut foreign = 0;
+        // Who is not heard holds up nobody either.
+        while foreign < MOST_AT_ONCE {
             match self.socket.recv_from(packet) {
                 Ok((len, from)) if self.peer.is_some_and(|peer| peer != from) => {
                     self.foreign += 1;
+                    foreign += 1;
                     if !self.fixed {
                         self.stranger = Some(from);
                         self.stranger_packet.clear();
@@ -107,6 +110,7 @@ impl Transport for Udp {
                 Err(_) => return Err(IoError::Closed),
             }
         }
+        Ok(None)
     }
 
     fn lock_peer(&mut self) {
