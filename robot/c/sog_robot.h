@@ -1009,11 +1009,16 @@ static bool sog_is_asking(const sog_frame *hello) {
            hello->contract.obs_terms.len == 0;
 }
 
-/* Why a hello is refused; NULL if it is not. */
-static const char *sog_refusal(const sog_spec *spec, const sog_frame *hello) {
+/* The period that a hello asks for; who asks what the robot is may leave it to the robot. */
+static uint64_t sog_period(const sog_spec *spec, const sog_frame *hello) {
+    if (hello->period_ns == 0 && sog_is_asking(hello)) return (uint64_t)(spec->dt_s * 1e9 + 0.5);
+    return hello->period_ns;
+}
+
+/* Why a policy does not fit; NULL if it does. */
+static const char *sog_misfit(const sog_spec *spec, const sog_frame *hello) {
     const sog_contract own = sog_contract_of(spec), *ours = &own, *theirs = &hello->contract;
     double off = ours->dt_s - theirs->dt_s, most = 1e-9 * ours->dt_s;
-    if (sog_is_asking(hello)) return NULL;
     if (!sog_same(ours->task, theirs->task)) return "the policy is for another task";
     if (!sog_same(ours->obs_terms, theirs->obs_terms))
         return "the policy has other observation terms";
@@ -1024,7 +1029,15 @@ static const char *sog_refusal(const sog_spec *spec, const sog_frame *hello) {
     if (hello->version >= 2 && !(sog_same_bounds(spec, spec->action_low, theirs->action_low) &&
                                  sog_same_bounds(spec, spec->action_high, theirs->action_high)))
         return "the policy has other action bounds";
-    if (hello->period_ns < 500000 || hello->period_ns > 1000000000)
+    return NULL;
+}
+
+/* Why a hello is refused; NULL if it is not. */
+static const char *sog_refusal(const sog_spec *spec, const sog_frame *hello) {
+    const uint64_t period_ns = sog_period(spec, hello);
+    const char *misfit = sog_is_asking(hello) ? NULL : sog_misfit(spec, hello);
+    if (misfit) return misfit;
+    if (period_ns < 500000 || period_ns > 1000000000)
         return "the period must be from 0.5 ms to 1 s";
     return NULL;
 }
@@ -1076,7 +1089,7 @@ static sog_do sog_stranger(sog_session *s, const sog_frame *f, uint64_t now_ns) 
         s->granted = s->options.random() | 1;
         s->granted_nonce = f->nonce;
         s->granted_version = f->version;
-        s->granted_period_ns = f->period_ns ? f->period_ns : (uint64_t)(spec->dt_s * 1e9 + 0.5);
+        s->granted_period_ns = sog_period(spec, f);
     }
     answer = sog_answer_to(s, f, SOG_WELCOME, now_ns);
     answer.session = s->granted;

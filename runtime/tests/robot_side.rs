@@ -178,6 +178,36 @@ impl Hand {
     }
 }
 
+#[test]
+fn who_asks_what_it_is_gets_no_period_that_it_cannot_keep() {
+    let asked = |period_ns: u64| {
+        let mut side = RobotSide::<16>::new(None, SideOptions::default());
+        let mut hand = Hand { session: 0, seq: 0, now_ns: 1 };
+        let contract = wire::Contract {
+            task: "",
+            obs_terms: "",
+            action_terms: "",
+            dt_s: 0.0,
+            action_low: &[],
+            action_high: &[],
+        };
+        let hello = hand.packet(Message::Hello { nonce: 3, contract, period_ns });
+        let mut answer = [0; 512];
+        let (_, _, len) = side.receive(1, &hello, &cart(), || 8, &mut answer);
+        match wire::open(&answer[..len.unwrap()], None).unwrap().message {
+            Message::Refuse { reason, .. } => Err(reason.to_string()),
+            message => Ok(matches!(message, Message::Welcome { .. })),
+        }
+    };
+    for granted in [0, 500_000, 1_000_000_000] {
+        assert_eq!(asked(granted), Ok(true));
+    }
+    for refused in [1, 499_999, 1_000_000_001, u64::MAX] {
+        let reason = asked(refused).unwrap_err();
+        assert_eq!(reason, format!("a period of {refused} ns, need 0.5 ms to 1 s"));
+    }
+}
+
 /// A side in a session of real time, at 10 ms a period, with its controller.
 fn in_session() -> (RobotSide<16>, Hand) {
     let mut side = RobotSide::<16>::new(None, SideOptions::default());

@@ -325,15 +325,20 @@ class Session:
         if not isinstance(message, wire.Hello):
             raise wire.PacketError(Fate.FOREIGN)
         asks = frame.version >= 2 and not message.contract.task and not message.contract.obs_terms
-        if not asks and (refusal := self._refusal(message)) is not None:
+        period_ns = message.period_ns
+        if asks and not period_ns:
+            # Who asks what the robot is may leave the period to it.
+            period_ns = round(self.spec.contract.dt_s * 1e9)
+        refusal = None if asks else self._misfit(message.contract)
+        if refusal is None and not PERIODS_NS[0] <= period_ns <= PERIODS_NS[1]:
+            refusal = f"a period of {period_ns} ns, need 0.5 ms to 1 s"
+        if refusal is not None:
             answer: wire.Message = wire.Refuse(message.nonce, refusal)
             self.out = [self._seal_as(0, 1, answer, now_ns, frame.version)]
             return Do.NOTHING
         # Who asks again, because the answer takes its time, gets the same session.
         if granted is None or granted.nonce != message.nonce or granted.version != frame.version:
             number = secrets.randbits(64) | 1  # never 0, which means that there is no session
-            # Who asks what the robot is may leave the period to it.
-            period_ns = message.period_ns or round(self.spec.contract.dt_s * 1e9)
             granted = _Granted(message.nonce, number, period_ns, frame.version)
         self._granted = granted
         spec = self.spec
@@ -353,14 +358,12 @@ class Session:
         self.out = [self._seal_as(granted.session, 1, answer, now_ns, frame.version)]
         return Do.NOTHING
 
-    def _refusal(self, hello: wire.Hello) -> str | None:
-        found = self.spec.contract.difference(hello.contract)
-        if found is not None:
-            what, robot, policy = found
-            return f"{what} of the policy is `{policy}`, the robot's is `{robot}`"
-        if not PERIODS_NS[0] <= hello.period_ns <= PERIODS_NS[1]:
-            return f"a period of {hello.period_ns} ns, need 0.5 ms to 1 s"
-        return None
+    def _misfit(self, policy: Contract) -> str | None:
+        found = self.spec.contract.difference(policy)
+        if found is None:
+            return None
+        what, ours, theirs = found
+        return f"{what} of the policy is `{theirs}`, the robot's is `{ours}`"
 
     def _session_frame(self, frame: wire.Frame, now_ns: int) -> Do:
         if frame.session != self._session:

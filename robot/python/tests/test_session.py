@@ -312,6 +312,9 @@ def test_the_c_header_does_the_same(c_library, seed, monkeypatch):
         choices += [wire.Hello(rng.randint(1, 2), p.s.spec.contract, 10 * MS)]
         if not p.s.on:
             choices = [wire.Hello(1, p.s.spec.contract, 10 * MS), wire.Ready(), wire.Ready()]
+            if version == 2:
+                asking = wire.Contract("", "", "", 0.0)
+                choices += [wire.Hello(1, asking, rng.choice([0, 10 * MS]))]
             p.seq = 0 if rng.random() < 0.5 else p.seq
         message = rng.choice(choices)
         p.number = 0x1122334455667789 if not isinstance(message, wire.Hello) else 0
@@ -336,11 +339,25 @@ def test_the_c_header_does_the_same(c_library, seed, monkeypatch):
     assert starts and dones > 300
 
 
+def test_the_c_header_bounds_the_period_of_who_asks_too(c_library):
+    p, buffer = peer(version=2), ctypes.create_string_buffer(4096)
+    asking = wire.Contract("", "", "", 0.0)
+    for period_ns, kind in ((0, wire.Welcome), (1, wire.Refuse), (2000 * MS, wire.Refuse)):
+        c_library.begin(0, b"", 0)
+        packet = p.frame(wire.Hello(7, asking, period_ns), session=0, seq=1)
+        c_library.receive(packet, len(packet), ctypes.c_uint64(0))
+        size = c_library.sent(buffer)
+        assert isinstance(open_packet(buffer.raw[:size]).message, kind)
+
+
 def test_a_controller_can_ask_what_the_robot_is_and_for_what_was_lost():
     p = peer(version=2)
     asked = p.hello(contract=wire.Contract("", "", "", 0.0), period_ns=0)
     assert isinstance(asked.message, wire.Welcome)
     assert asked.message.contract == p.s.spec.contract
+    for period_ns in (1, 499_999, 1_000_000_001):
+        refused = p.hello(contract=wire.Contract("", "", "", 0.0), period_ns=period_ns)
+        assert "0.5 ms" in refused.message.reason
     p.number = asked.session
     assert p.give(wire.Ready()) is Do.START
     assert p.s.period_ns == round(p.s.spec.contract.dt_s * 1e9)

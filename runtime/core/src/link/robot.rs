@@ -260,7 +260,8 @@ impl<const KEPT: usize> RobotSide<KEPT> {
         let asks = is_asking(&contract, received.version);
         let natural_ns = (robot.contract.dt_s * 1e9 + 0.5) as u64;
         let period_ns = if asks && period_ns == 0 { natural_ns } else { period_ns };
-        if !asks && !fits(&contract, received.version, period_ns, &robot.contract, &mut reason) {
+        let fits = asks || fits(&contract, received.version, &robot.contract, &mut reason);
+        if !(fits && keeps_time(period_ns, &mut reason)) {
             return (Heard::Nothing, self.refuse(now_ns, nonce, &reason, answer));
         }
         // Who asks again, because the answer takes its time, gets the same one.
@@ -478,17 +479,12 @@ fn say(reason: &mut Reason, what: core::fmt::Arguments<'_>) {
 fn fits(
     sent: &wire::Contract<'_>,
     version: u8,
-    period_ns: u64,
     robot: &ContractView<'_>,
     reason: &mut Reason,
 ) -> bool {
     let told = match contract(sent, version, robot) {
         Ok(policy) => match policy.check_fits(robot) {
-            Ok(()) if PERIOD_BOUNDS_NS.contains(&period_ns) => return true,
-            Ok(()) => {
-                say(reason, format_args!("a period of {period_ns} ns, need 0.5 ms to 1 s"));
-                return false;
-            }
+            Ok(()) => return true,
             Err(mismatch) => {
                 say(reason, format_args!("{mismatch}"));
                 return false;
@@ -498,6 +494,15 @@ fn fits(
     };
     say(reason, format_args!("the policy describes itself badly: {told}"));
     false
+}
+
+/// Whether the robot can keep a controller's period; else why not.
+fn keeps_time(period_ns: u64, reason: &mut Reason) -> bool {
+    let keeps = PERIOD_BOUNDS_NS.contains(&period_ns);
+    if !keeps {
+        say(reason, format_args!("a period of {period_ns} ns, need 0.5 ms to 1 s"));
+    }
+    keeps
 }
 
 /// Whether a hello brings no contract and asks for the robot's; from version 2.
