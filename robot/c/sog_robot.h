@@ -1224,8 +1224,9 @@ sog_do sog_session_receive(sog_session *s, const uint8_t *packet, size_t len, ui
     fate = sog_order(s, f.seq, &gap);
     if (fate != SOG_GOOD) return sog_drop(s, fate);
     s->dropped[SOG_LOST] += gap;
+    /* A stop is obeyed whenever it comes. */
     if (sog_age(s, f.sent_ns, now_ns) > s->options.late_periods * s->period_ns &&
-        !s->options.lock_step)
+        !s->options.lock_step && !(f.kind == SOG_COMMAND && f.command == SOG_STOP))
         return sog_drop(s, SOG_LATE);
     s->echo_seq = f.seq;
     s->echo_ns = now_ns;

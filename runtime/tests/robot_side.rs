@@ -254,6 +254,20 @@ fn an_action_does_not_outlive_its_controller() {
 }
 
 #[test]
+fn an_emergency_stop_is_never_late() {
+    let (mut side, mut hand) = in_session();
+    assert!(command(&mut side, &mut hand, WireCommand::Act, &[0.1, 0.2]));
+    // From now on packets take ten periods longer.
+    for (kind, heard) in [(WireCommand::Damp, false), (WireCommand::Stop, true)] {
+        let packet = hand.packet(Message::Command { step: 0, kind, action: &[] });
+        let (found, ..) = side.receive(100_000_000, &packet, &cart(), || 8, &mut [0; 512]);
+        assert_eq!(matches!(found, Heard::Command { .. }), heard, "{kind:?}");
+    }
+    assert_eq!(side.counts().get(sog_core::link::Fate::Late), 1);
+    assert_eq!(side.tick(), Duty::Obey(WireCommand::Stop));
+}
+
+#[test]
 fn what_cannot_be_followed_is_no_command() {
     let (mut side, mut hand) = in_session();
     assert!(!command(&mut side, &mut hand, WireCommand::Act, &[0.1]));

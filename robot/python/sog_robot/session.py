@@ -370,7 +370,9 @@ class Session:
             raise wire.PacketError(Fate.FOREIGN)
         self.counts.dropped[Fate.LOST] += self._order.judge(frame.seq)
         age_ns = self._transit.age_ns(frame.sent_ns, now_ns)
-        if not self.lock_step and age_ns > self.late_periods * self.period_ns:
+        # A stop is obeyed whenever it comes.
+        stops = isinstance(frame.message, wire.Act) and frame.message.command == Command.STOP
+        if not (self.lock_step or stops) and age_ns > self.late_periods * self.period_ns:
             raise wire.PacketError(Fate.LATE)
         self._echo = (frame.seq, now_ns)
         self.counts.received += 1

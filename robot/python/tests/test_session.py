@@ -195,6 +195,7 @@ def test_late_commands_are_not_followed():
     assert p.s.action.tolist() == [0.5, -0.5]
     p.act([1, 1], sent_ns=p.now - 15 * MS)
     assert p.s.action.tolist() == [1, 1]
+    assert p.act(kind=Command.STOP, sent_ns=p.now - 45 * MS) is Do.STOP, "a stop is never late"
 
 
 def test_a_farewell_ends_the_session():

@@ -2,7 +2,7 @@
 
 use super::{
     Fate, Key, LinkCounts,
-    wire::{self, Frame, Message, WIRE_VERSION},
+    wire::{self, Frame, Message, WIRE_VERSION, WireCommand},
 };
 
 /// How far back a late packet can still be told from a repeated one.
@@ -185,7 +185,9 @@ impl<const KEPT: usize> Endpoint<KEPT> {
             gap => self.counts.add(Fate::Lost, u64::from(gap)),
         }
         let age_ns = self.transit.age_ns(frame.sent_ns, now_ns);
-        if self.late_ns > 0 && age_ns > self.late_ns {
+        // A stop is obeyed whenever it comes.
+        let stops = matches!(message, Message::Command { kind: WireCommand::Stop, .. });
+        if self.late_ns > 0 && age_ns > self.late_ns && !stops {
             return Err(Fate::Late);
         }
         let (echo_seq, echo_hold_ns) = (frame.echo_seq, frame.echo_hold_ns);
