@@ -68,7 +68,8 @@ static void point_do(point *p, sog_do todo, const float *action) {
     case SOG_DO_NOTHING: break;
     case SOG_DO_ACT: point_act(p, action); break;
     case SOG_DO_RESET: point_reset(p); break;
-    /* A real robot damps, or cuts its power; and takes itself as it is at the start. */
+    /* A real robot damps, or cuts its power: at the end too, where the session was stopped. And it takes
+     * itself as it is at the start. */
     case SOG_DO_START:
     case SOG_DO_DAMP:
     case SOG_DO_STOP:

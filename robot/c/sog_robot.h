@@ -204,7 +204,7 @@ typedef enum {
     SOG_DO_DAMP,  /* damp */
     SOG_DO_STOP,  /* emergency stop, and nothing else until a reset */
     SOG_DO_RESET, /* clear a stop or a failure */
-    SOG_DO_END    /* the session is over: damp, and hear every peer again */
+    SOG_DO_END    /* the session is over: damp (where s->stopped, stop), and hear every peer again */
 } sog_do;
 
 /* What comes with an observation; zeros where there is nothing to say. */
@@ -229,7 +229,7 @@ typedef struct {
     uint8_t version;    /* of the session */
     uint64_t period_ns; /* control period of the session */
     bool follows;       /* false in damping by the watchdog and in a stop */
-    bool stopped;       /* in an emergency stop */
+    bool stopped;       /* in an emergency stop, until a reset or the next session */
     uint64_t step;      /* of the last observation */
 
     uint32_t sessions, steps, watchdog; /* how many; how often the controller was silent */
@@ -893,8 +893,9 @@ static void sog_begin(sog_session *s, uint64_t session, uint32_t first, uint64_t
     s->uncommanded = s->unheard = 0;
     s->commanded = s->heard = true;
     s->last = SOG_DAMP;
-    s->follows = true;
-    s->stopped = false;
+    /* A stop outlasts its session. */
+    if (session) s->stopped = false;
+    s->follows = !s->stopped;
     s->values = NULL;
 }
 

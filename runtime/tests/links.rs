@@ -310,6 +310,29 @@ fn who_asks_twice_gets_one_session() {
 }
 
 #[test]
+fn a_stop_outlasts_its_session_and_the_next_one_clears_it() {
+    let (here, there) = udp_pair();
+    let address = there.local_addr().unwrap();
+    let served = serve(there, PlantOptions { sessions: Some(2), ..lock_step() });
+    let drive = |transport: Udp, command: Command<'_>| {
+        let mut robot = LinkRobot::connect(transport, &spec(), &LinkOptions::default()).unwrap();
+        let mut obs = [0.0; 10];
+        for command in [Command::Act(&[0.1, 0.1]), command] {
+            robot.read(&mut obs).unwrap();
+            robot.write(command).unwrap();
+        }
+        robot.read(&mut obs).unwrap();
+    };
+    drive(here, Command::Stop);
+    drive(Udp::connect(address, None).unwrap(), Command::Damp);
+    let (point, _) = served.join();
+    let reset = point.told.iter().position(|t| *t == Told::Reset).unwrap();
+    let (first, second) = point.told.split_at(reset);
+    assert_eq!(first, [Told::Act([0.1; 2]), Told::Stop, Told::Stop]);
+    assert_eq!(second[..3], [Told::Reset, Told::Act([0.1; 2]), Told::Damp]);
+}
+
+#[test]
 fn ends_that_do_not_fit_say_why() {
     let refused = |change: fn(&mut sog_runtime::io::RobotSpec)| {
         let (here, there) = Memory::pair();

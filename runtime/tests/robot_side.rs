@@ -254,6 +254,23 @@ fn an_action_does_not_outlive_its_controller() {
 }
 
 #[test]
+fn a_stop_stays_a_stop_until_a_reset_or_the_next_session() {
+    let (mut side, mut hand) = in_session();
+    assert!(command(&mut side, &mut hand, WireCommand::Stop, &[]));
+    assert_eq!(side.follow(WireCommand::Stop), WireCommand::Stop);
+    for (kind, action) in [(WireCommand::Damp, &[][..]), (WireCommand::Act, &[0.1, 0.2])] {
+        assert!(command(&mut side, &mut hand, kind, action));
+        assert_eq!(side.tick(), Duty::Obey(WireCommand::Stop), "{kind:?}");
+    }
+    assert!(command(&mut side, &mut hand, WireCommand::Reset, &[]));
+    assert_eq!(side.follow(WireCommand::Reset), WireCommand::Reset);
+    assert!(!side.is_stopped() && side.follows());
+    assert_eq!(side.follow(WireCommand::Stop), WireCommand::Stop);
+    side.end(4, &mut [0; 512]);
+    assert!(side.is_stopped(), "its end clears nothing");
+}
+
+#[test]
 fn an_emergency_stop_is_never_late() {
     let (mut side, mut hand) = in_session();
     assert!(command(&mut side, &mut hand, WireCommand::Act, &[0.1, 0.2]));

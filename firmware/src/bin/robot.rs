@@ -210,9 +210,10 @@ impl Robot {
         self.send(sealed);
     }
 
-    /// The session is over: the robot rests, and says what it did.
+    /// The session is over: the robot rests, where it was stopped in its stop, and says what it did.
     fn end(&mut self) {
-        self.point.obey(WireCommand::Damp, REST);
+        let stopped = self.side.is_stopped();
+        self.point.obey(if stopped { WireCommand::Stop } else { WireCommand::Damp }, REST);
         let now_ns = self.clock.now_ns();
         let farewell = self.side.end(now_ns, &mut self.tx);
         self.send(farewell);

@@ -51,7 +51,8 @@ class Robot(Protocol):
         """Applies an action, ``[A]``."""
 
     def damp(self) -> None:
-        """Takes energy out of the robot; also what happens when the controller is gone."""
+        """Takes energy out of the robot; also what happens when the controller is gone, unless it has
+        stopped the robot: then :meth:`stop` comes again."""
 
     def stop(self) -> None:
         """Emergency stop: nothing moves until :meth:`reset`."""
@@ -97,7 +98,7 @@ def serve(
         if session.on:
             session.end(time.monotonic_ns())
             server.flush()
-            robot.damp()
+            server.rest()
     return session.counts
 
 
@@ -130,7 +131,7 @@ class _Server:
         robot, session = self.robot, self.session
         if todo is Do.END:
             self.ended += 1
-            robot.damp()
+            self.rest()
             self.line.unlock_peer()
             return
         if todo is Do.START:
@@ -149,6 +150,13 @@ class _Server:
         nothing = todo is Do.NOTHING and session.lock_step
         if todo is Do.START or (answers and not nothing):
             self.observe()
+
+    def rest(self) -> None:
+        """The session is over: the robot damps, and a stop stays a stop."""
+        if self.session.stopped:
+            self.robot.stop()
+        else:
+            self.robot.damp()
 
     def observe(self) -> None:
         reading = self.robot.read()

@@ -77,7 +77,7 @@ class Do(enum.Enum):
     STOP = "stop"
     #: Clear a stop or a failure; a simulated robot begins an episode.
     RESET = "reset"
-    #: The session is over: damp, and hear every peer again.
+    #: The session is over: damp (where :attr:`Session.stopped`, stop), and hear every peer again.
     END = "end"
 
 
@@ -171,7 +171,7 @@ class Session:
         self.action: Floats = spec.damping.copy()
         #: Whether the robot follows actions; false in damping by the watchdog and in a stop.
         self.follows = True
-        #: Whether the robot is in an emergency stop.
+        #: Whether the robot is in an emergency stop, until a reset or the next session.
         self.stopped = False
         #: Control period of the session, ns.
         self.period_ns = 0
@@ -306,7 +306,9 @@ class Session:
         self._uncommanded = self._unheard = 0
         self._commanded = self._heard = True
         self._last = Command.DAMP
-        self.follows, self.stopped = True, False
+        # A stop outlasts its session.
+        self.stopped = self.stopped and granted is None
+        self.follows = not self.stopped
 
     def _stranger(self, frame: wire.Frame, now_ns: int) -> Do:
         """A packet while there is no session."""

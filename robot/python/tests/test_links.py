@@ -170,7 +170,22 @@ def test_in_real_time_the_robot_keeps_the_period_and_damps_itself():
         time.sleep(0.05)
     counts = served.finish()
     assert counts.watchdog == 1
-    assert robot.told[-1] == "damp" and "stop" in robot.told and "reset" in robot.told
+    assert robot.told[-1] == "stop" and "damp" in robot.told and "reset" in robot.told
+
+
+def test_a_stop_outlasts_its_session_and_the_next_one_clears_it():
+    here, there = Memory.pair()
+    robot = Point()
+    served = Served(robot, there, lock_step=True, sessions=2)
+    for command in (Command.STOP, Command.DAMP):
+        with Controller(here, robot.spec.contract) as c:
+            c.read()
+            c.command(command)
+            c.read()
+    served.finish()
+    first, second = (robot.told[: robot.told.index("reset")], robot.told[robot.told.index("reset") :])
+    assert set(first) == {"stop"} and len(first) == 2
+    assert set(second[1:]) == {"damp"}
 
 
 def test_the_next_session_begins_with_a_reset():

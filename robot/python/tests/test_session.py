@@ -182,6 +182,11 @@ def test_a_stop_latches():
     assert p.act(kind=Command.RESET) is Do.RESET
     p.act()
     assert p.tick() is Do.ACT
+    p.act(kind=Command.STOP)
+    assert p.give(wire.Bye()) is Do.END and p.s.stopped, "the end clears nothing"
+    p.seq = 0
+    p.begin()
+    assert not p.s.stopped and p.s.follows
 
 
 def test_late_commands_are_not_followed():
@@ -233,7 +238,7 @@ void state(uint32_t *out, float *a) {
     unsigned i;
     for (i = 0; i < SOG_FATES; i++) out[i] = s.dropped[i];
     out[10] = s.received; out[11] = s.sent; out[12] = s.follows; out[13] = (uint32_t)s.step;
-    out[14] = s.sessions; out[15] = s.watchdog;
+    out[14] = s.sessions; out[15] = s.watchdog; out[16] = s.stopped;
     a[0] = action[0]; a[1] = action[1];
 }
 """
@@ -268,7 +273,7 @@ def test_the_c_header_does_the_same(c_library, seed, monkeypatch):
     p = Peer(Session(Point().spec, lock_step=lock_step, key=key), version, key, now)
     c.begin(lock_step, secret, len(secret))
     buffer = ctypes.create_string_buffer(4096)
-    numbers, action = (ctypes.c_uint32 * 16)(), (ctypes.c_float * 2)()
+    numbers, action = (ctypes.c_uint32 * 17)(), (ctypes.c_float * 2)()
 
     def c_packet():
         size = c.sent(buffer)
@@ -282,7 +287,7 @@ def test_the_c_header_does_the_same(c_library, seed, monkeypatch):
         assert list(numbers[1:10]) == [drops[f] for f in FATES[1:]]
         assert list(numbers[10:]) == [
             p.s.counts.received, p.s.counts.sent, p.s.follows, p.s.step, p.s.counts.sessions,
-            p.s.counts.watchdog,
+            p.s.counts.watchdog, p.s.stopped,
         ]
         assert np.array_equal(np.array(action), p.s.action)
 

@@ -91,7 +91,7 @@ impl PlantReport {
 ///
 /// The first session takes the robot as it is; every later one begins with a [`Command::Reset`]
 /// to it. A session ends with the controller's farewell, or when it is silent for too long; then
-/// the robot damps, and the next controller may come. While a session lasts, other controllers are
+/// the robot damps (a stop stays a stop), and the next controller may come. While a session lasts, other controllers are
 /// told that the robot is busy, since when, and when it would be free.
 pub struct PlantServer<T: Transport> {
     transport: T,
@@ -233,8 +233,8 @@ impl<T: Transport> PlantServer<T> {
         } else {
             self.real_time(robot, stop, &mut pace(period_ns))
         };
-        // However the session ended, the robot is not left to its last action.
-        robot.write(Command::Damp)?;
+        // However the session ended, the robot is not left to its last action, and a stop stays one.
+        robot.write(if self.side.is_stopped() { Command::Stop } else { Command::Damp })?;
         let farewell = self.side.end(monotonic_ns(), &mut self.tx);
         self.send(farewell);
         self.transport.unlock_peer();

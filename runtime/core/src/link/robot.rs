@@ -103,7 +103,8 @@ pub enum Duty {
     Obey(WireCommand),
     /// Nothing more: a reset was obeyed when it came.
     Rest,
-    /// The controller is gone: damp, and [end](RobotSide::end) the session.
+    /// The controller is gone: damp, or go on [to stop](RobotSide::is_stopped), and
+    /// [end](RobotSide::end) the session.
     End,
 }
 
@@ -145,6 +146,8 @@ pub struct RobotSide<const KEPT: usize> {
     granted: Option<Granted>,
     /// Whether the robot follows actions.
     follows: bool,
+    /// Whether it is in an emergency stop, until a reset or the next session.
+    stopped: bool,
     heard_ns: u64,
     /// Of this period: the newest command, and whether anything came.
     newest: Option<WireCommand>,
@@ -167,6 +170,7 @@ impl<const KEPT: usize> RobotSide<KEPT> {
             options,
             granted: None,
             follows: true,
+            stopped: false,
             heard_ns: 0,
             newest: None,
             heard: false,
@@ -186,6 +190,12 @@ impl<const KEPT: usize> RobotSide<KEPT> {
     /// Whether the robot follows actions, or holds itself in damping or stop until a reset.
     pub fn follows(&self) -> bool {
         self.follows
+    }
+
+    /// Whether the robot is in an emergency stop, which outlasts its session: until a reset, or the
+    /// next session begins.
+    pub fn is_stopped(&self) -> bool {
+        self.stopped
     }
 
     /// How often the robot damped itself because the controller was silent.
@@ -284,7 +294,7 @@ impl<const KEPT: usize> RobotSide<KEPT> {
         let late_periods = if self.options.lock_step { 0.0 } else { self.options.late_periods };
         // The welcome, however often it was sent, is the first packet of the session.
         self.endpoint.begin_with(first, (late_periods * period_ns as f64) as u64, 1);
-        self.follows = true;
+        (self.follows, self.stopped) = (true, false);
         self.heard_ns = now_ns;
         (self.newest, self.heard) = (None, false);
         (self.uncommanded, self.unheard) = (0, 0);
@@ -376,12 +386,14 @@ impl<const KEPT: usize> RobotSide<KEPT> {
         }
     }
 
-    /// What a robot does on a command of this kind: it, or damping where it does not follow.
+    /// What a robot does on a command of this kind: it; the stop that it is in; or damping where it does
+    /// not follow.
     pub fn follow(&mut self, kind: WireCommand) -> WireCommand {
         match kind {
+            WireCommand::Act | WireCommand::Damp if self.stopped => return WireCommand::Stop,
             WireCommand::Act if !self.follows => return WireCommand::Damp,
-            WireCommand::Stop => self.follows = false,
-            WireCommand::Reset => self.follows = true,
+            WireCommand::Stop => (self.follows, self.stopped) = (false, true),
+            WireCommand::Reset => (self.follows, self.stopped) = (true, false),
             WireCommand::Act | WireCommand::Damp => {}
         }
         kind
