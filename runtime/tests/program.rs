@@ -454,6 +454,34 @@ fn through_an_adapter_the_actions_are_the_same_and_the_log_replays_them() {
 }
 
 #[test]
+fn an_adapter_keeps_the_policys_rate_in_real_time() {
+    let mut world = World::new(false);
+    fs::write(world.path("robot.toml"), ADAPTER).unwrap();
+    let file = sog_runtime::adapter::RobotFile::parse("robot.toml", ADAPTER).unwrap();
+    let mut robot = sog_runtime::adapter::AdapterPlant::new(Point::new(), &file).unwrap();
+    let socket = Udp::listen("127.0.0.1:0".parse().unwrap(), None).unwrap();
+    world.address = socket.local_addr().unwrap();
+    let stop = Arc::clone(&world.stop);
+    let served = thread::spawn(move || {
+        let spec = sog_runtime::io::RobotIo::spec(&robot).clone();
+        let options = PlantOptions { watchdog_periods: 4000, ..Default::default() };
+        PlantServer::new(socket, &spec, options).serve(&mut robot, &stop).unwrap()
+    });
+    let adapter = world.text("robot.toml");
+    let args = ["--adapter", &adapter, "--rate", "100", "--duration", "0.3", "-q"];
+    let asked = world.run(&args).output().unwrap();
+    let text = said(&asked);
+    assert!(code(&asked) == 2 && text.contains("100 Hz") && text.contains("10 Hz"), "{text}");
+    assert!(text.contains("leave --rate out"), "{text}");
+    // The policy's own may be asked for.
+    let args = ["--adapter", &adapter, "--rate", "10", "--duration", "0.3", "-q"];
+    let own = world.run(&args).output().unwrap();
+    assert_eq!(code(&own), 0, "{}", said(&own));
+    world.finish();
+    assert_eq!(served.join().unwrap().sessions, 2);
+}
+
+#[test]
 fn a_rate_that_is_not_the_policys_is_warned_of_and_recorded() {
     let world = World::new(true);
     let log = world.text("log");

@@ -23,6 +23,7 @@ use sog_runtime::{
 use super::{
     args::RecordArgs,
     operator::{ControlSocket, Keys},
+    run::check_adapter_rate,
 };
 
 /// How long a look for the next observation lasts before the operator is heard.
@@ -236,6 +237,12 @@ fn open(args: &RecordArgs) -> Result<Source> {
          applied; docs/protocol.md says what version 2 needs",
         address
     );
+    if let (Some(_), Some(like)) = (&program, &like)
+        && period_ns != 0
+        && !robot.lock_step()
+    {
+        check_adapter_rate(like.dt_s, period_ns)?;
+    }
     let stream = ObservationStream::new(robot, WAIT);
     Ok(match &program {
         None => Source::Plain(Box::new(stream)),

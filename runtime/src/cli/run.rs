@@ -149,6 +149,9 @@ pub(super) fn main(args: &RunArgs) -> Result<bool> {
     let robot_period_ns = period_ns / u64::from(steps);
     let link = connect(args, &expected, robot_period_ns)?;
     let lock_step = link.lock_step();
+    if program.is_some() && !lock_step {
+        check_adapter_rate(file.contract.dt_s, period_ns)?;
+    }
     let robot_spec = link.spec().clone();
     let between = if lock_step { Between::Write } else { Between::Ticker };
     let (link, adapter) = match &program {
@@ -281,11 +284,30 @@ fn rounded(rate_hz: f64) -> f64 {
     (rate_hz * 1e6).round() / 1e6
 }
 
+/// The rate of a period over the one that a policy was trained at; 1 but for rounding.
+fn rate_ratio(dt_s: f64, period_ns: u64) -> f64 {
+    let ratio = 1e9 * dt_s / period_ns as f64;
+    if (ratio - 1.0).abs() <= 1e-3 { 1.0 } else { ratio }
+}
+
+/// Whether an adapter, all of whose times are those of its file, can run a robot in real time so.
+pub(super) fn check_adapter_rate(dt_s: f64, period_ns: u64) -> Result<()> {
+    ensure!(
+        rate_ratio(dt_s, period_ns) == 1.0,
+        "--rate asks for {} Hz, the policy's rate is {} Hz; with --adapter a robot in real time keeps \
+         the policy's, which the adapter's filters, velocities and speeds of homing are made for: \
+         leave --rate out",
+        rounded(1e9 / period_ns as f64),
+        rounded(1.0 / dt_s)
+    );
+    Ok(())
+}
+
 /// What follows from a control rate that the policy was not trained at.
 fn rate_warning(dt_s: f64, period_ns: u64, lock_step: bool) -> Option<String> {
     let (trained_hz, asked_hz) = (1.0 / dt_s, 1e9 / period_ns as f64);
-    let ratio = asked_hz / trained_hz;
-    if (ratio - 1.0).abs() <= 1e-3 {
+    let ratio = rate_ratio(dt_s, period_ns);
+    if ratio == 1.0 {
         return None;
     }
     let rates = format!(
