@@ -133,6 +133,36 @@ fn a_robot_that_speaks_version_1_is_driven_as_before() {
     same_as_in_process(here, Old(there), Key::new(b"a secret of many bytes"));
 }
 
+/// A line that loses the first packets that are sent.
+struct Losing<T>(T, u32);
+
+impl<T: Transport> Transport for Losing<T> {
+    fn send(&mut self, packet: &[u8]) -> Result<(), IoError> {
+        if self.1 > 0 {
+            self.1 -= 1;
+            return Ok(());
+        }
+        self.0.send(packet)
+    }
+
+    fn receive(&mut self, packet: &mut [u8], timeout: Duration) -> Result<Option<usize>, IoError> {
+        self.0.receive(packet, timeout)
+    }
+}
+
+#[test]
+fn a_few_lost_packets_make_no_robot_an_older_one() {
+    for lost in [1, 2, 5] {
+        let (here, there) = Memory::pair();
+        let served = serve(there, lock_step());
+        let losing = Losing(here, lost);
+        let robot = LinkRobot::connect(losing, &spec(), &LinkOptions::default()).unwrap();
+        assert_eq!(robot.version(), 2, "{lost}");
+        drop(robot);
+        served.join();
+    }
+}
+
 /// A point that a person leads.
 struct Led {
     point: Point,

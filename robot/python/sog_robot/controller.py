@@ -18,6 +18,8 @@ from .transport import Closed, Transport
 from .wire import Command, Contract, Fate, Key
 
 _ASK_AGAIN_S = 0.02
+#: Hellos in the first version that go unanswered before others are offered too.
+_FIRST_ALONE = 10
 
 
 class Refused(ConnectionError):
@@ -39,7 +41,8 @@ class Controller:
     ) -> None:
         """Agrees on a session; :class:`Refused` or TimeoutError if there is none.
 
-        The versions are asked for in turn, so that a robot that speaks an older one answers too.
+        The first of the versions is asked for some times, then all in turn, so that a robot that speaks
+        an older one answers too. In version 1 nobody compares the action's bounds.
         """
         self._line, self._key, self.timeout_s = line, key, timeout_s
         self.counts = Counts()
@@ -54,7 +57,7 @@ class Controller:
         while welcome is None:
             if time.monotonic() > deadline:
                 raise TimeoutError(f"no robot answered within {timeout_s} s")
-            self.version = versions[turn % len(versions)]
+            self.version = versions[0 if turn < _FIRST_ALONE else turn % len(versions)]
             turn += 1
             self._seq = 0
             self._send(hello)

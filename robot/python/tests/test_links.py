@@ -147,6 +147,22 @@ def test_a_robot_of_version_1_is_asked_again_in_version_1():
     assert served.finish().dropped[Fate.VERSION] >= 1
 
 
+def test_a_few_lost_packets_make_no_robot_an_older_one():
+    for lost in (1, 2, 5):
+        here, there = Memory.pair()
+        left = [lost]
+
+        def fault(packet, left=left):
+            left[0] -= 1
+            return [packet] if left[0] < 0 else []
+
+        here.fault = fault
+        served = Served(Point(), there, lock_step=True)
+        with Controller(here, Point().spec.contract) as c:
+            assert c.version == 2
+        served.finish()
+
+
 def test_in_real_time_the_robot_keeps_the_period_and_damps_itself():
     here, there = Memory.pair()
     robot = Point()

@@ -152,6 +152,11 @@ pub(super) fn main(args: &RunArgs) -> Result<bool> {
     if program.is_some() && !lock_step {
         check_adapter_rate(file.contract.dt_s, period_ns)?;
     }
+    let unbounded = (link.version() < 2).then(|| {
+        "the robot speaks version 1 of the wire format, which says nothing of the action's bounds: \
+         they were not compared with the policy's"
+            .to_string()
+    });
     let robot_spec = link.spec().clone();
     let between = if lock_step { Between::Write } else { Between::Ticker };
     let (link, adapter) = match &program {
@@ -171,8 +176,9 @@ pub(super) fn main(args: &RunArgs) -> Result<bool> {
              --rate-limit 0.2, say, allows a fifth of the range in a step"
         ));
     }
-    let warning = rate_warning(file.contract.dt_s, period_ns, lock_step);
-    warning.iter().for_each(|warning| note(format_args!("warning: {warning}")));
+    let warnings: Vec<String> =
+        rate_warning(file.contract.dt_s, period_ns, lock_step).into_iter().chain(unbounded).collect();
+    warnings.iter().for_each(|warning| note(format_args!("warning: {warning}")));
     let mailbox = controller.mailbox();
     if !args.wait {
         controller.request(Request::Arm);
@@ -245,7 +251,7 @@ pub(super) fn main(args: &RunArgs) -> Result<bool> {
     if let Some(follow) = &observer.1.1.1 {
         summary["follow"] = followed(follow, &names);
     }
-    summary["warnings"] = warning.into_iter().collect();
+    summary["warnings"] = warnings.into_iter().collect();
     // The robot hears the farewell before anything that may end the program is printed.
     drop(robot);
     drop(observer);
