@@ -343,7 +343,11 @@ action = [{ name = "target", joint = "elbow", sets = "position", scale = 0.5 }]
 "#;
 
 fn arm() -> (AdapterProgram, Joint) {
-    let file = RobotFile::parse("robot.toml", PD).unwrap();
+    arm_of(PD)
+}
+
+fn arm_of(text: &str) -> (AdapterProgram, Joint) {
+    let file = RobotFile::parse("robot.toml", text).unwrap();
     let policy = Contract {
         task: "arm".to_string(),
         obs_terms: Terms::new(&[("angle", 1)]),
@@ -417,21 +421,29 @@ fn a_pd_loop_runs_twenty_times_a_period_of_the_policy() {
     assert!((robot.inner().position - 0.4).abs() < 0.01, "it has arrived");
 }
 
-/// The arm with a tachometer that sends no number from some command on.
-struct Broken {
+/// The arm, and every torque that it is told.
+struct Watched {
     joint: Joint,
-    from: u64,
+    /// Reads that find nothing new.
+    silent: core::ops::Range<u64>,
+    /// Its tachometer sends no number from this step on.
+    broken_from: u64,
+    reads: u64,
     told: Vec<Option<f32>>,
 }
 
-impl RobotIo for Broken {
+impl RobotIo for Watched {
     fn spec(&self) -> &RobotSpec {
         self.joint.spec()
     }
 
     fn read(&mut self, obs: &mut [f32]) -> Result<Reading, IoError> {
+        self.reads += 1;
+        if self.silent.contains(&self.reads) {
+            return Err(IoError::Stale);
+        }
         let reading = self.joint.read(obs)?;
-        if reading.step >= self.from {
+        if reading.step >= self.broken_from {
             obs[1] = f32::NAN;
         }
         Ok(reading)
@@ -450,8 +462,8 @@ impl RobotIo for Broken {
 fn a_torque_that_is_no_number_is_not_sent_and_is_a_fault() {
     for between in [Between::Write, Between::Ticker] {
         let (program, joint) = arm();
-        let broken = Broken { joint, from: 5, told: vec![] };
-        let mut robot = Adapter::new(broken, &program, between).unwrap();
+        let watched = Watched { joint, silent: 0..0, broken_from: 5, reads: 0, told: vec![] };
+        let mut robot = Adapter::new(watched, &program, between).unwrap();
         let mut obs = [0.0];
         robot.read(&mut obs).unwrap();
         let failed = match between {
@@ -468,6 +480,41 @@ fn a_torque_that_is_no_number_is_not_sent_and_is_a_fault() {
         assert!(acts.iter().all(|told| told.is_some_and(f32::is_finite)), "{acts:?}");
         assert!(!rest.is_empty() && rest.iter().all(Option::is_none), "{rest:?}");
     }
+}
+
+#[test]
+fn torques_change_no_faster_than_the_robot_bears() {
+    let homing = format!("{PD}[homing]\npose = {{ elbow = 0.4 }}\nspeed = 2.0\n");
+    for (text, command) in [(PD, Command::Act(&[0.8])), (&*homing, Command::Home)] {
+        let (program, mut joint) = arm_of(text);
+        joint.spec.max_action_step = vec![0.5];
+        joint.spec.damping_action = vec![0.25];
+        joint.velocity = 2.0;
+        let watched =
+            Watched { joint, silent: 0..0, broken_from: u64::MAX, reads: 0, told: vec![] };
+        let mut robot = Adapter::new(watched, &program, Between::Ticker).unwrap();
+        assert!(robot.limits_rate());
+        let mut obs = [0.0];
+        for command in [command, Command::Damp, command] {
+            robot.read(&mut obs).unwrap();
+            robot.write(command).unwrap();
+            (1..20).for_each(|_| robot.step_between());
+        }
+        let told = &robot.inner().told;
+        let mut before = 0.25;
+        for told in told {
+            // Damping is never held up, and goes on from there.
+            let now = told.unwrap_or(0.25);
+            assert!(told.is_none() || (now - before).abs() <= 0.5 + 1e-6, "{before} {now}");
+            before = now;
+        }
+        assert!(told.iter().flatten().any(|told| told.abs() > 1.0), "{told:?}");
+    }
+    // What is no step is refused, as that of a robot without an adapter is.
+    let (program, mut joint) = arm();
+    joint.spec.max_action_step = vec![-1.0];
+    let robot = Adapter::new(joint, &program, Between::Write).unwrap();
+    assert_eq!(robot.spec().max_action_step, [0.0]);
 }
 
 #[test]

@@ -8,8 +8,8 @@ use std::num::NonZeroU32;
 use common::{Point, Told, controller, policy, reference, spec, started};
 use sog_runtime::{
     control::{
-        CommandKind, Config, ControlError, Controller, End, Faults, Limited, Observer, OnMiss, Plan,
-        RateLimit, Request, Requests, State, TickReport, run,
+        CommandKind, Config, ControlError, Controller, End, Faults, Limited, Observer, OnMiss,
+        Plan, RateLimit, Request, Requests, State, TickReport, run,
     },
     io::{FaultKind, FaultPlan, FaultyRobot, IoError, RobotIo},
     policy::LatentKind,

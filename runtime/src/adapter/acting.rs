@@ -45,6 +45,32 @@ struct Out {
     what: What,
     low: f64,
     high: f64,
+    /// Whether it goes on from what the actuators get in damping, as torques and velocities do.
+    goes_on: bool,
+    /// Largest change from one of the robot's periods to the next.
+    most_step: f64,
+    /// What the actuators get in damping.
+    damping: f64,
+    /// What a change is counted from, where that is known.
+    before: Option<f64>,
+}
+
+impl Out {
+    /// A value within the bounds, and where it is computed here within what the robot bears after
+    /// what it was told before.
+    fn tell(&mut self, value: f64, is_computed: bool) -> f32 {
+        let mut told = value.clamp(self.low, self.high);
+        if let Some(before) = self.before.filter(|_| is_computed) {
+            // Written so that NaN stays NaN, for the adapter to see.
+            if told > before + self.most_step {
+                told = (before + self.most_step).clamp(self.low, self.high);
+            } else if told < before - self.most_step {
+                told = (before - self.most_step).clamp(self.low, self.high);
+            }
+        }
+        self.before = Some(f64::from(told as f32));
+        told as f32
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -87,6 +113,35 @@ impl Acting {
         Ok(Self { targets, outs, action, command, way: way.transpose()? })
     }
 
+    /// Holds what is computed here to the changes of a command that a robot bears, `[commands]`; in
+    /// damping its actuators get `damping`, `[commands]`.
+    pub(super) fn limit_steps(&mut self, most_step: &[f32], damping: &[f32]) {
+        for (out, (&most_step, &damping)) in self.outs.iter_mut().zip(most_step.iter().zip(damping))
+        {
+            (out.most_step, out.damping) = (f64::from(most_step), f64::from(damping));
+        }
+        self.damp();
+    }
+
+    /// Any change of what is computed here may be told.
+    pub(super) fn lift_step_limits(&mut self) {
+        self.outs.iter_mut().for_each(|out| out.most_step = f64::INFINITY);
+    }
+
+    /// Whether any change of what is computed here is limited.
+    pub(super) fn limits_steps(&self) -> bool {
+        let is_limited =
+            |out: &Out| matches!(out.what, What::Pd { .. }) && out.most_step.is_finite();
+        self.outs.iter().any(is_limited)
+    }
+
+    /// The robot damps: what it is told next goes on from there.
+    pub(super) fn damp(&mut self) {
+        for out in &mut self.outs {
+            out.before = out.goes_on.then_some(out.damping);
+        }
+    }
+
     /// Whether torque is computed here.
     pub(super) fn has_pd(&self) -> bool {
         self.outs.iter().any(|out| matches!(out.what, What::Pd { .. }))
@@ -110,6 +165,7 @@ impl Acting {
     /// The policy does not act: smoothing begins anew with its next action.
     pub(super) fn rest(&mut self) {
         self.rest_actions();
+        self.damp();
         if let Some(way) = &mut self.way {
             way.rest();
         }
@@ -125,15 +181,16 @@ impl Acting {
         self.way.as_ref().map_or(Homing::Unable, |way| way.status(signals))
     }
 
-    /// What the robot is told on the way to its start pose, one period of its own further; `None`
+    /// Sets what the robot is told on the way to its start pose, one period of its own further; false
     /// where the file says nothing of it.
-    pub(super) fn home(&mut self, signals: &[f64], fresh: bool) -> Option<&[f32]> {
+    pub(super) fn home(&mut self, signals: &[f64], fresh: bool) -> bool {
         self.rest_actions();
-        let told = self.way.as_mut()?.step(signals, fresh);
-        for ((command, out), told) in self.command.iter_mut().zip(&self.outs).zip(told) {
-            *command = told.clamp(out.low, out.high) as f32;
+        let Some(way) = &mut self.way else { return false };
+        let told = way.step(signals, fresh);
+        for ((command, out), told) in self.command.iter_mut().zip(&mut self.outs).zip(told) {
+            *command = out.tell(told, true);
         }
-        Some(&self.command)
+        true
     }
 
     /// What the robot is told now, one period of its own further.
@@ -148,7 +205,7 @@ impl Acting {
                 None => value,
             };
         }
-        for (command, out) in self.command.iter_mut().zip(&self.outs) {
+        for (command, out) in self.command.iter_mut().zip(&mut self.outs) {
             let value = match out.what {
                 What::Constant(value) => value,
                 What::Target { target, offset, gain } => self.targets[target].value / gain + offset,
@@ -157,7 +214,8 @@ impl Acting {
                     pd_torque([kp, kd], error, signals[velocity], limit) / gain
                 }
             };
-            *command = value.clamp(out.low, out.high) as f32;
+            // Changes of an action are the controller's to limit.
+            *command = out.tell(value, matches!(out.what, What::Pd { .. }));
         }
         &self.command
     }
@@ -175,13 +233,18 @@ impl Acting {
     }
 
     /// The largest change of an action that changes no component of the command by more than
-    /// these.
+    /// these, as far as one component gives another; 0 where one of these is no positive number.
     pub(super) fn action_steps_of(&self, steps: &[f32], action: &mut [f32]) {
         action.fill(f32::INFINITY);
         for (out, &step) in self.outs.iter().zip(steps) {
             if let What::Target { target, gain, .. } = out.what {
                 let most = (f64::from(step) * gain / self.targets[target].scale).abs() as f32;
                 action[target] = action[target].min(most);
+            }
+            if let What::Target { target, .. } | What::Pd { target, .. } = out.what
+                && (step.is_nan() || step <= 0.0)
+            {
+                action[target] = 0.0;
             }
         }
     }
@@ -251,7 +314,13 @@ impl<'a> Wiring<'a> {
                     ToldHolds::Numbers { .. } => self.number(c, i, &told.at)?,
                     ToldHolds::Joints { part, of } => self.joint(*part, of[i], &told.at)?,
                 };
-                outs.push(Out { what, low: told.low[i], high: told.high[i] });
+                let (low, high) = (told.low[i], told.high[i]);
+                let goes_on = matches!(
+                    told.holds,
+                    ToldHolds::Joints { part: Part::Torque | Part::Velocity, .. }
+                );
+                let (most_step, damping, before) = (f64::INFINITY, 0.0, None);
+                outs.push(Out { what, low, high, goes_on, most_step, damping, before });
             }
         }
         let used = |component: usize| {

@@ -84,6 +84,8 @@ impl<R: RobotIo> Adapter<R> {
         let fits = program.robot.check_fits(&robot.spec().contract);
         fits.map_err(|error| error.between("the adapter", "the robot"))?;
         let spec = policy_side(program, robot.spec());
+        let mut acting = program.acting.clone();
+        acting.limit_steps(&robot.spec().max_action_step, &robot.spec().damping_action);
         Ok(Self {
             readings: vec![0.0; robot.spec().obs_dim()],
             robot,
@@ -91,7 +93,7 @@ impl<R: RobotIo> Adapter<R> {
             channel_names: program.file.has.channels.iter().map(|c| c.name.clone()).collect(),
             command_names: component_names(program),
             sensing: program.sensing.clone(),
-            acting: program.acting.clone(),
+            acting,
             steps: program.steps,
             between,
             moved_on: false,
@@ -137,6 +139,17 @@ impl<R: RobotIo> Adapter<R> {
     /// The robot's periods in one of the policy's.
     pub fn steps(&self) -> u32 {
         self.steps
+    }
+
+    /// Whether any change of what the adapter computes (torques of a PD loop) is limited, to what the
+    /// robot bears.
+    pub fn limits_rate(&self) -> bool {
+        self.acting.limits_steps()
+    }
+
+    /// Lets what the adapter computes change by any amount.
+    pub fn lift_rate_limit(&mut self) {
+        self.acting.lift_step_limits();
     }
 
     /// Sets one of the operator's numbers; false if there is no such slot.
@@ -240,7 +253,7 @@ impl<R: RobotIo> Adapter<R> {
             }
             Last::Home => {
                 let fresh = core::mem::take(&mut self.moved_on);
-                if self.acting.home(self.sensing.signals(), fresh).is_none() {
+                if !self.acting.home(self.sensing.signals(), fresh) {
                     return Err(IoError::Robot(NO_WAY_HOME));
                 }
                 self.tell()?;

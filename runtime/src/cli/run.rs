@@ -159,8 +159,15 @@ pub(super) fn main(args: &RunArgs) -> Result<bool> {
     });
     let robot_spec = link.spec().clone();
     let between = if lock_step { Between::Write } else { Between::Ticker };
+    let rate_limit = args.safety.rate_limit.0;
     let (link, adapter) = match &program {
-        Some(program) => (None, Some(RefCell::new(Adapter::new(link, program, between)?))),
+        Some(program) => {
+            let mut adapter = Adapter::new(link, program, between)?;
+            if rate_limit == RateLimit::Off {
+                adapter.lift_rate_limit();
+            }
+            (None, Some(RefCell::new(adapter)))
+        }
         None => (Some(link), None),
     };
     let side = match (link, &adapter) {
@@ -170,14 +177,18 @@ pub(super) fn main(args: &RunArgs) -> Result<bool> {
     };
     let mut robot = FaultyRobot::new(side, faults);
     let mut controller = Controller::new(&file, &robot.spec().clone(), config)?;
-    if args.safety.rate_limit.0 == RateLimit::Robot && !controller.limits_rate() && !args.quiet {
+    let limits_rate =
+        controller.limits_rate() || adapter.as_ref().is_some_and(|a| a.borrow().limits_rate());
+    if rate_limit == RateLimit::Robot && !limits_rate && !args.quiet {
         note(format_args!(
             "the robot states no largest change of action, so that changes are not limited; \
              --rate-limit 0.2, say, allows a fifth of the range in a step"
         ));
     }
-    let warnings: Vec<String> =
-        rate_warning(file.contract.dt_s, period_ns, lock_step).into_iter().chain(unbounded).collect();
+    let warnings: Vec<String> = rate_warning(file.contract.dt_s, period_ns, lock_step)
+        .into_iter()
+        .chain(unbounded)
+        .collect();
     warnings.iter().for_each(|warning| note(format_args!("warning: {warning}")));
     let mailbox = controller.mailbox();
     if !args.wait {
@@ -244,7 +255,7 @@ pub(super) fn main(args: &RunArgs) -> Result<bool> {
         log.zip(observer.0.recorder()).map(|(log, recorder)| log.finish(recorder)).transpose()?;
     let round_trip = robot.inner().link(|link| link.round_trip().summary());
     let mut summary = summary(&report, &robot, &obtained, log.as_ref(), faulty);
-    summary["rate_limited"] = controller.limits_rate().into();
+    summary["rate_limited"] = limits_rate.into();
     summary["rate_hz"] = (1e9 / period_ns as f64).into();
     summary["policy_rate_hz"] = (1.0 / file.contract.dt_s).into();
     summary["code_name"] = names.name(report.code).into();

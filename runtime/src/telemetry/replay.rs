@@ -3,7 +3,7 @@
 use super::{Header, Log, Record};
 use crate::{
     adapter::{Adapter, AdapterProgram, Between, RobotFile},
-    control::{ControlError, Controller, Request, Requests},
+    control::{ControlError, Controller, RateLimit, Request, Requests},
     definition::DefinitionError,
     io::{Command, Homing, IoError, Reading, RobotIo, RobotSpec},
     policy::{PolicyError, PolicyFile},
@@ -118,6 +118,9 @@ pub fn replay(log: &Log) -> Result<ReplayReport, ReplayError> {
             let inner = ReplayRobot::behind_adapter(adapter.robot.clone());
             let robot = Adapter::new(inner, &program, Between::Write);
             let mut robot = robot.map_err(|error| ReplayError::Control(error.into()))?;
+            if config.limit_rate == RateLimit::Off {
+                robot.lift_rate_limit();
+            }
             Ok(replay_on(&mut controller, &mut robot, &log.records))
         }
         _ => Ok(replay_on(&mut controller, &mut ReplayRobot::new(spec.clone()), &log.records)),
