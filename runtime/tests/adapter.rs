@@ -2,7 +2,7 @@
 #![cfg(feature = "host")]
 #![allow(clippy::unwrap_used, missing_docs)]
 
-use std::cell::RefCell;
+use std::{cell::RefCell, num::NonZeroU32};
 
 use sog_runtime::{
     adapter::{Adapter, AdapterPlant, AdapterProgram, Between, PacedRobot, PacedTicker, RobotFile},
@@ -480,6 +480,54 @@ fn a_torque_that_is_no_number_is_not_sent_and_is_a_fault() {
         assert!(acts.iter().all(|told| told.is_some_and(f32::is_finite)), "{acts:?}");
         assert!(!rest.is_empty() && rest.iter().all(Option::is_none), "{rest:?}");
     }
+}
+
+#[test]
+fn without_readings_a_robot_under_a_pd_loop_damps_within_its_own_periods() {
+    let fly = |silent: core::ops::Range<u64>, limit: Option<u32>| {
+        let (program, joint) = arm();
+        let watched = Watched { joint, silent, broken_from: u64::MAX, reads: 0, told: vec![] };
+        let mut robot = Adapter::new(watched, &program, Between::Ticker).unwrap();
+        limit.into_iter().for_each(|n| robot.set_stale_limit(NonZeroU32::new(n).unwrap()));
+        let mut obs = [0.0];
+        let seen: Vec<_> = (0..4)
+            .map(|_| {
+                let seen = robot.read(&mut obs).map(|reading| reading.step);
+                robot.write(Command::Act(&[0.8])).unwrap();
+                (1..20).for_each(|_| robot.step_between());
+                seen
+            })
+            .collect();
+        let damped: Vec<usize> = robot
+            .into_inner()
+            .told
+            .iter()
+            .enumerate()
+            .filter(|(_, t)| t.is_none())
+            .map(|(i, _)| i)
+            .collect();
+        (seen, damped)
+    };
+    // One lost reading is borne, as by the controller.
+    let (seen, damped) = fly(5..6, None);
+    assert!(seen.iter().all(Result::is_ok) && damped.is_empty(), "{seen:?} {damped:?}");
+    // From the second on it damps, until there is a reading; what came before is not new to the policy.
+    let (seen, damped) = fly(5..9, None);
+    assert_eq!(damped, [5, 6, 7]);
+    assert_eq!(seen[..2], [Ok(0), Err(IoError::Stale)]);
+    assert!(seen[2..].iter().all(Result::is_ok), "{seen:?}");
+    // As many as the controller is told to bear.
+    assert_eq!(fly(5..9, Some(4)).1, [7]);
+    assert_eq!(fly(5..9, Some(5)).1, [0; 0]);
+    assert_eq!(fly(5..9, Some(1)).1, [5, 6, 7], "two at least");
+    // The policy's own read may be the one that is too many.
+    let (seen, damped) = fly(20..23, None);
+    assert_eq!(damped, [20, 21]);
+    assert_eq!(seen[..2], [Ok(0), Err(IoError::Stale)]);
+    // Where there is no more, every look of the policy's says so.
+    let (seen, damped) = fly(5..1000, None);
+    assert_eq!((damped.len(), damped[0]), (75, 5));
+    assert_eq!(seen[1..], [Err(IoError::Stale); 3]);
 }
 
 #[test]

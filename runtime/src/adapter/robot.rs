@@ -2,10 +2,12 @@
 //! policy's terms.
 
 use alloc::{string::String, vec, vec::Vec};
+use core::num::NonZeroU32;
 
 use super::{acting::Acting, program::AdapterProgram, sensing::Sensing};
 use crate::{
     contract::{Contract, ContractError},
+    control::Config,
     io::{
         Command, Guidance, Homing, IoError, KeptGuidance, NO_WAY_HOME, Reading, RobotIo, RobotSpec,
     },
@@ -49,6 +51,10 @@ pub struct Adapter<R> {
     between: Between,
     /// What the robot sent last, `[channels]`.
     readings: Vec<f32>,
+    /// The robot's periods in a row without a new reading, and how many of them are too many to compute
+    /// a command from the last one.
+    stale: u32,
+    stale_limit: u32,
     /// Whether a reading came since the last command on the way to the start pose.
     moved_on: bool,
     /// The action that gives what was told on that way last, `[A]`.
@@ -86,7 +92,7 @@ impl<R: RobotIo> Adapter<R> {
         let spec = policy_side(program, robot.spec());
         let mut acting = program.acting.clone();
         acting.limit_steps(&robot.spec().max_action_step, &robot.spec().damping_action);
-        Ok(Self {
+        let mut adapter = Self {
             readings: vec![0.0; robot.spec().obs_dim()],
             robot,
             spec,
@@ -96,6 +102,8 @@ impl<R: RobotIo> Adapter<R> {
             acting,
             steps: program.steps,
             between,
+            stale: 0,
+            stale_limit: 0,
             moved_on: false,
             home_action: vec![0.0; program.policy.action_dim()],
             news: None,
@@ -108,7 +116,16 @@ impl<R: RobotIo> Adapter<R> {
             applied: vec![0.0; program.policy.action_dim()],
             guidance: KeptGuidance::new(program.policy.action_dim()),
             watches: false,
-        })
+        };
+        adapter.set_stale_limit(Config::default().stale_limit);
+        Ok(adapter)
+    }
+
+    /// The controller's [`stale_limit`](Config::stale_limit), which counts here in the robot's periods:
+    /// in the n-th in a row without a new reading, and no sooner than in the second, a robot that is
+    /// moved damps, until there is one; the controller sees it as an observation that has not come.
+    pub fn set_stale_limit(&mut self, limit: NonZeroU32) {
+        self.stale_limit = limit.get().max(2);
     }
 
     /// The robot inside.
@@ -218,14 +235,26 @@ impl<R: RobotIo> Adapter<R> {
             Ok(()) | Err(IoError::Stale) => self.repeat(),
             Err(error) => Err(error),
         };
-        if let Err(error) = done {
-            self.failed = Some(error);
+        match done {
+            Err(error) => self.failed = Some(error),
+            Ok(()) if self.moves_blindly() => self.failed = self.failed.or(Some(IoError::Stale)),
+            Ok(()) => {}
         }
+    }
+
+    /// Whether the robot is to move, and its last reading is too old to compute a command from.
+    fn moves_blindly(&self) -> bool {
+        matches!(self.last, Last::Act | Last::Home) && self.stale >= self.stale_limit
     }
 
     /// Takes one reading of the robot's.
     fn take(&mut self) -> Result<(), IoError> {
-        let reading = self.robot.read(&mut self.readings)?;
+        let read = self.robot.read(&mut self.readings);
+        self.stale = match read {
+            Err(IoError::Stale) => self.stale.saturating_add(1),
+            Ok(_) | Err(_) => 0,
+        };
+        let reading = read?;
         self.moved_on = true;
         self.take_guidance();
         if let Err(bad) = self.sensing.take(&self.readings, reading.step) {
@@ -243,6 +272,10 @@ impl<R: RobotIo> Adapter<R> {
     }
 
     fn repeat(&mut self) -> Result<(), IoError> {
+        if self.moves_blindly() {
+            self.acting.damp();
+            return self.robot.write(Command::Damp);
+        }
         match self.last {
             Last::Nothing => Ok(()),
             Last::Damp => self.robot.write(Command::Damp),
@@ -299,8 +332,8 @@ impl<R: RobotIo> RobotIo for Adapter<R> {
         }
         match self.take() {
             Ok(()) => {}
-            // Read between the periods, it is new to the policy all the same.
-            Err(IoError::Stale) if self.news.is_some() => {}
+            // Read between the periods, it is new to the policy all the same, if it is not too old.
+            Err(IoError::Stale) if self.news.is_some() && self.stale < self.stale_limit => {}
             Err(error) => return Err(error),
         }
         if self.watches {

@@ -178,7 +178,8 @@ pub(super) struct SafetyArgs {
     /// Damping after this many missed deadlines in a row, or `off`
     #[arg(long, default_value = "5", value_name = "N")]
     pub(super) damp_after: Limit,
-    /// Damping in the n-th period in a row without a new observation
+    /// Damping in the n-th period in a row without a new observation; under an adapter that runs the robot
+    /// faster than the policy, for as long, in the n-th of the robot's too (at least 2)
     #[arg(long, default_value = "2", value_name = "N")]
     pub(super) stale_limit: NonZeroU32,
     /// Damping when n observations in a row repeat the one before to the last bit, or `off`

@@ -163,6 +163,7 @@ pub(super) fn main(args: &RunArgs) -> Result<bool> {
     let (link, adapter) = match &program {
         Some(program) => {
             let mut adapter = Adapter::new(link, program, between)?;
+            adapter.set_stale_limit(config.stale_limit);
             if rate_limit == RateLimit::Off {
                 adapter.lift_rate_limit();
             }

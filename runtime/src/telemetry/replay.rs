@@ -118,6 +118,7 @@ pub fn replay(log: &Log) -> Result<ReplayReport, ReplayError> {
             let inner = ReplayRobot::behind_adapter(adapter.robot.clone());
             let robot = Adapter::new(inner, &program, Between::Write);
             let mut robot = robot.map_err(|error| ReplayError::Control(error.into()))?;
+            robot.set_stale_limit(config.stale_limit);
             if config.limit_rate == RateLimit::Off {
                 robot.lift_rate_limit();
             }
