@@ -5,7 +5,7 @@ mod common;
 
 use std::num::NonZeroU32;
 
-use common::{Point, Told, controller, policy, reference, spec, started};
+use common::{Guided, MAX_STEP, Point, Told, controller, policy, reference, spec, started};
 use sog_runtime::{
     control::{
         CommandKind, Config, ControlError, Controller, End, Faults, Limited, Observer, OnMiss,
@@ -195,6 +195,37 @@ fn the_end_of_an_episode_ends_the_run() {
     assert!(!report.end.is_good());
     assert_eq!((report.policy_ticks, report.ticks), (5, 8));
     assert_eq!(robot.told[5..], [Told::Damp; 3]);
+}
+
+#[test]
+fn changes_count_from_what_the_robot_applied_where_somebody_else_chose_it() {
+    let near = |controller: &Controller, from: [f32; 2]| {
+        let changed = controller.action().iter().zip(from).map(|(a, from)| (a - from).abs());
+        changed.fold(0.0, f32::max) <= MAX_STEP * 1.000_001
+    };
+    let mut robot = Guided::new([1.2, -1.2]);
+    let mut controller = started(Config::default());
+    assert_eq!(tick(&mut controller, &mut robot), State::Policy);
+    assert!(near(&controller, [1.2, -1.2]), "{:?}", controller.action());
+    // From then on its own actions count, ...
+    robot.applied = [-1.2, 1.2];
+    let own = [controller.action()[0], controller.action()[1]];
+    tick(&mut controller, &mut robot);
+    assert!(near(&controller, own) && !near(&controller, [-1.2, 1.2]));
+    // ... until a person leads the robot.
+    robot.taken_over = true;
+    tick(&mut controller, &mut robot);
+    assert!(near(&controller, [-1.2, 1.2]), "{:?}", controller.action());
+    // In damping what is commanded is what is said.
+    controller.request(Request::Damp);
+    assert_eq!(tick(&mut controller, &mut robot), State::Damping);
+    assert_eq!(controller.action(), [0.0; 2]);
+
+    // What is no action is not counted from.
+    let mut robot = Guided::new([f32::NAN, 1.2]);
+    let mut controller = started(Config::default());
+    tick(&mut controller, &mut robot);
+    assert!(near(&controller, [0.0; 2]), "{:?}", controller.action());
 }
 
 #[test]

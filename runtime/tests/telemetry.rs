@@ -9,10 +9,10 @@ use std::{
     sync::mpsc,
 };
 
-use common::{Point, policy, spec, started};
+use common::{Guided, Point, policy, spec, started};
 use sog_runtime::{
     control::{Config, Controller, Observer, Plan, Request, run},
-    io::{FaultKind, FaultPlan, FaultyRobot},
+    io::{FaultKind, FaultPlan, FaultyRobot, RobotIo},
     policy::LatentKind,
     telemetry::{self, Log, LogError, replay, write_csv, write_mcap},
     time::{LockStep, Ticker},
@@ -68,6 +68,37 @@ fn a_log_replays_to_the_same_bits() {
     gap.records.remove(700);
     let report = replay(&gap).unwrap();
     assert_eq!((report.ticks, report.gap_before, gap.lost()), (700, Some(701), 1));
+}
+
+/// The log of a robot, begun and taken over; as of version 4, too.
+fn log_of(robot: &mut dyn RobotIo) -> [Vec<u8>; 2] {
+    let mut controller = started(Config::default());
+    let disk = Cursor::new(Vec::new());
+    let (mut recorder, writer) = telemetry::start(&controller, &policy().to_bytes(), disk).unwrap();
+    let mut ticker = LockStep::new(controller.period_ns());
+    run(&mut controller, robot, &mut ticker, &Plan::ticks(20), &mut recorder);
+    let bytes = writer.finish(&recorder).unwrap().0.into_inner();
+    let mut before = bytes.clone();
+    let end = bytes.len() - 28;
+    (before[6], before[end + 6]) = (4, 4);
+    [bytes, before]
+}
+
+#[test]
+fn what_changes_counted_from_replays_in_logs_of_before_and_of_now() {
+    let replayed = |bytes: &[u8]| {
+        let log = Log::parse(bytes).unwrap();
+        assert!(log.complete);
+        let report = replay(&log).unwrap();
+        (report.ticks, report.mismatch.map(|mismatch| mismatch.tick))
+    };
+    let [now, before] = log_of(&mut Point::new());
+    assert_eq!([replayed(&now), replayed(&before)], [(21, None); 2]);
+    // In a run of before nothing counted from what this robot applied.
+    let [now, before] = log_of(&mut Guided::new([1.2, -1.2]));
+    assert_eq!([replayed(&now), replayed(&before)], [(21, None), (0, Some(0))]);
+    let [now, _] = log_of(&mut Guided { taken_over: true, ..Guided::new([1.2, -1.2]) });
+    assert_eq!(replayed(&now), (21, None));
 }
 
 #[test]

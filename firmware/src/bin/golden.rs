@@ -117,6 +117,8 @@ fn tick(policy: &Policy<'_>, counter: &Counter, scratch: &mut [f32]) -> Option<u
         read: Ok(Reading { step: 1, ..Reading::default() }),
         homing: Homing::Unable,
         wake: Wake::default(),
+        applied: None,
+        taken_over: false,
     };
     let start = counter.now();
     let command = control.tick(&inputs, |_, obs, action| {

@@ -200,8 +200,10 @@ impl Controller {
         let requests = self.mailbox.take_with_code(&mut self.free_code);
         let read = robot.read(self.control.incoming_mut());
         self.guidance.keep(robot.guidance());
-        let inputs = Inputs { requests, read, homing: robot.homing(), wake: *wake };
-        let Self { policy, workspace, codes, free_code, control, .. } = self;
+        let Self { policy, workspace, codes, free_code, control, guidance, .. } = self;
+        let (homing, wake) = (robot.homing(), *wake);
+        let Guidance { applied, taken_over, .. } = guidance.get();
+        let inputs = Inputs { requests, read, homing, wake, applied, taken_over };
         let command = control.tick(&inputs, |code, obs, raw_action| {
             let latent = selected(codes, free_code, policy.latent_dim(), code);
             policy.mean_actions(workspace, obs, latent, raw_action);

@@ -1,13 +1,15 @@
 //! The log file.
 //!
 //! ```text
-//! file   = "SOGLOG" 4 0   header length u32   header (postcard)   header CRC-32   record*   end
+//! file   = "SOGLOG" 5 0   header length u32   header (postcard)   header CRC-32   record*   end
 //! record = 32-bit words (fixed part, observation, raw action, action, code, readings, command,
 //!          applied action)   CRC-32 of them
-//! end    = "SOGEND" 4 0   records u64   missing records u64   CRC-32 of both
+//! end    = "SOGEND" 5 0   records u64   missing records u64   CRC-32 of both
 //! ```
 //!
-//! All numbers are little-endian. Version 3, which is read too, says nothing of what a person did. A file without its end, perhaps within a record (the program was
+//! All numbers are little-endian. Of the versions that are read too, 3 says nothing of what a person did, and in runs of 3 and 4
+//! changes counted from the damping action whatever the robot applied, and what an adapter computes was not limited in them. A file
+//! without its end, perhaps within a record (the program was
 //! killed, the disk was full, the power failed), is read up to its last whole record, and one with a
 //! damaged record up to the record before it.
 
@@ -18,14 +20,20 @@ use super::{
     record::{self, Widths},
 };
 
-const MARK: [u8; 8] = *b"SOGLOG\x04\x00";
-const END: [u8; 8] = *b"SOGEND\x04\x00";
-/// The same of version 3.
-const MARK_3: [u8; 8] = *b"SOGLOG\x03\x00";
-const END_3: [u8; 8] = *b"SOGEND\x03\x00";
+/// Version that is written.
+const VERSION: u8 = 5;
+const MARK: [u8; 8] = mark(b"SOGLOG", VERSION);
+const END: [u8; 8] = mark(b"SOGEND", VERSION);
+/// Oldest version that is read.
+const OLDEST: u8 = 3;
 const END_BYTES: usize = 8 + 16 + 4;
 const CRC: crc::Crc<u32, crc::Table<16>> =
     crc::Crc::<u32, crc::Table<16>>::new(&crc::CRC_32_ISO_HDLC);
+
+const fn mark(name: &[u8; 6], version: u8) -> [u8; 8] {
+    let [a, b, c, d, e, f] = *name;
+    [a, b, c, d, e, f, version, 0]
+}
 
 /// A log read back.
 #[derive(Clone, Debug, PartialEq)]
@@ -42,6 +50,7 @@ pub struct Log {
     pub cut_bytes: usize,
     /// The record, counted from 0, that is damaged and ends what is read.
     pub damaged: Option<usize>,
+    version: u8,
     /// Ticks without a record, as counted by the run; 0 if the end is not there to say.
     missing: u64,
 }
@@ -68,17 +77,16 @@ impl Log {
     /// [`LogError`]; neither a log that was cut off is one, nor a damaged record: the records before
     /// are read.
     pub fn parse(bytes: &[u8]) -> Result<Self, LogError> {
-        let mark = || LogError::Mark { found: bytes[..bytes.len().min(MARK.len())].to_vec() };
-        let (rest, guided) = match (bytes.strip_prefix(&MARK), bytes.strip_prefix(&MARK_3)) {
-            (Some(rest), _) => (rest, true),
-            (None, Some(rest)) => (rest, false),
-            (None, None) => return Err(mark()),
+        let begins = |&version: &u8| bytes.starts_with(&mark(b"SOGLOG", version));
+        let Some(version) = (OLDEST..=VERSION).find(begins) else {
+            return Err(LogError::Mark { found: bytes[..bytes.len().min(MARK.len())].to_vec() });
         };
+        let rest = &bytes[MARK.len()..];
         let (header, rest) = split_header(rest).ok_or(LogError::Header)?;
         let header: Header = postcard::from_bytes(header).map_err(|_| LogError::Header)?;
-        let widths = Widths { guided, ..header.widths() };
+        let widths = Widths { guided: version > 3, ..header.widths() };
         let size = record_bytes(widths.words());
-        let (rest, end) = match split_end(rest, size, if guided { &END } else { &END_3 }) {
+        let (rest, end) = match split_end(rest, size, &mark(b"SOGEND", version)) {
             Some((records, missing)) => (records, Some(missing)),
             None => (rest, None),
         };
@@ -98,7 +106,14 @@ impl Log {
             left = behind;
         }
         let (complete, cut_bytes) = (end.is_some() && damaged.is_none(), left.len());
-        Ok(Self { header, records, complete, cut_bytes, damaged, missing: end.unwrap_or(0) })
+        let missing = end.unwrap_or(0);
+        Ok(Self { header, records, complete, cut_bytes, damaged, version, missing })
+    }
+
+    /// Whether changes counted from what the robot applied, and what an adapter computes was limited
+    /// in them: in runs of before neither.
+    pub(super) fn counts_from_applied(&self) -> bool {
+        self.version > 4
     }
 
     /// Ticks without a record: those that the run counted, or at least the gaps between records.

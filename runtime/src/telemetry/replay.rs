@@ -5,7 +5,7 @@ use crate::{
     adapter::{Adapter, AdapterProgram, Between, RobotFile},
     control::{ControlError, Controller, RateLimit, Request, Requests},
     definition::DefinitionError,
-    io::{Command, Homing, IoError, Reading, RobotIo, RobotSpec},
+    io::{Command, Guidance, Homing, IoError, Reading, RobotIo, RobotSpec},
     policy::{PolicyError, PolicyFile},
 };
 
@@ -119,12 +119,48 @@ pub fn replay(log: &Log) -> Result<ReplayReport, ReplayError> {
             let robot = Adapter::new(inner, &program, Between::Write);
             let mut robot = robot.map_err(|error| ReplayError::Control(error.into()))?;
             robot.set_stale_limit(config.stale_limit);
-            if config.limit_rate == RateLimit::Off {
+            if config.limit_rate == RateLimit::Off || !log.counts_from_applied() {
                 robot.lift_rate_limit();
             }
-            Ok(replay_on(&mut controller, &mut robot, &log.records))
+            Ok(replay_on(&mut controller, robot, log))
         }
-        _ => Ok(replay_on(&mut controller, &mut ReplayRobot::new(spec.clone()), &log.records)),
+        _ => Ok(replay_on(&mut controller, ReplayRobot::new(spec.clone()), log)),
+    }
+}
+
+/// A robot, and what a log says that a person did with it.
+struct Guided<'a, R> {
+    robot: R,
+    record: Option<&'a Record>,
+}
+
+impl<R: RobotIo> RobotIo for Guided<'_, R> {
+    fn spec(&self) -> &RobotSpec {
+        self.robot.spec()
+    }
+
+    fn read(&mut self, obs: &mut [f32]) -> Result<Reading, IoError> {
+        self.robot.read(obs)
+    }
+
+    fn guidance(&self) -> Guidance<'_> {
+        let Some(Record { applied, buttons, taken_over, .. }) = self.record else {
+            return Guidance::default();
+        };
+        let told = (!applied.is_empty()).then_some(&**applied);
+        Guidance { applied: told, buttons: *buttons, taken_over: *taken_over }
+    }
+
+    fn homing(&self) -> Homing {
+        self.robot.homing()
+    }
+
+    fn home_action(&self) -> Option<&[f32]> {
+        self.robot.home_action()
+    }
+
+    fn write(&mut self, command: Command<'_>) -> Result<(), IoError> {
+        self.robot.write(command)
     }
 }
 
@@ -156,20 +192,22 @@ impl<'a> Replayed<'a> for Adapter<ReplayRobot<'a>> {
 
 fn replay_on<'a, R: Replayed<'a>>(
     controller: &mut Controller,
-    robot: &mut R,
-    records: &'a [Record],
+    robot: R,
+    log: &'a Log,
 ) -> ReplayReport {
     let mut report = ReplayReport { ticks: 0, mismatch: None, gap_before: None };
-    for record in records {
+    let mut guided = Guided { robot, record: None };
+    for record in &log.records {
         if record.tick.tick != report.ticks {
             report.gap_before = Some(record.tick.tick);
             break;
         }
-        robot.load(record);
+        guided.robot.load(record);
+        guided.record = log.counts_from_applied().then_some(record);
         post(controller, record);
-        let tick = controller.tick(robot, &record.wake);
+        let tick = controller.tick(&mut guided, &record.wake);
         report.mismatch = difference(controller, &tick, record).or_else(|| {
-            robot.told_otherwise(record).map(|replayed| Mismatch {
+            guided.robot.told_otherwise(record).map(|replayed| Mismatch {
                 tick: record.tick.tick,
                 what: "the adapter's command",
                 logged: format!("{:?}", record.command),

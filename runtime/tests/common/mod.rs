@@ -3,7 +3,7 @@
 
 use sog_runtime::{
     control::{Config, Controller, Plan, Request, RunReport, run},
-    io::{Command, IoError, Reading, RobotIo, RobotSpec},
+    io::{Command, Guidance, IoError, Reading, RobotIo, RobotSpec},
     policy::{PolicyFile, example},
     time::LockStep,
 };
@@ -47,6 +47,37 @@ impl Point {
             unsafe_commands: 0,
             terminate_at: None,
         }
+    }
+}
+
+/// A point that says what its actuators get, whatever it is told.
+pub struct Guided {
+    pub point: Point,
+    pub applied: [f32; 2],
+    pub taken_over: bool,
+}
+
+impl Guided {
+    pub fn new(applied: [f32; 2]) -> Self {
+        Self { point: Point::new(), applied, taken_over: false }
+    }
+}
+
+impl RobotIo for Guided {
+    fn spec(&self) -> &RobotSpec {
+        self.point.spec()
+    }
+
+    fn read(&mut self, obs: &mut [f32]) -> Result<Reading, IoError> {
+        self.point.read(obs)
+    }
+
+    fn guidance(&self) -> Guidance<'_> {
+        Guidance { applied: Some(&self.applied), buttons: 0, taken_over: self.taken_over }
+    }
+
+    fn write(&mut self, command: Command<'_>) -> Result<(), IoError> {
+        self.point.write(command)
     }
 }
 

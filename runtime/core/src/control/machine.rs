@@ -29,7 +29,7 @@ pub struct Memory<B> {
 
 /// What a tick begins with.
 #[derive(Clone, Copy, Debug)]
-pub struct Inputs {
+pub struct Inputs<'a> {
     /// What the operator asked for since the tick before.
     pub requests: Requests,
     /// What the robot gave; the observation stands in [`Control::incoming_mut`].
@@ -38,6 +38,10 @@ pub struct Inputs {
     pub homing: Homing,
     /// How the period began.
     pub wake: Wake,
+    /// The action that the robot applied in the step that led to the reading, `[A]`, where it tells.
+    pub applied: Option<&'a [f32]>,
+    /// Whether a person leads the robot, whatever it is commanded.
+    pub taken_over: bool,
 }
 
 /// The controller of one policy on one robot.
@@ -70,6 +74,8 @@ pub struct Inputs {
 ///     read: Ok(Reading { step: 1, ..Reading::default() }),
 ///     homing: Homing::Unable,
 ///     wake: Wake::default(),
+///     applied: None,
+///     taken_over: false,
 /// };
 /// // The policy: here, ten times what is seen.
 /// let command = control.tick(&inputs, |_code, obs, action| {
@@ -190,12 +196,17 @@ impl<B: AsRef<[f32]> + AsMut<[f32]>> Control<B> {
     /// the code of a number.
     pub fn tick(
         &mut self,
-        inputs: &Inputs,
+        inputs: &Inputs<'_>,
         policy: impl FnOnce(u16, &[f32], &mut [f32]),
     ) -> CommandKind {
         let mut faults = Faults::default();
         let mut limited = Limited::default();
-        let Inputs { requests, read, homing, wake } = *inputs;
+        let Inputs { requests, read, homing, wake, applied, taken_over } = *inputs;
+        // Changes count from what the actuators get, where somebody else chose it.
+        let is_own = matches!(self.state, State::Policy | State::Homing) && !taken_over;
+        let from = applied.filter(|applied| {
+            !is_own && applied.len() == self.limits.width() && applied.iter().all(|v| v.is_finite())
+        });
         self.collect_reward(&read);
 
         let reset = self.obey(requests, homing);
@@ -213,7 +224,7 @@ impl<B: AsRef<[f32]> + AsMut<[f32]>> Control<B> {
         let command = if reset {
             CommandKind::Reset
         } else {
-            self.decide(fresh, &wake, policy, &mut faults, &mut limited)
+            self.decide(fresh, &wake, from, policy, &mut faults, &mut limited)
         };
         self.last_command = command;
         self.wake = wake;
@@ -356,11 +367,12 @@ impl<B: AsRef<[f32]> + AsMut<[f32]>> Control<B> {
         &mut self,
         fresh: bool,
         wake: &Wake,
+        from: Option<&[f32]>,
         policy: impl FnOnce(u16, &[f32], &mut [f32]),
         faults: &mut Faults,
         limited: &mut Limited,
     ) -> CommandKind {
-        if self.state == State::Policy && !self.act(fresh, wake, policy, limited) {
+        if self.state == State::Policy && !self.act(fresh, wake, from, policy, limited) {
             faults.insert(Faults::NON_FINITE_ACTION);
             self.raise(Event::PolicyFault);
         }
@@ -376,11 +388,13 @@ impl<B: AsRef<[f32]> + AsMut<[f32]>> Control<B> {
         command
     }
 
-    /// Sets the next action; false if the policy gave one that is not finite.
+    /// Sets the next action; false if the policy gave one that is not finite. Its change counts from
+    /// the action before it, or from another one.
     fn act(
         &mut self,
         fresh: bool,
         wake: &Wake,
+        from: Option<&[f32]>,
         policy: impl FnOnce(u16, &[f32], &mut [f32]),
         limited: &mut Limited,
     ) -> bool {
@@ -392,6 +406,9 @@ impl<B: AsRef<[f32]> + AsMut<[f32]>> Control<B> {
         policy(self.code, obs.as_ref(), raw_action);
         if raw_action.iter().any(|v| !v.is_finite()) {
             return false;
+        }
+        if let Some(from) = from {
+            action.as_mut().copy_from_slice(from);
         }
         self.limits.apply(raw_action, action.as_mut(), limited);
         true
