@@ -196,6 +196,16 @@ fn a_log_cut_anywhere_is_read_up_to_its_last_whole_record_and_says_so() {
             assert_eq!(Log::parse(&zeros).unwrap().records.len(), records);
         }
     }
+    // Within its header there is nothing to read.
+    for len in 12..header {
+        let said = Log::parse(&good[..len]).unwrap_err().to_string();
+        assert!(
+            said.starts_with(&format!("the file has {len} bytes")) && said.contains("cut off"),
+            "{said}"
+        );
+    }
+    let said = Log::parse(&good[..header - 1]).unwrap_err().to_string();
+    assert!(said.contains(&format!("would have {header}:")), "{said}");
 }
 
 /// A disk that takes the header, and nothing more until it is told to.

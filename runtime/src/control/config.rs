@@ -71,7 +71,7 @@ impl Config {
 pub enum ControlError {
     /// Policy and robot differ in task, terms, control period or action bounds.
     #[error("{0}; train for this robot, or adapt it")]
-    Contract(#[from] ContractError),
+    Contract(ContractError),
     /// The control rate is out of bounds.
     #[error("control rate of {found} Hz, need {} to {} Hz", RATE_BOUNDS_HZ.0, RATE_BOUNDS_HZ.1)]
     Rate {
@@ -110,4 +110,11 @@ pub enum ControlError {
         /// The share.
         found: f32,
     },
+}
+
+// Not its source, which whoever prints the chain would say twice.
+impl From<ContractError> for ControlError {
+    fn from(error: ContractError) -> Self {
+        Self::Contract(error)
+    }
 }

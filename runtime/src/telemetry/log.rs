@@ -65,6 +65,16 @@ pub enum LogError {
         /// How the file begins.
         found: Vec<u8>,
     },
+    /// The file ends within its header.
+    #[error(
+        "the file has {found} bytes, and up to the end of its header alone it would have {needed}: it was cut off"
+    )]
+    Cut {
+        /// Bytes that there are.
+        found: usize,
+        /// Bytes up to the end of the header.
+        needed: u64,
+    },
     /// The header is damaged.
     #[error("the header is damaged")]
     Header,
@@ -82,6 +92,11 @@ impl Log {
             return Err(LogError::Mark { found: bytes[..bytes.len().min(MARK.len())].to_vec() });
         };
         let rest = &bytes[MARK.len()..];
+        let stated = rest.first_chunk::<4>().map_or(0, |len| u32::from_le_bytes(*len));
+        let (found, needed) = (bytes.len(), MARK.len() as u64 + 4 + u64::from(stated) + 4);
+        if (found as u64) < needed {
+            return Err(LogError::Cut { found, needed });
+        }
         let (header, rest) = split_header(rest).ok_or(LogError::Header)?;
         let header: Header = postcard::from_bytes(header).map_err(|_| LogError::Header)?;
         let widths = Widths { guided: version > 3, ..header.widths() };
