@@ -99,7 +99,7 @@ mod tests {
         assert_eq!(found.len(), 1, "{found:?}");
         assert!(found[0].contains("25 to 40 steps"), "{found:?}");
         assert!(found[0].contains("discriminator.reward"), "{found:?}");
-        assert_eq!(said(Algorithm::SogBc, &[40, 25], 0.1), Vec::<String>::new());
+        assert_eq!(said(Algorithm::SogBc, &[40, 25, 40], 0.1), Vec::<String>::new());
         assert_eq!(said(Algorithm::Gail, &[40, 40], 0.1), Vec::<String>::new());
     }
 }
