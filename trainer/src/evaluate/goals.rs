@@ -356,3 +356,24 @@ fn information(of_rollout: &[f64], episodes: &[Episode]) -> Option<f64> {
     }
     mutual_information_nats(&x, &y, INFORMATION_K)
 }
+
+#[cfg(test)]
+mod tests {
+    use sog_sim::task::Probe;
+
+    use super::*;
+
+    #[test]
+    fn places_have_as_many_numbers_as_goals() {
+        let position_m = [0.25, 3.0, -1.0];
+        let end = Probe { position_m, ..Probe::default() };
+        let episodes = [Episode { end, ..Episode::default() }];
+        let scaled = |dims: usize| {
+            let (low, high) = (vec![-0.5; dims], vec![0.5; dims]);
+            let space = GoalSpace { what: "place / m".to_string(), low, high, default: vec![] };
+            scaled_targets(&episodes, &space)
+        };
+        assert_eq!(scaled(2), [0.5, 1.0]);
+        assert_eq!(scaled(3), [0.5, 1.0, -1.0]);
+    }
+}
