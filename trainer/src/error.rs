@@ -6,7 +6,7 @@ use sog_rl::{
     run::{ConfigError, RunError},
 };
 use sog_runtime::policy::PolicyError;
-use sog_sim::error::SimError;
+use sog_sim::{error::SimError, task::TaskInfo};
 
 use crate::{config::Algorithm, data::DataError};
 
@@ -91,4 +91,11 @@ pub enum TrainError {
     /// The policy came out unusable: training diverged.
     #[error("the trained policy is not usable ({0}); lower the learning rate")]
     Policy(#[from] PolicyError),
+}
+
+impl TrainError {
+    /// What is said where an algorithm rolls out and nothing simulates the task.
+    pub fn no_simulator(algorithm: Algorithm, task: &TaskInfo) -> Self {
+        Self::NoSimulator { algorithm, task: task.name().to_string() }
+    }
 }

@@ -419,11 +419,6 @@ impl Training {
         Ok(Run::steps_done(self.run.dir())?)
     }
 
-    /// Environment steps done.
-    pub fn steps(&self) -> u64 {
-        self.learner.steps()
-    }
-
     /// Trains until the budget is spent, or until `tell` (called after each evaluation) returns
     /// false and a checkpoint is due.
     ///

@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use sog_runtime::os::files::{Output, Outputs};
 use sog_sim::{task::TaskInfo, tasks};
 
-use super::{OpenTask, claim_in, open_task, outputs};
+use super::{OpenTask, claim_in, load_demos, open_task, outputs};
 use crate::data::DemoFile;
 
 /// A file of ours and the task that it says it is of.
@@ -16,8 +16,7 @@ pub(super) fn open(path: &Path) -> Result<(DemoFile, TaskInfo)> {
     // Modes have names where the task is built in.
     let known = tasks::names().contains(&written.name());
     let task = if known { open_task(written.name())?.info().clone() } else { written };
-    let file =
-        DemoFile::load(path, &task).with_context(|| format!("{} is refused", path.display()))?;
+    let file = load_demos(path, &task)?;
     Ok((file, task))
 }
 

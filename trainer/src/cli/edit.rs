@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use clap::Args;
 use sog_formats::{
     export::{self, Export},
@@ -14,7 +14,7 @@ use sog_formats::{
 use sog_runtime::os::files::{Output, Outputs};
 use sog_sim::task::TaskInfo;
 
-use super::{Outcome, demo_file};
+use super::{Outcome, demo_file, load_demos};
 use crate::data::{DemoFile, exported, plain};
 
 #[derive(Args)]
@@ -143,8 +143,7 @@ pub(super) fn merge(args: &MergeArgs) -> Result<Outcome> {
     let (first, task) = demo_file::open(&args.files[0])?;
     let mut files = vec![first];
     for path in &args.files[1..] {
-        let file = DemoFile::load(path, &task)
-            .with_context(|| format!("{} is refused", path.display()))?;
+        let file = load_demos(path, &task)?;
         files.push(file);
     }
     save(&DemoFile::merged(&files)?, &task, &out)?;

@@ -2,15 +2,15 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use clap::Args;
 use serde::Serialize;
 use sog_runtime::policy::LatentKind;
 
-use super::{Outcome, info_of, load_policy, task_of};
+use super::{Outcome, info_of, load_demos, load_policy, task_of};
 use crate::{
     codes::embed::{default_search, embed},
-    data::{DemoFile, Labels},
+    data::Labels,
     evaluate::confusion::Confusion,
     export::network_of,
     normalise::ObsNormaliser,
@@ -65,8 +65,7 @@ pub(super) fn run(args: &EmbedArgs) -> Result<Outcome> {
     if file.latent == LatentKind::None {
         bail!("{} takes no code: there is nothing to embed in", args.policy.display());
     }
-    let demos = DemoFile::load(&args.demos, &task)
-        .with_context(|| format!("{} is refused", args.demos.display()))?;
+    let demos = load_demos(&args.demos, &task)?;
     let normaliser = ObsNormaliser::new(file.normaliser.clone());
     let d = &demos.demonstrations;
     let search = default_search(file.latent);

@@ -8,10 +8,10 @@ use sog_runtime::policy::book::Book;
 use sog_sim::task::Modes;
 
 use super::{
-    OpenTask, Outcome, environments, info_of, load_policy, progress::Progress, task_of, task_parser,
+    OpenTask, Outcome, environments, info_of, load_demos, load_policy, progress::Progress, task_of,
+    task_parser,
 };
 use crate::{
-    data::DemoFile,
     evaluate::{
         held_out::{CodeShare, HeldOut},
         measure::{Measures, Shown, default_rollouts, measure},
@@ -69,10 +69,7 @@ pub(super) fn run(args: &EvalArgs) -> Result<Outcome> {
         None => None,
     };
     let info = task.as_ref().map_or_else(|| info_of(&file), |task| task.info().clone());
-    let load = |path: &PathBuf| {
-        DemoFile::load(path, &info).with_context(|| format!("{} is refused", path.display()))
-    };
-    let demos = args.demos.as_ref().map(load).transpose()?;
+    let demos = args.demos.as_ref().map(|path| load_demos(path, &info)).transpose()?;
     let codes = match (&args.codes, &demos) {
         (Some(path), Some(demos)) => {
             let shape = [demos.demonstrations.len(), file.latent_dim()];

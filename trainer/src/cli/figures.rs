@@ -16,8 +16,8 @@ use sog_runtime::policy::{LatentKind, Policy, book::Book};
 use sog_sim::{rollout::Capture, task::Modes};
 
 use super::{
-    OpenTask, Outcome, claim_in, environments, load_policy, open_task, outputs, task_of,
-    task_parser,
+    OpenTask, Outcome, claim_in, environments, load_demos, load_policy, open_task, outputs,
+    task_of, task_parser,
 };
 use crate::{
     config::Algorithm,
@@ -245,11 +245,7 @@ fn draw_policy(
         let title = format!("{algorithm} on {}", task.info().name());
         let goals = [[a, b, c], [d, e, f]];
         paths.extend(reaches::draw(&places, goals, &title, out)?);
-        let load = |path: &Path| {
-            DemoFile::load(path, task.info())
-                .with_context(|| format!("{} is refused", path.display()))
-        };
-        let demos = demos.map(load).transpose()?;
+        let demos = demos.map(|path| load_demos(path, task.info())).transpose()?;
         let ways = goals::reaches(&maker, &file, demos.as_ref(), &options)?;
         let codes = if demos.is_some() { "codes of demonstrations" } else { "random codes" };
         paths.extend(reaching::draw(&ways, goals, &format!("{title}: {codes}"), out)?);

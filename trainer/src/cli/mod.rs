@@ -42,6 +42,8 @@ use sog_sim::{
     tasks::{self, Simulator, TaskFolder, TaskMaker, TaskOptions},
 };
 
+use crate::data::DemoFile;
+
 /// Learn every way of doing a task from unlabelled demonstrations.
 #[derive(Parser)]
 #[command(name = "sog", version, arg_required_else_help = true)]
@@ -125,6 +127,11 @@ pub fn main() -> ExitCode {
             ExitCode::from(2)
         }
     }
+}
+
+/// A file of demonstrations of a task, verified.
+fn load_demos(path: &Path, task: &TaskInfo) -> Result<DemoFile> {
+    DemoFile::load(path, task).with_context(|| format!("{} is refused", path.display()))
 }
 
 /// A policy file, verified.

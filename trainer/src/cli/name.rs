@@ -2,14 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use clap::Args;
 use serde_json::json;
 use sog_rl::run::write_atomic;
 use sog_runtime::policy::{LatentKind, PolicyFile, book::Book};
 
-use super::{Outcome, info_of, load_policy, task_of};
-use crate::{codes::book::book, data::DemoFile};
+use super::{Outcome, info_of, load_demos, load_policy, task_of};
+use crate::codes::book::book;
 
 #[derive(Args)]
 #[command(after_help = "Example: sog name policy.safetensors 0=forward 1=back, and then \
@@ -67,9 +67,7 @@ pub(super) fn run(args: &NameArgs) -> Result<Outcome> {
 fn counted(args: &NameArgs, file: &PolicyFile, path: &Path, old: Option<Book>) -> Result<Book> {
     let task = task_of(file, None)?;
     let task = task.map_or_else(|| info_of(file), |task| task.info().clone());
-    let demos = DemoFile::load(path, &task)
-        .with_context(|| format!("{} is refused", path.display()))?
-        .demonstrations;
+    let demos = load_demos(path, &task)?.demonstrations;
     let Some(mut new) = book(file, &demos, None, args.seed)? else {
         bail!("{} takes no code", args.policy.display());
     };

@@ -18,12 +18,12 @@ use sog_sim::task::{Modes, TaskInfo};
 
 use super::{
     OpenTask, Outcome, cuda::device::DeviceArg, environments, interrupt::stop_on_signals,
-    load_policy, progress::Progress, task_parser,
+    load_demos, load_policy, progress::Progress, task_parser,
 };
 use crate::{
     codes::separation::{Count, MOST_BETWEEN, Separation, count},
     config::{Algorithm, TrainConfig},
-    data::{DemoFile, Demonstrations, hex},
+    data::{Demonstrations, hex},
     defaults::overlay,
     device::Compute,
     error::TrainError,
@@ -144,9 +144,7 @@ pub(super) struct TrainArgs {
 
 pub(super) fn run(args: &TrainArgs) -> Result<Outcome> {
     let compute = args.device.open()?;
-    let demos = DemoFile::load(&args.demos, args.task.info())
-        .with_context(|| format!("{} is refused", args.demos.display()))?
-        .demonstrations;
+    let demos = load_demos(&args.demos, args.task.info())?.demonstrations;
     let Some(Seeds(seeds)) = &args.seeds else {
         return one(Plan::new(args, &demos, None)?, &compute, &demos);
     };
@@ -190,8 +188,7 @@ fn one(plan: Plan<'_>, compute: &Compute, demos: &Demonstrations) -> Result<Outc
     // Cloning needs no simulator, and no time to start one.
     let env = if args.algo.is_adversarial() { environments(&args.task)? } else { None };
     if args.algo.is_adversarial() && env.is_none() {
-        let (algorithm, task) = (args.algo, args.task.info().name().to_string());
-        return Err(TrainError::NoSimulator { algorithm, task }.into());
+        return Err(TrainError::no_simulator(args.algo, args.task.info()).into());
     }
     let (mut run, config) = plan.open()?;
     let start = plan.start.as_ref();

@@ -55,10 +55,7 @@ impl Job<'_> {
     /// # Errors
     /// [`TrainError::NoSimulator`].
     pub fn environments(&self) -> Result<&TaskMaker, TrainError> {
-        self.env.ok_or_else(|| TrainError::NoSimulator {
-            algorithm: self.config.algorithm,
-            task: self.task.name().to_string(),
-        })
+        self.env.ok_or_else(|| TrainError::no_simulator(self.config.algorithm, self.task))
     }
 
     /// The normaliser of the demonstrations' observations, under which the unseen terms are 0.
